@@ -1,0 +1,95 @@
+# carat: build, test, try. `make help` lists the targets; README.md tells the rest.
+
+# What a build may set:  make ARCH=x86-64-v3 BUILD=.build/v3 PREFIX=/opt/carat
+ARCH   ?= native
+BUILD  ?= .build/release
+PREFIX ?= /usr/local
+CC      = mpicc
+CXX     = mpicxx
+EXTRA  ?=
+
+PKGS    = hdf5-openmpi openblas libfyaml jansson sentencepiece zlib
+pkgs    = $(shell pkg-config $(1) $(PKGS) 2>/dev/null)
+OPT    ?= -O3 -march=$(ARCH)
+WARN    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
+VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
+DEFS    = -D_GNU_SOURCE -DOMPI_SKIP_MPICXX
+# Contraction is wanted (fused multiply-add); reassociation is not: sums keep their written order.
+CFLAGS  = -std=c11 -g $(OPT) -ffp-contract=fast -fno-math-errno -fno-trapping-math $(WARN) $(DEFS) \
+          -Iinclude $(call pkgs,--cflags) $(EXTRA)
+CXXFLAGS = -std=c++17 -g $(OPT) -Wall -Wextra -Werror -Iinclude $(call pkgs,--cflags) $(EXTRA)
+LDLIBS  = $(call pkgs,--libs) -lstdc++ -lpthread -lm
+CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
+
+# What Open MPI needs in containers, as root and with more ranks than cores. Slurm scripts set the
+# same; README.md, "MPI settings", says why.
+export OMPI_ALLOW_RUN_AS_ROOT=1
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none
+export OMPI_MCA_fbtl_posix_write_datasieving=0
+export OMPI_MCA_fbtl_posix_read_datasieving=0
+export HDF5_USE_FILE_LOCKING=FALSE
+
+SRC  := $(wildcard src/*/*.c) $(wildcard src/*/*.cc)
+OBJ  := $(patsubst %,$(BUILD)/%.o,$(basename $(SRC)))
+LIB   = $(BUILD)/libcarat.a
+TEST_SRC := $(wildcard tests/*/test_*.c)
+TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+REF  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/ref/*.c))
+BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help deps demo check check-slurm bench format lint layers asan ubsan install clean
+
+all: carat ## build ./carat
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' Makefile
+
+deps: ## check every dependency; as root on Debian install what is missing
+	@.make/deps
+
+carat: $(BUILD)/carat
+	@cp -f $< $@.new && mv -f $@.new $@
+
+$(BUILD)/carat: $(BUILD)/src/cmd/main.o $(LIB)
+	$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
+
+$(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(OBJ))
+	@rm -f $@
+	@ar rcs $@ $^
+
+# The version is compiled in; the stamp changes only when it does.
+$(BUILD)/version.h: FORCE
+	@mkdir -p $(@D); echo '#define CARAT_VERSION "$(VERSION)"' >$@.new; \
+	cmp -s $@.new $@ && rm -f $@.new || mv -f $@.new $@
+FORCE:
+
+$(BUILD)/%.o: %.c | $(BUILD)/version.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I$(BUILD) -Itests -MMD -MP -c -o $@ $<
+$(BUILD)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(REF) $(LIB)
+	$(CC) -o $@ $^ $(CHECK_LIBS) $(LDLIBS) $(EXTRA)
+
+tests/fixture_check: $(BUILD)/tests/model/fixture_check
+	@cp -f $< $@
+.PHONY: tests/fixture_check
+
+check: ## install what is missing, build, run every test (one: make check T=rmsnorm)
+	@.make/deps
+	@$(MAKE) --no-print-directory -j2 all tests tests/fixture_check
+	@.make/check $(BUILD) $(T)
+tests: $(TESTS)
+.PHONY: tests
+
+clean: ## remove what was built
+	rm -rf .build carat tests/fixture_check
+
+.PRECIOUS: $(BUILD)/%.o
+-include $(OBJ:.o=.d) $(TESTS:=.d) $(REF:.o=.d) $(BENCHES:=.d)

@@ -1,0 +1,12 @@
+/* Time: monotonic seconds for measuring, UTC stamps for records. */
+#ifndef CARAT_BASE_CLOCK_H
+#define CARAT_BASE_CLOCK_H
+
+#include <stddef.h>
+
+/* Monotonic seconds from an arbitrary origin. */
+double clock_now_s(void);
+/* "2026-11-24T02:30:01Z" into buf (at least 21 bytes); returns buf. */
+char *clock_stamp(char *buf, size_t n);
+
+#endif

@@ -1,0 +1,39 @@
+/* Files that survive: full reads and writes, fsync, atomic publishing by rename. All local. */
+#ifndef CARAT_BASE_FS_H
+#define CARAT_BASE_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FS_PATH_MAX 4096
+
+/* a/b into buf (FS_PATH_MAX bytes); E_CONFIG when too long. */
+int fs_join(char *buf, const char *a, const char *b);
+bool fs_exists(const char *path);
+bool fs_is_dir(const char *path);
+/* Bytes of a file, or -1. */
+int64_t fs_size(const char *path);
+/* Makes the folder and its parents; fine when it exists. E_IO. */
+int fs_mkdirs(const char *path);
+
+/* The whole n bytes at an offset, through short writes and EINTR, at most 512 MiB a call. E_IO
+ * names path (for the message only). */
+int fs_pwrite(int fd, const void *buf, size_t n, int64_t offset, const char *path);
+/* The same for reading; a file that ends early is E_DATA. */
+int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path);
+
+/* A whole file into fresh memory (mem_free), with a NUL byte behind it. Refuses more than max
+ * bytes (0: no limit) with E_DATA. */
+int fs_read_file(const char *path, size_t max, char **out, size_t *n);
+/* Writes a temporary name beside path, fsyncs, renames over path, fsyncs the folder. */
+int fs_write_file(const char *path, const void *data, size_t n);
+/* Renames and makes the rename durable. */
+int fs_rename(const char *from, const char *to);
+/* fsync of a file by name or of the folder that holds path. Never retried. */
+int fs_fsync(const char *path);
+int fs_fsync_parent(const char *path);
+/* Free bytes on the file system that holds path, or -1. */
+int64_t fs_free_bytes(const char *path);
+
+#endif

@@ -1,0 +1,28 @@
+/* The log: lines for the user on the terminal and, once a run folder is known, in its log.txt. */
+#ifndef CARAT_BASE_LOG_H
+#define CARAT_BASE_LOG_H
+
+#include <stdbool.h>
+
+/* Names this process in messages; only rank 0 prints info and warnings. */
+void log_set_rank(int rank, const char *host);
+
+/* Appends to this file from now on (rank 0 alone). E_IO when it cannot be opened. */
+int log_open(const char *path);
+void log_close(void);
+
+/* One line to stdout and the log file, by rank 0; other ranks: nothing. No trailing newline. */
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same with "carat: warning: " on stderr. */
+void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The log file alone, with a time stamp: for what the terminal shows in another form. */
+void log_file(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line that replaces itself on a terminal (stdout); nothing where stdout is no terminal. */
+void log_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* True when stdout is a terminal and this is rank 0. */
+bool log_is_terminal(void);
+/* Keeps stdout for a command's own output (JSON, generated text): info then goes to stderr. */
+void log_to_stderr(bool yes);
+
+#endif
