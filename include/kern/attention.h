@@ -1,0 +1,38 @@
+/* Attention over grouped heads, causal, with windows, document starts and a soft cap.
+ * One sequence's [T,T] scores never exist as a whole: query tiles against the keys they can see.
+ * Source: Vaswani et al. 2017, eq. 1; Shazeer 2019 (MQA); Ainslie et al. 2023 (GQA); Dao 2023
+ * (recomputation of the scores from the log-sum-exp in the backward pass). */
+#ifndef CARAT_KERN_ATTENTION_H
+#define CARAT_KERN_ATTENTION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct attention_shape {
+    size_t B, T;      /* sequences, positions */
+    size_t H, K, Hd;  /* query heads, key/value heads (H a multiple of K), head size */
+    size_t window;    /* keys seen, the query's own included; 0: all before it */
+    float scale;      /* scores are q·k·scale */
+    float cap;        /* soft cap: cap·tanh(score/cap); 0: none */
+};
+
+/* Scratch floats that fwd and bwd need for this shape. */
+size_t attention_scratch(const struct attention_shape *s);
+
+/* out[B·T, H·Hd] from qkv[B·T, (H+2K)·Hd], each row the query heads, key heads, value heads.
+ * lse[B, H, T] (natural log of the softmax's denominator, maximum included) is kept for the backward
+ * pass, may be NULL. start[B,T]: first position that query (b,t) may see (documents), NULL: 0. */
+void attention_fwd(float *out, float *lse, const float *qkv, const int32_t *start,
+                   const struct attention_shape *s, float *scratch);
+
+/* dqkv[B·T, (H+2K)·Hd] (overwritten) from dout[B·T, H·Hd] and the forward's out, lse, qkv. */
+void attention_bwd(float *dqkv, const float *dout, const float *out, const float *lse,
+                   const float *qkv, const int32_t *start, const struct attention_shape *s,
+                   float *scratch);
+
+/* One new position against a cache: out[H·Hd] from q[H·Hd], keys[n, K·Hd] and values[n, K·Hd] with
+ * rows ldkv apart; only the last `window` keys count when window is non-zero. scratch: n floats. */
+void attention_decode(float *out, const float *q, const float *keys, const float *values,
+                      size_t ldkv, size_t n, const struct attention_shape *s, float *scratch);
+
+#endif
