@@ -145,22 +145,39 @@ static void sha_schedule(uint32_t w[64], const unsigned char *p)
     }
 }
 
-static void sha_block(uint32_t h[8], const unsigned char *p)
+/* One round on the eight working variables; the caller rotates their names instead of the data. */
+static inline void sha_round(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e,
+                             uint32_t f, uint32_t g, uint32_t *h, uint32_t kw)
 {
-    uint32_t w[64], v[8];
-    sha_schedule(w, p);
-    memcpy(v, h, sizeof v);
-    for (int t = 0; t < 64; t++) {
-        uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-        uint32_t t1 = v[7] + s1 + ((v[4] & v[5]) ^ (~v[4] & v[6])) + sha_k[t] + w[t];
-        uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-        uint32_t t2 = s0 + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof v[0]);
-        v[4] += t1;
-        v[0] = t1 + t2;
+    uint32_t t1 = *h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + ((e & f) ^ (~e & g)) + kw;
+    uint32_t t2 = (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+    *d += t1;
+    *h = t1 + t2;
+}
+
+static void sha_block(uint32_t h[8], const unsigned char *block)
+{
+    uint32_t w[64];
+    sha_schedule(w, block);
+    uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], i = h[7];
+    for (int t = 0; t < 64; t += 8) {
+        sha_round(a, b, c, &d, e, f, g, &i, sha_k[t] + w[t]);
+        sha_round(i, a, b, &c, d, e, f, &g, sha_k[t + 1] + w[t + 1]);
+        sha_round(g, i, a, &b, c, d, e, &f, sha_k[t + 2] + w[t + 2]);
+        sha_round(f, g, i, &a, b, c, d, &e, sha_k[t + 3] + w[t + 3]);
+        sha_round(e, f, g, &i, a, b, c, &d, sha_k[t + 4] + w[t + 4]);
+        sha_round(d, e, f, &g, i, a, b, &c, sha_k[t + 5] + w[t + 5]);
+        sha_round(c, d, e, &f, g, i, a, &b, sha_k[t + 6] + w[t + 6]);
+        sha_round(b, c, d, &e, f, g, i, &a, sha_k[t + 7] + w[t + 7]);
     }
-    for (int i = 0; i < 8; i++)
-        h[i] += v[i];
+    h[0] += a;
+    h[1] += b;
+    h[2] += c;
+    h[3] += d;
+    h[4] += e;
+    h[5] += f;
+    h[6] += g;
+    h[7] += i;
 }
 
 void sha256_init(struct sha256 *s)
