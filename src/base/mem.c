@@ -18,6 +18,9 @@
 #define LARGE_MIN ((size_t)4 << 20)
 #endif
 
+/* 64 TiB: half of what a process can address. */
+#define BYTES_MAX ((size_t)1 << 46)
+
 /* Sits right before the block. */
 struct header {
     void *base;    /* what free or munmap takes */
@@ -91,7 +94,7 @@ int mem_alloc(void *out, size_t n, size_t size, const char *label)
     void *block = NULL;
     memcpy(out, &block, sizeof block);
     size_t bytes;
-    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX / 2)
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > BYTES_MAX)
         return ERR(E_MEM, "%s: %zu x %zu bytes are more than any memory", label, n, size);
     if (bytes == 0)
         return OK;
