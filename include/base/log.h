@@ -6,6 +6,8 @@
 
 /* Names this process in messages; only rank 0 prints info and warnings. */
 void log_set_rank(int rank, const char *host);
+/* "rank 3 on node7", or "" before log_set_rank. */
+const char *log_who(void);
 
 /* Appends to this file from now on (rank 0 alone). E_IO when it cannot be opened. */
 int log_open(const char *path);
@@ -20,7 +22,9 @@ void log_file(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A line that replaces itself on a terminal (stdout); nothing where stdout is no terminal. */
 void log_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* True when stdout is a terminal and this is rank 0. */
+/* Takes the status line off the terminal, before something else is printed there. */
+void log_status_end(void);
+/* True when this is rank 0, stdout is a terminal and log_to_stderr has not set it aside. */
 bool log_is_terminal(void);
 /* Keeps stdout for a command's own output (JSON, generated text): info then goes to stderr. */
 void log_to_stderr(bool yes);

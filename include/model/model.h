@@ -1,0 +1,51 @@
+/* The model's forward and backward pass over slabs that the caller owns. Knows nothing of MPI. */
+#ifndef CARAT_MODEL_MODEL_H
+#define CARAT_MODEL_MODEL_H
+
+#include "base/mem.h"
+#include "model/tensors.h"
+
+/* What one pass reads; all borrowed. B·T positions, row-major. */
+struct batch_view {
+    int B, T;
+    const int32_t *token;   /* [B,T] inputs, 0 … V-1 */
+    const int32_t *target;  /* [B,T] next tokens */
+    const float *weight;    /* [B,T] 1 where the target's loss counts, else 0; NULL: all 1 */
+    const int32_t *start;   /* [B,T] first position that (b,t) may attend to; NULL: 0 */
+};
+
+/* What a pass yields: sums over its counted targets, so that they add up over micro-batches. */
+struct pass_result {
+    double loss_sum;    /* nats */
+    double n_targets;   /* counted targets (sum of weights) */
+    double n_correct;   /* counted targets that had the greatest logit */
+};
+
+struct model;
+
+/* A pass's working memory for at most B×T positions; training also keeps what the backward pass
+ * needs. Takes a copy of the spec. E_MEM, E_CONFIG. */
+int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training);
+void model_free(struct model *m);
+/* Bytes that model_new would hold, the slabs not included: for plans. Exact. */
+size_t model_bytes(const struct model_spec *s, int B, int T, bool training);
+const struct model_spec *model_get_spec(const struct model *m);
+const struct tensor_table *model_tensors(const struct model *m);
+
+/* Loss without gradients. token_loss[B,T] (not weighted) is filled when not NULL. Local. */
+void model_loss(struct model *m, const float *params, const struct batch_view *b,
+                struct pass_result *out, float *token_loss);
+
+/* Called when grads[first … first+n-1] of this pass are final; in order from the slab's end to its
+ * beginning without overlap, covering all n_elems. */
+typedef void (*grad_ready_fn)(void *ctx, size_t first, size_t n);
+
+/* Loss and gradients of the SUM of weighted token losses (not their mean): grads[n_elems] is
+ * overwritten. ready may be NULL. Allocates nothing. Local. */
+void model_grad(struct model *m, const float *params, const struct batch_view *b, float *grads,
+                struct pass_result *out, grad_ready_fn ready, void *ctx);
+
+/* Logits, final soft cap included: logits[B,T,V]. For tests and small evaluations. Local. */
+void model_logits(struct model *m, const float *params, const struct batch_view *b, float *logits);
+
+#endif

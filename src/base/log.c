@@ -1,0 +1,154 @@
+#include "base/log.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define CLEAR_LINE "\r\033[K"
+
+static struct {
+    int rank;
+    char who[128];
+    FILE *file;
+    bool to_stderr;
+    bool status_shown;
+} sink;
+
+void log_set_rank(int rank, const char *host)
+{
+    sink.rank = rank;
+    snprintf(sink.who, sizeof sink.who, "rank %d on %s", rank, host);
+}
+
+const char *log_who(void)
+{
+    return sink.who;
+}
+
+int log_open(const char *path)
+{
+    if (sink.rank != 0)
+        return OK;
+    FILE *f = fopen(path, "ae");
+    if (f == NULL)
+        return ERR(E_IO, "%s: cannot open the log: %s", path, strerror(errno));
+    log_close();
+    sink.file = f;
+    return OK;
+}
+
+void log_close(void)
+{
+    if (sink.file != NULL)
+        fclose(sink.file);
+    sink.file = NULL;
+}
+
+bool log_is_terminal(void)
+{
+    return sink.rank == 0 && !sink.to_stderr && isatty(STDOUT_FILENO);
+}
+
+void log_to_stderr(bool yes)
+{
+    log_status_end();
+    sink.to_stderr = yes;
+}
+
+void log_status_end(void)
+{
+    if (!sink.status_shown)
+        return;
+    fputs(CLEAR_LINE, stdout);
+    fflush(stdout);
+    sink.status_shown = false;
+}
+
+static void write_line(FILE *f, const char *prefix, const char *fmt, va_list ap)
+{
+    /* One flush a line: another process may share the terminal, and a crash must not eat lines. */
+    flockfile(f);
+    fputs(prefix, f);
+    vfprintf(f, fmt, ap);
+    putc('\n', f);
+    fflush(f);
+    funlockfile(f);
+}
+
+static void write_file_line(const char *prefix, const char *fmt, va_list ap)
+{
+    if (sink.file == NULL)
+        return;
+    char stamp[32], lead[64];
+    snprintf(lead, sizeof lead, "%s %s", clock_stamp(stamp, sizeof stamp), prefix);
+    write_line(sink.file, lead, fmt, ap);
+}
+
+void log_info(const char *fmt, ...)
+{
+    if (sink.rank != 0)
+        return;
+    log_status_end();
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
+    write_file_line("", fmt, again);
+    va_end(again);
+    va_end(ap);
+}
+
+void log_warn(const char *fmt, ...)
+{
+    if (sink.rank != 0)
+        return;
+    log_status_end();
+    fflush(stdout);
+    va_list ap, again;
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    write_line(stderr, "carat: warning: ", fmt, ap);
+    write_file_line("warning: ", fmt, again);
+    va_end(again);
+    va_end(ap);
+}
+
+void log_file(const char *fmt, ...)
+{
+    if (sink.rank != 0)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    write_file_line("", fmt, ap);
+    va_end(ap);
+}
+
+/* Columns of the terminal on stdout; 80 when it does not tell. */
+static int terminal_width(void)
+{
+    struct winsize w;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_col == 0)
+        return 80;
+    return w.ws_col;
+}
+
+void log_status(const char *fmt, ...)
+{
+    if (!log_is_terminal())
+        return;
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    /* A line that wraps could no longer be cleared. */
+    printf(CLEAR_LINE "%.*s", terminal_width() - 1, text);
+    fflush(stdout);
+    sink.status_shown = true;
+}
