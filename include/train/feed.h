@@ -1,0 +1,13 @@
+/* The order in which a rank takes micro-batches, and their reading ahead. */
+#ifndef CARAT_TRAIN_FEED_H
+#define CARAT_TRAIN_FEED_H
+
+#include "train/trainer.h"
+
+/* Begins at a sample position; two requests are made at once. `mine` may be empty. */
+void feed_begin(struct feed *f, struct loader *l, struct range mine, uint64_t samples,
+                int64_t global, int64_t micro);
+/* The next micro-batch of this rank as the model wants it; requests the one after the next. */
+int feed_next(struct feed *f, struct batch_view *b, int T);
+
+#endif

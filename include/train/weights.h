@@ -1,0 +1,27 @@
+/* Weights from wherever they lie: a run folder (its newest whole checkpoint), a checkpoint file, or
+ * a Hugging Face folder. */
+#ifndef CARAT_TRAIN_WEIGHTS_H
+#define CARAT_TRAIN_WEIGHTS_H
+
+#include "model/tensors.h"
+#include "par/comm.h"
+#include "text/tokenizer.h"
+
+struct weights {
+    char path[4096];            /* the file or folder that was read */
+    struct model_spec spec;
+    struct tensor_table tensors;
+    float *params;              /* slab */
+    struct tokenizer *tokenizer;/* NULL when the source holds none */
+    int64_t step;               /* -1: not a checkpoint */
+};
+
+/* Collective (one rank: a comm over MPI_COMM_SELF). E_DATA names what is missing. */
+int weights_load(struct weights *w, const struct comm *c, const char *from);
+void weights_release(struct weights *w);
+
+/* The same into a slab that exists: the source's model must match `spec` in every shape. */
+int weights_load_into(float *params, const struct tensor_table *t, const struct model_spec *spec,
+                      const struct comm *c, const char *from);
+
+#endif
