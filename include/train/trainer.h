@@ -40,6 +40,7 @@ struct feed {
     uint64_t samples;     /* where the step of the next request begins */
     size_t next;          /* its next micro-batch */
     int64_t global, micro;
+    int64_t passes;       /* over the step's micro-batches that are still to be requested */
 };
 
 struct trainer {
@@ -89,10 +90,6 @@ int trainer_step(struct trainer *t, struct step_result *r);
 
 /* Writes the checkpoint of the present step, then deletes old ones. Collective. */
 int trainer_save(struct trainer *t);
-
-/* Loss and accuracy over the validation split (validate.samples of it): the same bits on any number
- * of ranks. Collective. */
-int trainer_evaluate(struct trainer *t, double *loss, double *accuracy, double *targets);
 
 /* Learning rate of the step that begins after `step` completed ones. */
 double trainer_lr(const struct trainer *t, int64_t step);
