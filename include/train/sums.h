@@ -6,18 +6,18 @@
 #include "par/exactsum.h"
 
 struct sums {
-    struct exactsum loss;    /* of token losses, nats */
-    struct exactsum sumsq;   /* of the summed gradient */
+    struct exactsum loss;  /* of token losses, nats */
+    struct exactsum sumsq; /* of the summed gradient */
     int64_t targets, correct;
-    int64_t stop;            /* ranks that ask to stop */
-    int64_t errors;          /* ranks that failed */
+    int64_t stop, save; /* ranks that ask for it */
+    int64_t errors;     /* ranks that failed */
 };
 
 /* Adds what one micro-batch yielded. */
 void sums_add_pass(struct sums *s, const struct pass_result *r);
 
-/* Every rank gets the sums over all; a rank with rc ≠ OK counts as failed, and all ranks then return
- * the same error. Collective. */
+/* Every rank gets the sums over all; a rank with rc ≠ OK counts as failed, and all ranks then
+ * return the same error. Collective. */
 int sums_reduce(const struct comm *c, struct sums *s, int rc);
 
 #endif

@@ -3,7 +3,7 @@
 #include "par/agree.h"
 #include <math.h>
 
-enum { AT_LOSS = 0, AT_SUMSQ = EXACT_LIMBS + 1, AT_COUNTS = 2 * (EXACT_LIMBS + 1), N_COUNTS = 4 };
+enum { AT_LOSS = 0, AT_SUMSQ = EXACT_LIMBS + 1, AT_COUNTS = 2 * (EXACT_LIMBS + 1), N_COUNTS = 5 };
 enum { N_PACKED = AT_COUNTS + N_COUNTS };
 
 void sums_add_pass(struct sums *s, const struct pass_result *r)
@@ -19,7 +19,7 @@ int sums_reduce(const struct comm *c, struct sums *s, int rc)
     s->errors = rc != OK;
     exactsum_pack(&s->loss, v + AT_LOSS);
     exactsum_pack(&s->sumsq, v + AT_SUMSQ);
-    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->stop, &s->errors};
+    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->stop, &s->save, &s->errors};
     for (int i = 0; i < N_COUNTS; i++)
         v[AT_COUNTS + i] = *counts[i];
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, v, N_PACKED, MPI_INT64_T, MPI_SUM, c->world));
