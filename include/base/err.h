@@ -21,11 +21,11 @@ enum err {
 /* Records a message (printf style) and its place; returns code. The latest call wins. Local. */
 int err_set(int code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* The code itself is the value, so that the compiler sees that a failing branch does not return OK. */
+/* Its value is the code itself, so that the compiler knows that a failing branch returns no OK. */
 #define ERR(code, ...)                                          \
     ({                                                          \
         const int err_rc_ = (code);                             \
-        (void)err_set(err_rc_, __FILE__, __LINE__, __VA_ARGS__); \
+        err_set(err_rc_, __FILE__, __LINE__, __VA_ARGS__);      \
         err_rc_;                                                \
     })
 

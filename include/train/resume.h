@@ -5,8 +5,8 @@
 #include "train/trainer.h"
 
 /* Loads the newest whole checkpoint of the run folder into the trainer, when there is one; *found
- * tells. Changed settings are printed as safe or trajectory-changing; an impossible one is E_CONFIG,
- * all of them listed. Collective. */
+ * tells. Changed settings are printed as safe or trajectory-changing; an impossible one is
+ * E_CONFIG, all of them listed. Collective. */
 int resume_newest(struct trainer *t, bool *found);
 
 /* Fills a checkpoint set that describes the trainer's present state (borrowed memory but for

@@ -11,8 +11,8 @@ void stop_install(void);
 /* The signal that came, or 0. */
 int stop_signal(void);
 
-/* Time left for training: begun_s is the clock at the start of the process, limit_s 0 for none. True
- * when what remains is less than twice a save plus a step and 10 s. */
+/* Time left for training: begun_s is the clock at the start of the process, limit_s 0 for none.
+ * True when what remains is less than twice a save plus a step and 10 s. */
 bool stop_time_is_up(double begun_s, double limit_s, double save_s, double step_s);
 
 #endif

@@ -8,20 +8,21 @@
 #include "text/tokenizer.h"
 
 struct weights {
-    char path[4096];            /* the file or folder that was read */
+    char path[4096]; /* the file or folder that was read */
     struct model_spec spec;
     struct tensor_table tensors;
-    float *params;              /* slab */
-    struct tokenizer *tokenizer;/* NULL when the source holds none */
-    int64_t step;               /* -1: not a checkpoint */
+    float *params;               /* slab */
+    struct tokenizer *tokenizer; /* NULL when the source holds none */
+    int64_t step;                /* -1: not a checkpoint */
 };
 
 /* Collective (one rank: a comm over MPI_COMM_SELF). E_DATA names what is missing. */
 int weights_load(struct weights *w, const struct comm *c, const char *from);
 void weights_release(struct weights *w);
 
-/* The same into a slab that exists: the source's model must match `spec` in every shape. */
-int weights_load_into(float *params, const struct tensor_table *t, const struct model_spec *spec,
-                      const struct comm *c, const char *from);
+/* The values alone, into a slab that exists; E_CONFIG when the source's tensors are not those of
+ * the table. Collective. */
+int weights_load_into(float *params, const struct tensor_table *t, const struct comm *c,
+                      const char *from);
 
 #endif
