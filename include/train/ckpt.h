@@ -25,6 +25,7 @@ struct ckpt_meta {
     double sched_tokens;     /* the schedule's clock: tokens consumed, B·T a step */
     int64_t attempt;         /* of the run: 0, then one more with each resume */
     double train_s;          /* seconds spent in steps by all attempts */
+    int64_t skipped;         /* updates left out in a row */
     char run_id[37], parent_id[37]; /* UUIDs; parent: where the weights came from, or empty */
     char created[32];        /* UTC */
     char tokenizer_hash[65], data_hash[65];
@@ -74,8 +75,8 @@ bool ckpt_has_kind(const char *path, const char *kind);
  * NULL. Ranks share the blocks. Collective. */
 int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double done, double all));
 
-/* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX), E_DATA with an empty
- * path when there is none at all. A damaged file is renamed to *.damaged, with a warning that names
+/* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX); OK with an empty path
+ * when there is none at all, E_DATA when there are some and none verifies. A damaged file is renamed to *.damaged, with a warning that names
  * dataset and block, and the next older is tried. Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
 /* "<run_dir>/checkpoints/step-000001000.h5". */
