@@ -96,36 +96,33 @@ static void say(void *ctx, const char *piece)
     fflush(stdout);
 }
 
-static int draw(struct generator *g, const struct request *r, const struct weights *w,
-                const char *prompt, int64_t stream, struct tally *tally)
+static int draw(struct generator *g, const struct request *r, const char *prompt, int64_t stream,
+                struct tally *tally)
 {
     const struct sampling how = {.temperature = r->temperature,
                                  .top_k = (int)r->top_k,
                                  .top_p = r->top_p,
                                  .seed = (uint64_t)r->seed};
     char *text = NULL;
-    size_t n = 0;
     double begun_s = clock_now_s();
     int rc = generate(g, &how, (uint64_t)stream, prompt, (int)r->tokens, r->no_stream ? NULL : say,
                       NULL, &text);
     tally->seconds += clock_now_s() - begun_s;
+    tally->tokens += generator_drawn(g);
     if (rc == OK && r->no_stream)
         fputs(text, stdout);
-    if (rc == OK)
-        rc = count_tokens(w->tokenizer, text, &n);
-    tally->tokens += (int64_t)n;
     mem_free(text);
     puts("");
     return rc == OK && ferror(stdout) ? ERR(E_IO, "standard output could not be written") : rc;
 }
 
-static int draw_all(struct generator *g, const struct request *r, const struct weights *w,
-                    const char *prompt, struct tally *tally)
+static int draw_all(struct generator *g, const struct request *r, const char *prompt,
+                    struct tally *tally)
 {
     for (int64_t i = 0; i < r->count; i++) {
         if (i > 0)
             puts("---");
-        TRY(draw(g, r, w, prompt, i, tally));
+        TRY(draw(g, r, prompt, i, tally));
     }
     return OK;
 }
@@ -145,7 +142,7 @@ static int speak(const struct request *r, struct weights *w, const char *prompt)
     if (w->step >= 0)
         log_info("%s, step %lld", w->path, (long long)w->step);
     TRY(generator_new(&g, &w->spec, w->params, w->tokenizer, (int)max_T));
-    int rc = draw_all(g, r, w, prompt, &tally);
+    int rc = draw_all(g, r, prompt, &tally);
     generator_free(g);
     if (rc == OK)
         log_info("%lld tokens, %s tokens/s", (long long)tally.tokens,
