@@ -140,7 +140,8 @@ static void print_model(const struct plan *p)
                fmt_si(a, sizeof a, (double)p->job->n_tokens),
                fmt_si(b, sizeof b, (double)p->job->n_samples), c->batch.seq_len);
     else
-        printf("data            %s is not there yet\n", c->data.train);
+        printf("data            %s is not there yet; vocabulary of the %s\n", c->data.train,
+               c->model.vocab >= 0 ? "setting" : "preset");
 }
 
 static void print_batch(const struct plan *p)
@@ -188,14 +189,23 @@ static void print_memory(const struct plan *p)
            fmt_bytes(text, sizeof text, b->checkpoint_bytes), p->job->conf.checkpoint.keep);
 }
 
+/* Steps are often shorter than what fmt_duration can tell apart. */
+static char *step_text(char *buf, size_t n, double s)
+{
+    if (s >= 1)
+        return fmt_duration(buf, n, s);
+    snprintf(buf, n, "%.3g ms", 1000 * s);
+    return buf;
+}
+
 static void print_time(const struct plan *p)
 {
-    char step[32], run[32], rate[32];
-    printf("rate            %sFLOP/s a rank, %s\n", fmt_si(rate, sizeof rate, p->rank_flops),
+    char step[32], run[32];
+    printf("rate            %.4g GFLOP/s a rank, %s\n", p->rank_flops / GIGA,
            p->measured ? "from matrix products measured here" : "as given");
     printf("time            about %s a step, %s in all, %.3g core-hours; messages and files not "
            "counted\n",
-           fmt_duration(step, sizeof step, p->step_s), fmt_duration(run, sizeof run, p->run_s),
+           step_text(step, sizeof step, p->step_s), fmt_duration(run, sizeof run, p->run_s),
            p->core_hours);
 }
 

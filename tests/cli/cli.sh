@@ -2,6 +2,8 @@
 # The command line: exit codes, messages, help. Run from the top folder; CARAT names the program.
 set -u
 carat=${CARAT:-./carat}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 n=0 failures=0
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
 
@@ -64,7 +66,8 @@ printf 'batch: {global: 8, micro: 2, seq_len: 64}\ntrain.steps: 50\n' >>"$dir/jo
 try 64 plan;                                   blames 'which job'
 try 64 plan "$dir/job.yaml" other.yaml;        blames 'one job is enough'
 try 65 plan "$dir/none.yaml";                  blames 'none.yaml'
-try 65 plan "$dir";                            blames 'no run folder'
+mkdir "$dir/empty" "$dir/moved"
+try 65 plan "$dir/empty";                      blames 'no run folder'
 try 78 plan "$dir/job.yaml" optimizer.rl=1;    blames 'did you mean optimizer.lr'
 try 78 plan "$dir/job.yaml" optimizer.lr=fast; blames 'optimizer.lr: "fast" is not a number'
 try 78 plan "$dir/job.yaml" optimizer.beta1=2; blames 'out of range'
@@ -89,6 +92,12 @@ sed 's/ *#.*//' "$dir/out" >"$dir/first"
 cp "$dir/out" "$dir/again.yaml"
 try 0 plan "$dir/again.yaml" --print-config
 check "--print-config reads back" cmp -s "$dir/first" <(sed 's/ *#.*//' "$dir/out")
+
+# A run folder stands for its job, under the name it has now.
+cp "$dir/first" "$dir/moved/job.yaml"
+try 0 plan "$dir/moved" --print-config
+says "^run.dir: $dir/moved +# command line"
+says '^optimizer.lr: 0.5 +# job.yaml:'
 
 # A plan
 try 0 plan "$dir/job.yaml" --ranks 2 --gflops 1
