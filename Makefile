@@ -40,6 +40,10 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 REF  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/ref/*.c))
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 
+# One short line a file; `make V=1` shows whole commands.
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) '$(patsubst $(BUILD)/%,%,$@)';)
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps demo check check-slurm bench format lint layers asan ubsan install clean
@@ -47,7 +51,7 @@ BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 all: carat ## build ./carat
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 deps: ## check every dependency; as root on Debian install what is missing
 	@.make/deps
@@ -56,7 +60,8 @@ carat: $(BUILD)/carat
 	@cp -f $< $@.new && mv -f $@.new $@
 
 $(BUILD)/carat: $(BUILD)/src/cmd/main.o $(LIB)
-	$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
+	$(call say,LD)
+	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
 
 $(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(OBJ))
 	@rm -f $@
@@ -73,23 +78,36 @@ $(BUILD)/src/optim/%.o $(BUILD)/src/par/%.o: CFLAGS += -ffp-contract=off
 
 $(BUILD)/%.o: %.c | $(BUILD)/version.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -I$(BUILD) -Itests -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -I$(BUILD) -Itests -MMD -MP -c -o $@ $<
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CXX)
+	$(Q)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(REF) $(LIB)
-	$(CC) -o $@ $^ $(CHECK_LIBS) $(LDLIBS) $(EXTRA)
+	$(call say,LD)
+	$(Q)$(CC) -o $@ $^ $(CHECK_LIBS) $(LDLIBS) $(EXTRA)
 
 tests/fixture_check: $(BUILD)/tests/model/fixture_check
 	@cp -f $< $@
 .PHONY: tests/fixture_check
 
 check: ## install what is missing, build, run every test (one: make check T=rmsnorm)
-	@.make/deps
+	@.make/deps --quiet
 	@$(MAKE) --no-print-directory -j2 all tests tests/fixture_check
 	@.make/check $(BUILD) $(T)
 tests: $(TESTS)
 .PHONY: tests
+
+include .make/targets.mk
+
+# The demo's text: any file or folder that `carat prepare` reads.
+CORPUS ?= /usr/share/debian-reference/debian-reference.en.txt.gz
+DEMO    = runs/demo/$(notdir $(CORPUS))
+demo: ## install what is missing, build, train a small model on real text (CORPUS=file) and use it
+	@.make/deps --quiet $(if $(findstring debian-reference,$(CORPUS)),--demo)
+	@$(MAKE) --no-print-directory -j2 all
+	@.make/demo "$(CORPUS)" "$(DEMO)"
 
 clean: ## remove what was built
 	rm -rf .build carat tests/fixture_check

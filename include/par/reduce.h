@@ -21,7 +21,9 @@ struct reducer;
 
 struct reduce_options {
     bool exact;
-    int64_t max_micro; /* the most micro-batches a step has, over all ranks */
+    int64_t max_micro; /* the most micro-batches a step has, over all ranks; room is made for steps
+                          of exactly these. A step of fewer may need more room (its ranges fit the
+                          tree worse), which reducer_begin then makes and keeps */
 };
 
 /* The shard says who owns what (copied). Collective. E_MEM. */
@@ -31,6 +33,9 @@ void reducer_free(struct reducer *r);
 /* Bytes that reducer_new holds on one rank: for plans. Exact for rank `rank` of `s`. */
 size_t reducer_bytes(const struct shard *s, const struct reduce_options *o);
 
+/* Optional, before a step: the array that reducer_finish will be given. Buckets that come early are
+ * then summed into it at once rather than copied at the end. Stays until changed. Local. */
+void reducer_target(struct reducer *r, float *out);
 /* Begins a step of n_micro micro-batches in all; returns this rank's range of them. Local. */
 struct range reducer_begin(struct reducer *r, int64_t n_micro);
 /* The slab that the next micro-batch (in order, the range's first first) must write its gradient
@@ -41,7 +46,8 @@ float *reducer_slab(struct reducer *r);
  * error is kept for reducer_finish. */
 void reducer_ready(void *reducer, size_t first, size_t n);
 /* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches.
- * Ranks without a micro-batch take part. Collective. E_RANK. */
+ * Ranks without a micro-batch take part. When MPI fails, the others wait for messages that will not
+ * come: fatal(E_RANK). Collective. */
 int reducer_finish(struct reducer *r, float *out);
 /* Seconds of the last reducer_finish spent waiting for messages. */
 double reducer_wait_s(const struct reducer *r);

@@ -1,6 +1,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
+#include "conf/config_file.h"
 #include "version.h"
 
 #include <stdio.h>
@@ -92,7 +93,8 @@ static int print_list(void)
         printf("  %-10s %s\n", c->name, c->help);
     }
     puts(
-        "\n`carat help COMMAND` shows a command's options and an example.\n"
+        "\n`carat help COMMAND` shows a command's options and an example;\n"
+        "`carat help keys` lists the settings of a job.\n"
         "Exit codes: 0 done, 64 usage, 65 bad data, 69 a rank failed, 70 a bug, 71 out of memory,\n"
         "74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged, 78 bad configuration.");
     return OK;
@@ -102,6 +104,10 @@ static int help(int argc, char **argv)
 {
     if (argc < 2)
         return print_list();
+    if (strcmp(argv[1], "keys") == 0) {
+        conf_print_keys(stdout);
+        return OK;
+    }
     const struct command *c = find_command(argv[1]);
     if (c == NULL)
         return unknown_command(argv[1]);
@@ -142,8 +148,23 @@ static bool speaks(void)
     return true;
 }
 
+/* What every file that carat writes wants, whoever starts it; the user's own settings stay. Open
+ * MPI before 4.1.7 can corrupt files when it sieves data; HDF5's locks fail on some network file
+ * systems, and a run folder has its own. */
+static void set_environment(void)
+{
+    static const char *const rows[][2] = {
+        {"OMPI_MCA_fbtl_posix_write_datasieving", "0"},
+        {"OMPI_MCA_fbtl_posix_read_datasieving", "0"},
+        {"HDF5_USE_FILE_LOCKING", "FALSE"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        setenv(rows[i][0], rows[i][1], 0);
+}
+
 int main(int argc, char **argv)
 {
+    set_environment();
     int rc = dispatch(argc, argv);
     if (rc == OK && fflush(stdout) != 0)
         rc = ERR(E_IO, "standard output could not be written");

@@ -152,6 +152,7 @@ static int build(struct trainer *t)
     const struct reduce_options o = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
                                      .max_micro = t->n_micro};
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
+    reducer_target(t->reducer, t->grad);
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
     TRY(measure_peak(t));
     bool resumed;

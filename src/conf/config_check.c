@@ -1,0 +1,41 @@
+/* What holds between keys. */
+#include "base/err.h"
+#include "conf/config_file.h"
+
+#include <inttypes.h>
+
+static int check_required(const struct config *c)
+{
+    bool preset = *c->model.preset != '\0', path = *c->model.path != '\0';
+    if (preset == path)
+        return ERR(E_CONFIG,
+                   "%s; set model.preset (a name such as gemma3-270m) or model.path (a "
+                   "config.json)",
+                   preset ? "both model.preset and model.path are set" : "no model is chosen");
+    if (*c->data.train == '\0')
+        return ERR(E_CONFIG,
+                   "data.train is not set; `carat prepare` makes a token store from text");
+    if (*c->run.dir == '\0')
+        return ERR(E_CONFIG, "run.dir is empty; set it to the folder that the run shall live in");
+    if (c->train.length.unit == UNIT_NONE)
+        return ERR(E_CONFIG,
+                   "the run has no length; set train.steps, train.tokens or train.epochs");
+    if (c->batch.global == 0)
+        return ERR(E_CONFIG, "batch.global is not set: the sequences of one step, over all ranks");
+    return OK;
+}
+
+static int check_batch(const struct config *c)
+{
+    int64_t global = c->batch.global, micro = c->batch.micro;
+    if (micro > global)
+        return ERR(E_CONFIG, "batch.micro (%" PRId64 ") is greater than batch.global (%" PRId64 ")",
+                   micro, global);
+    return OK;
+}
+
+int conf_check(const struct config *c)
+{
+    TRY(check_required(c));
+    return check_batch(c);
+}
