@@ -456,12 +456,28 @@ void attention_bwd(float *dqkv, const float *dout, const float *out, const float
         }
 }
 
+/* out[Hd] += Σ weight[j] · values[j] of four keys, in order. */
+static void weigh_four(float *restrict out, const float *restrict weight,
+                       const float *restrict values, size_t ld, size_t Hd)
+{
+    const float *a = values, *b = a + ld, *c = b + ld, *d = c + ld;
+    for (size_t e = 0; e < Hd; e++) {
+        float sum = fmaf_(weight[0], a[e], out[e]);
+        sum = fmaf_(weight[1], b[e], sum);
+        sum = fmaf_(weight[2], c[e], sum);
+        out[e] = fmaf_(weight[3], d[e], sum);
+    }
+}
+
 /* out[Hd] = Σ weight[j] · values[j], keys in order. */
 static void weigh(float *restrict out, const float *restrict weight, const float *restrict values,
                   size_t ld, size_t n, size_t Hd)
 {
+    size_t j = 0;
     fill(out, 0, Hd, 0.0f);
-    for (size_t j = 0; j < n; j++)
+    for (; j + 4 <= n; j += 4)
+        weigh_four(out, weight + j, values + j * ld, ld, Hd);
+    for (; j < n; j++)
         for (size_t e = 0; e < Hd; e++)
             out[e] = fmaf_(weight[j], values[j * ld + e], out[e]);
 }
