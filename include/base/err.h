@@ -21,7 +21,13 @@ enum err {
 /* Records a message (printf style) and its place; returns code. The latest call wins. Local. */
 int err_set(int code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-#define ERR(code, ...) err_set((code), __FILE__, __LINE__, __VA_ARGS__)
+/* Its value is the code itself, so that the compiler knows that a failing branch returns no OK. */
+#define ERR(code, ...)                                          \
+    ({                                                          \
+        const int err_rc_ = (code);                             \
+        err_set(err_rc_, __FILE__, __LINE__, __VA_ARGS__);      \
+        err_rc_;                                                \
+    })
 
 /* Puts "<prefix>: " before the recorded message; returns code. For a caller that knows more. */
 int err_context(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -3,6 +3,7 @@
 #define CARAT_PAR_COMM_H
 
 #include <mpi.h>
+#include <stdbool.h>
 
 struct comm {
     MPI_Comm world;
@@ -10,12 +11,13 @@ struct comm {
     int node, n_nodes;         /* this rank's node, in order of the lowest rank on it */
     int node_rank, node_size;
     char host[64];
+    bool owns_mpi;             /* comm_init started MPI, so comm_end ends it */
 };
 
 /* MPI_Init_thread (FUNNELED), a duplicate of COMM_WORLD with errors returned, the node map; names
  * this process to log, fault and the abort hook of fatal(). Collective. E_RANK. */
 int comm_init(struct comm *c, int *argc, char ***argv);
-/* Collective; ends MPI. */
+/* Collective; ends MPI when comm_init began it. */
 void comm_end(struct comm *c);
 
 /* Turns MPI's return code into an error of carat (E_RANK, MPI's own words). Local. */

@@ -1,0 +1,56 @@
+/* HDF5 in few words: handles that close, attributes of plain types, checked reading of untrusted
+ * files. Errors carry HDF5's own innermost message. HDF5's automatic error printing is off. */
+#ifndef CARAT_IO_H5X_H
+#define CARAT_IO_H5X_H
+
+#include <hdf5.h>
+#include <mpi.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Turns off HDF5's printing and file locking, refuses plugins. Idempotent; every open calls it. */
+void h5x_start(void);
+/* The message of HDF5's error stack as an error of carat: "<what>: <HDF5's words>". */
+int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Files. comm MPI_COMM_NULL: serial driver; else MPI-IO, collective. Created with V18 bounds and
+ * alignment; create fails when the file exists (O_EXCL). */
+int h5x_create(hid_t *file, const char *path, MPI_Comm comm);
+int h5x_open(hid_t *file, const char *path, bool write);
+int h5x_close(hid_t *file);
+
+/* Attributes of an object. Text is fixed-length. Getters check class and size: E_DATA naming it. */
+int h5x_put_text(hid_t obj, const char *name, const char *text);
+int h5x_put_i64(hid_t obj, const char *name, int64_t v);
+int h5x_put_f64(hid_t obj, const char *name, double v);
+int h5x_get_text(hid_t obj, const char *name, char *buf, size_t n);
+int h5x_get_text_alloc(hid_t obj, const char *name, size_t max, char **text);
+int h5x_get_i64(hid_t obj, const char *name, int64_t *v);
+int h5x_get_f64(hid_t obj, const char *name, double *v);
+bool h5x_has_attr(hid_t obj, const char *name);
+
+/* A contiguous dataset, space allocated at once and not filled; *offset (may be NULL) is where its
+ * data begins in the file, which is known after creation. Missing groups are made. */
+int h5x_make_dataset(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dims,
+                     const char *description);
+/* Small arrays at once. */
+int h5x_put_array(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dims,
+                  const void *data, const char *description);
+
+/* What a dataset of an untrusted file is: checked to be a plain contiguous array (no external
+ * storage, no filters, not virtual), with its place in the file. E_DATA. */
+struct h5x_array {
+    H5T_class_t class;
+    size_t elem_bytes;
+    bool is_signed;
+    int n_dims;
+    hsize_t dims[8];
+    int64_t offset; /* bytes in the file; -1 when it has no elements */
+    size_t n;       /* elements */
+};
+int h5x_describe(hid_t file, const char *name, struct h5x_array *a);
+/* A whole dataset in memory type `type` (mem_free), at most max elements. */
+int h5x_get_array(hid_t file, const char *name, hid_t type, size_t max, void **data, size_t *n);
+
+#endif

@@ -1,0 +1,28 @@
+/* What follows from a configuration before anything runs: lengths, rates, micro-batches. `plan` and
+ * the trainer ask the same functions, so that they agree. */
+#ifndef CARAT_TRAIN_DERIVE_H
+#define CARAT_TRAIN_DERIVE_H
+
+#include "base/str.h"
+#include "conf/config.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
+
+#include <stdint.h>
+
+/* Tokens that a step consumes: batch.global · batch.seq_len. */
+double derive_step_tokens(const struct config *c);
+/* Micro-batches of a step, over all ranks. */
+int64_t derive_n_micro(const struct config *c);
+/* Steps of an amount; percent is of `whole` steps. n_samples: training sequences an epoch. Rounded
+ * up to whole steps. */
+int64_t derive_steps(const struct config *c, struct amount a, uint64_t n_samples, int64_t whole);
+/* The schedule of a run of n_steps, its peak scaled to the batch; the derivation, line by line, is
+ * added to *text when that is not NULL. E_CONFIG for unknown rules and a warmup longer than the
+ * run. */
+int derive_schedule(struct schedule *s, const struct config *c, uint64_t n_samples, int64_t n_steps,
+                    struct str *text);
+/* The rate of the step that follows `step` completed ones. */
+double derive_rate(const struct schedule *s, const struct config *c, int64_t step);
+
+#endif

@@ -1,0 +1,11 @@
+/* The training loop: steps, and what is due between them. */
+#ifndef CARAT_TRAIN_LOOP_H
+#define CARAT_TRAIN_LOOP_H
+
+#include "train/trainer.h"
+
+/* Trains to the end: metrics, progress, validation, samples, checkpoints. OK at the end, E_STOPPED
+ * after a save that a signal, a file or the time limit asked for. Collective. */
+int train_loop(struct trainer *t);
+
+#endif

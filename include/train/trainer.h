@@ -1,0 +1,97 @@
+/* The trainer: everything that a run owns between its first and last step. */
+#ifndef CARAT_TRAIN_TRAINER_H
+#define CARAT_TRAIN_TRAINER_H
+
+#include "conf/config.h"
+#include "data/loader.h"
+#include "model/model.h"
+#include "optim/lrscale.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
+#include "par/reduce.h"
+#include "train/ckpt.h"
+#include "train/metrics.h"
+#include "train/run.h"
+
+/* Where a run stands; what a checkpoint keeps of it. */
+struct progress {
+    int64_t step;     /* completed */
+    uint64_t samples; /* consumed, all ranks */
+    double targets;   /* counted targets */
+    double train_s;   /* seconds in steps */
+    int64_t attempt;
+    int64_t skipped; /* updates left out in a row because a value was not finite */
+};
+
+/* What one step yields; the same on all ranks but for the times. */
+struct step_result {
+    double loss, accuracy, lr, grad_norm, clip; /* per target; norm of the mean gradient */
+    double targets;
+    bool finite;      /* false: the update was left out */
+    bool stop, save;  /* asked for by a signal, a file or the time limit */
+    double time[R_N]; /* this rank's seconds by part */
+    double step_s;
+};
+
+/* Micro-batches in the order in which this rank needs them, requested ahead of the computation. */
+struct feed {
+    struct loader *loader;
+    struct range mine; /* this rank's micro-batches of a step */
+    uint64_t samples;  /* where the step of the next request begins */
+    size_t next;       /* its next micro-batch */
+    int64_t global, micro;
+    int64_t passes; /* over the step's micro-batches that are still to be requested */
+};
+
+struct trainer {
+    const struct config *conf;
+    const struct comm *comm;
+    struct model_spec spec;
+    struct model *model;
+    const struct tensor_table *tensors;
+
+    struct shard shard; /* who sums and, when sharded, updates what */
+    struct shard state; /* who keeps optimizer state: shard, or all of it on every rank */
+    struct reducer *reducer;
+    float *params;    /* slab */
+    float *grad;      /* this rank's shard of the summed gradient */
+    float *grad_slab; /* parallel.shard none: the whole of it; else NULL */
+    float *slot[OPTIM_MAX_SLOTS];
+    const struct optim_rule *rule;
+    struct optim_group *groups;
+    int n_groups;
+    struct schedule schedule;
+    struct str lr_derivation;
+
+    struct store train_store, valid_store;
+    struct loader *valid_loader;
+    struct feed feed;
+
+    int64_t n_steps; /* of the whole run */
+    int64_t n_micro; /* micro-batches a step */
+    struct progress at;
+    char run_id[37], parent_id[37];
+    struct run_lock lock;
+    struct metrics *metrics;
+    double begun_s;     /* clock at the start of the process */
+    double save_s;      /* the last save's seconds */
+    int64_t saved_step; /* step of the newest checkpoint, -1 when there is none */
+    double peak_flops;  /* measured, all ranks together */
+    int pending;        /* this rank's error since the last step: all learn of it in the next */
+    int failed_saves;   /* in a row */
+};
+
+/* Opens the data, builds the model, takes the run folder, and starts from random weights, from
+ * model.init, or from the run's newest whole checkpoint. Prints what is resumed and why.
+ * Collective. On error everything is released. */
+int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                 const struct comm *comm, double begun_s);
+void trainer_release(struct trainer *t);
+
+/* One optimizer step. Collective: every rank returns the same code. */
+int trainer_step(struct trainer *t, struct step_result *r);
+
+/* Writes the checkpoint of the present step, then deletes old ones. Collective. */
+int trainer_save(struct trainer *t);
+
+#endif

@@ -1,0 +1,158 @@
+#include "base/err.h"
+#include "base/str.h"
+#include "cmd/cmd.h"
+#include "version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *group; /* the task it belongs to */
+    const char *help;  /* one line */
+};
+
+#define BEGIN "Get ready"
+#define TRAIN "Train and use"
+#define LOOK  "Look at files"
+#define SHARE "Exchange and submit"
+
+/* A command whose file is not there yet is no row. */
+static const struct command commands[] = {
+#if __has_include("doctor.c")
+    {"doctor", cmd_doctor, BEGIN, "what this build and this machine have, and what to mend"},
+#endif
+#if __has_include("prepare.c")
+    {"prepare", cmd_prepare, BEGIN, "turn text into a token store"},
+#endif
+#if __has_include("plan.c")
+    {"plan", cmd_plan, BEGIN, "memory, time and learning rates of a job before it runs"},
+#endif
+#if __has_include("train.c")
+    {"train", cmd_train, TRAIN, "start a job, or resume it"},
+#endif
+#if __has_include("eval.c")
+    {"eval", cmd_eval, TRAIN, "loss, perplexity and accuracy on a token store"},
+#endif
+#if __has_include("generate.c")
+    {"generate", cmd_generate, TRAIN, "text from a run or a Hugging Face folder"},
+#endif
+#if __has_include("inspect.c")
+    {"inspect", cmd_inspect, LOOK, "what a run, checkpoint or token store holds"},
+#endif
+#if __has_include("verify.c")
+    {"verify", cmd_verify, LOOK, "whether a file is whole"},
+#endif
+#if __has_include("diff.c")
+    {"diff", cmd_diff, LOOK, "how two runs or checkpoints differ"},
+#endif
+#if __has_include("import.c")
+    {"import", cmd_import, SHARE, "a Hugging Face folder to a checkpoint"},
+#endif
+#if __has_include("export.c")
+    {"export", cmd_export, SHARE, "a checkpoint to a Hugging Face folder"},
+#endif
+#if __has_include("slurm.c")
+    {"slurm", cmd_slurm, SHARE, "a batch script for Slurm"},
+#endif
+    {NULL, NULL, NULL, NULL},
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (const struct command *c = commands; c->name != NULL; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    enum { N = sizeof commands / sizeof commands[0] };
+    const char *names[N] = {NULL};
+    size_t n = 0;
+    for (const struct command *c = commands; c->name != NULL; c++)
+        names[n++] = c->name;
+    const char *near = str_nearest(name, names, n);
+    if (near != NULL)
+        return ERR(E_USAGE, "%s: no such command; did you mean `carat %s`?", name, near);
+    return ERR(E_USAGE, "%s: no such command; `carat help` lists them", name);
+}
+
+static int print_list(void)
+{
+    const char *group = "";
+    puts("carat trains Gemma language models on clusters.\n\n"
+         "usage: carat COMMAND [FILE] [key=value …] [options]");
+    for (const struct command *c = commands; c->name != NULL; c++) {
+        if (strcmp(group, c->group) != 0)
+            printf("\n%s\n", group = c->group);
+        printf("  %-10s %s\n", c->name, c->help);
+    }
+    puts(
+        "\n`carat help COMMAND` shows a command's options and an example.\n"
+        "Exit codes: 0 done, 64 usage, 65 bad data, 69 a rank failed, 70 a bug, 71 out of memory,\n"
+        "74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged, 78 bad configuration.");
+    return OK;
+}
+
+static int help(int argc, char **argv)
+{
+    if (argc < 2)
+        return print_list();
+    const struct command *c = find_command(argv[1]);
+    if (c == NULL)
+        return unknown_command(argv[1]);
+    char name[32], flag[] = "--help";
+    snprintf(name, sizeof name, "%s", c->name);
+    char *args[] = {name, flag, NULL};
+    return c->run(2, args);
+}
+
+static int dispatch(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return print_list();
+    if (strcmp(argv[1], "help") == 0)
+        return help(argc - 1, argv + 1);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("carat %s\n", CARAT_VERSION);
+        return OK;
+    }
+    if (argv[1][0] == '-')
+        return ERR(E_USAGE, "%s: the command comes first: carat COMMAND [options]", argv[1]);
+    const struct command *c = find_command(argv[1]);
+    if (c == NULL)
+        return unknown_command(argv[1]);
+    return c->run(argc - 1, argv + 1);
+}
+
+/* Ranks agree on an error before they return it, so one of them says it for all. */
+static bool speaks(void)
+{
+    static const char *const vars[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                       "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof vars / sizeof vars[0]; i++) {
+        const char *rank = getenv(vars[i]);
+        if (rank != NULL)
+            return strcmp(rank, "0") == 0;
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    int rc = dispatch(argc, argv);
+    if (rc == OK && fflush(stdout) != 0)
+        rc = ERR(E_IO, "standard output could not be written");
+    if (rc != OK && speaks()) {
+        fflush(stdout);
+        fprintf(stderr, "carat: %s\n", *err_message() ? err_message() : err_name(rc));
+        if (rc == E_BUG)
+            fprintf(stderr, "carat: this is a bug in carat, at %s (%s)\n", err_place(),
+                    CARAT_VERSION);
+    }
+    return rc;
+}

@@ -1,0 +1,53 @@
+#include "kern/geglu.h"
+
+#include "vmath.h"
+
+/* gelu_tanh(x) = x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) = x·logistic(x·(A + B·x²)): the same
+ * function with one exponential, and no cancellation where tanh is near -1. */
+#define GELU_A 1.5957691216057308f  /* 2·√(2/π) */
+#define GELU_B 0.07135481282670577f /* 0.044715·A */
+
+static inline float gelu(float x)
+{
+    return x * vm_logistic(x * fmaf_(x * x, GELU_B, GELU_A));
+}
+
+void geglu_fwd(float *restrict h, const float *restrict gu, size_t n, size_t F)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *gate = gu + i * 2 * F, *up = gate + F;
+        float *hi = h + i * F;
+        for (size_t j = 0; j < F; j++)
+            hi[j] = gelu(gate[j]) * up[j];
+    }
+}
+
+/* One row. Every place is read before the same place is written, so dgate may be gate, dup up, and
+ * h dh. gelu' = s + gelu·(1 - s)·(A + 3B·x²), s the logistic. */
+static inline void row_bwd(float *dgate, float *dup, float *h, const float *dh, const float *gate,
+                           const float *up, size_t F, int keep_h)
+{
+#pragma GCC ivdep
+    for (size_t j = 0; j < F; j++) {
+        float x = gate[j], u = up[j], d = dh[j], x2 = x * x;
+        float s = vm_logistic(x * fmaf_(x2, GELU_B, GELU_A));
+        float y = x * s;
+        float slope = fmaf_(y * (1.0f - s), fmaf_(x2, 3.0f * GELU_B, GELU_A), s);
+        dgate[j] = d * u * slope;
+        dup[j] = d * y;
+        if (keep_h)
+            h[j] = y * u;
+    }
+}
+
+void geglu_bwd(float *dgu, float *h, const float *dh, const float *gu, size_t n, size_t F)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *gate = gu + i * 2 * F;
+        float *dgate = dgu + i * 2 * F;
+        if (h)
+            row_bwd(dgate, dgate + F, h + i * F, dh + i * F, gate, gate + F, F, 1);
+        else
+            row_bwd(dgate, dgate + F, NULL, dh + i * F, gate, gate + F, F, 0);
+    }
+}

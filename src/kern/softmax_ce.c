@@ -1,0 +1,160 @@
+#include "kern/softmax_ce.h"
+
+#include <math.h>
+
+#include "lanes.h"
+
+enum {
+    BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
+    MAX_TOPS = 2048, /* blocks whose maxima are kept, so that exponentials need not be redone */
+};
+
+/* Where a row's maximum starts; finite, so that rows that begin with -inf stay NaN-free. */
+#define LOWEST (-1e30f)
+
+void softcap(float *z, size_t n, float cap)
+{
+    if (cap == 0.0f)
+        return;
+    float inverse = 1.0f / cap;
+    for (size_t i = 0; i < n; i++)
+        z[i] = cap * vm_tanh(z[i] * inverse);
+}
+
+/* A row's softmax so far, in base 2: sum of 2^(z·log2 e - top), top the maximum's z·log2 e. */
+struct running {
+    float max, top;
+    double sum;
+};
+
+/* e[n] = 2^(z·log2 e - top) after z[n] has been taken into the maximum; e may be z. */
+static void absorb(struct running *r, float *e, const float *z, size_t n)
+{
+    float max = lanes_max(z, n, r->max);
+    float top = max * VM_LOG2E;
+    if (max > r->max) {
+        r->sum *= exp2((double)r->top - (double)top);
+        r->max = max;
+        r->top = top;
+    }
+#pragma GCC ivdep
+    for (size_t j = 0; j < n; j++)
+        e[j] = vm_exp2_softmax(fmaf_(z[j], VM_LOG2E, -top));
+    r->sum += (double)lanes_sum(e, n);
+}
+
+/* What a row's target has to do with the maximum. */
+struct target_seen {
+    float z;      /* its capped logit */
+    int is_first; /* greater than all logits before it */
+};
+
+static struct target_seen see_target(const float *z, size_t t, float max_before)
+{
+    int beaten = !(z[t] > max_before);
+    for (size_t j = 0; j < t; j++)
+        beaten |= z[j] >= z[t];
+    return (struct target_seen){z[t], !beaten};
+}
+
+/* The loss in nats. Both of its parts went through the same float log2 e, so a certain target's
+ * loss is 0 and not a rounding error of its logit; what is left of one is not let below 0. */
+static float row_loss(const struct running *r, float z_target)
+{
+    double bits = ((double)r->top - (double)z_target * (double)VM_LOG2E) + log2(r->sum);
+    double nats = bits * 0.69314718055994530942;
+    return nats < 0.0 ? 0.0f : (float)nats;
+}
+
+/* One row's numbers, from the first pass. */
+struct row {
+    struct running run;
+    struct target_seen seen;
+};
+
+/* Without a cap: logits become the exponentials, tops[] the maximum each block was taken with. */
+static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
+{
+    struct row row = {.run = {.max = LOWEST, .top = LOWEST * VM_LOG2E}};
+    for (size_t i = 0; i < V; i += BLOCK) {
+        size_t n = V - i < BLOCK ? V - i : BLOCK;
+        if (target - i < n)
+            row.seen = see_target(z + i, target - i, row.run.max);
+        absorb(&row.run, z + i, z + i, n);
+        tops[i / BLOCK] = row.run.top;
+    }
+    return row;
+}
+
+/* Exponentials kept → weight · (softmax - target). */
+static void grad_kept(float *e, const float *tops, const struct running *r, float weight,
+                      size_t target, size_t V)
+{
+    for (size_t i = 0; i < V; i += BLOCK) {
+        size_t n = V - i < BLOCK ? V - i : BLOCK;
+        double share = exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum;
+        float f = (float)(share * (double)weight);
+        for (size_t j = 0; j < n; j++)
+            e[i + j] *= f;
+    }
+    e[target] -= weight;
+}
+
+/* With a cap, or with nothing to be kept: logits become capped ones where write is non-zero. */
+static struct row pass_reading(float *z, size_t target, size_t V, float cap, int write)
+{
+    struct row row = {.run = {.max = LOWEST, .top = LOWEST * VM_LOG2E}};
+    float capped[BLOCK], e[BLOCK];
+    for (size_t i = 0; i < V; i += BLOCK) {
+        size_t n = V - i < BLOCK ? V - i : BLOCK;
+        float *zi = z + i;
+        if (!write && cap != 0.0f)
+            zi = memcpy(capped, zi, n * sizeof *zi);
+        softcap(zi, n, cap);
+        if (target - i < n)
+            row.seen = see_target(zi, target - i, row.run.max);
+        absorb(&row.run, e, zi, n);
+    }
+    return row;
+}
+
+/* Capped logits → weight · (softmax - target) · (1 - (z/cap)²), the last only with a cap. */
+static void grad_again(float *z, const struct running *r, float weight, size_t target, size_t V,
+                       float cap)
+{
+    float inverse = cap == 0.0f ? 0.0f : 1.0f / cap;
+    float lse = (float)((double)r->top + log2(r->sum));
+    float zt = z[target] * inverse;
+    for (size_t j = 0; j < V; j++) {
+        float t = z[j] * inverse;
+        float p = vm_exp2_softmax(fmaf_(z[j], VM_LOG2E, -lse));
+        z[j] = weight * p * fmaf_(-t, t, 1.0f);
+    }
+    z[target] -= weight * fmaf_(-zt, zt, 1.0f);
+}
+
+static struct row one_row(float *z, size_t target, float weight, size_t V, float cap, int grad)
+{
+    float tops[MAX_TOPS];
+    if (grad && cap == 0.0f && V <= (size_t)MAX_TOPS * BLOCK) {
+        struct row row = pass_keeping(z, tops, target, V);
+        grad_kept(z, tops, &row.run, weight, target, V);
+        return row;
+    }
+    struct row row = pass_reading(z, target, V, cap, grad);
+    if (grad)
+        grad_again(z, &row.run, weight, target, V, cap);
+    return row;
+}
+
+void softmax_ce(float *loss, uint8_t *correct, float *logits, const int32_t *target,
+                const float *weight, size_t n, size_t V, float cap, int grad)
+{
+    for (size_t i = 0; i < n; i++) {
+        float w = weight ? weight[i] : 1.0f;
+        struct row row = one_row(logits + i * V, (size_t)target[i], w, V, cap, grad);
+        loss[i] = row_loss(&row.run, row.seen.z);
+        if (correct)
+            correct[i] = row.seen.is_first && !(row.run.max > row.seen.z);
+    }
+}

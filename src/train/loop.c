@@ -1,0 +1,154 @@
+#include "train/loop.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "par/agree.h"
+#include "train/evaluate.h"
+#include "train/generate.h"
+#include "train/progress.h"
+#include <math.h>
+
+/* A disk may be full for a while; after so many saves that failed in a row the run ends. */
+enum { MAX_FAILED_SAVES = 3 };
+
+static bool due(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+static void fill_row(const struct trainer *t, const struct step_result *r, double row[M_N])
+{
+    double tokens_per_s =
+        (double)t->conf->batch.global * (double)t->conf->batch.seq_len / r->step_s;
+    for (int i = 0; i < M_N; i++)
+        row[i] = NAN;
+    row[M_STEP] = (double)t->at.step;
+    row[M_ATTEMPT] = (double)t->at.attempt;
+    row[M_SAMPLES] = (double)t->at.samples;
+    row[M_TOKENS] = t->at.targets;
+    row[M_LOSS] = r->loss;
+    row[M_ACCURACY] = r->accuracy;
+    row[M_LR] = r->lr;
+    row[M_GRAD_NORM] = r->grad_norm;
+    row[M_CLIP] = r->clip;
+    row[M_STEP_S] = r->step_s;
+    row[M_TOKENS_PER_S] = tokens_per_s;
+    row[M_PEAK_FRACTION] =
+        tokens_per_s * spec_flops_per_token(&t->spec, (int)t->conf->batch.seq_len) / t->peak_flops;
+}
+
+/* Every sequence of the split, or validate.samples of them. */
+static int64_t validation_samples(const struct trainer *t)
+{
+    int64_t all = (int64_t)loader_n_samples(t->valid_loader), some = t->conf->validate.samples;
+    return some > 0 && some < all ? some : all;
+}
+
+static int validate(struct trainer *t, double row[M_N])
+{
+    struct evaluation e;
+    if (!t->valid_loader)
+        return OK;
+    TRY(evaluate(t->comm, t->model, t->params, t->valid_loader, validation_samples(t),
+                 t->conf->batch.micro, (int)t->conf->batch.seq_len, NULL, &e));
+    row[M_VALID_LOSS] = e.loss;
+    row[M_VALID_ACCURACY] = e.accuracy;
+    progress_valid(t, e.loss, e.accuracy, e.targets);
+    if (t->comm->rank == 0)
+        t->pending = metrics_amend(t->metrics, row);
+    return OK;
+}
+
+/* A sample of text, by root. That it could not be made is no reason to end a run. */
+static void show_sample(struct trainer *t)
+{
+    void *bytes = NULL;
+    size_t n = 0;
+    struct tokenizer *tok = NULL;
+    struct generator *g = NULL;
+    char *text = NULL;
+    const struct config *c = t->conf;
+    const struct sampling how = {.temperature = c->sample.temperature,
+                                 .top_k = (int)c->sample.top_k,
+                                 .top_p = c->sample.top_p,
+                                 .seed = (uint64_t)c->run.seed};
+    int rc;
+    TRY_OUT(store_tokenizer(t->train_store.path, &bytes, &n));
+    TRY_OUT(tokenizer_from_bytes(&tok, bytes, n, t->train_store.path));
+    TRY_OUT(generator_new(&g, &t->spec, t->params, tok, (int)c->sample.tokens + 256));
+    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens, NULL,
+                     NULL, &text));
+    log_info("sample          %s%s", c->sample.prompt, text);
+out:
+    if (rc != OK) {
+        log_warn("no text sample: %s", err_message());
+        err_clear();
+    }
+    mem_free(text);
+    generator_free(g);
+    tokenizer_free(tok);
+    mem_free(bytes);
+}
+
+static int periodic_save(struct trainer *t)
+{
+    int rc = trainer_save(t);
+    if (rc == OK) {
+        t->failed_saves = 0;
+        return OK;
+    }
+    if (++t->failed_saves >= MAX_FAILED_SAVES)
+        return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
+    log_warn("this checkpoint was not saved and will be tried again: %s", err_message());
+    err_clear();
+    return OK;
+}
+
+static int after_step(struct trainer *t, const struct step_result *r)
+{
+    double row[M_N], rank_row[R_N];
+    const struct config *c = t->conf;
+    bool last = t->at.step == t->n_steps;
+    fill_row(t, r, row);
+    for (int i = 0; i < R_N; i++)
+        rank_row[i] = r->time[i];
+    rank_row[R_MEM_BYTES] = (double)mem_bytes();
+    t->pending = metrics_step(t->metrics, row, rank_row);
+    progress_step(t, r);
+    if (last || due(t->at.step, c->validate.every))
+        TRY(validate(t, row));
+    if (due(t->at.step, c->sample.every) && t->comm->rank == 0)
+        show_sample(t);
+    if (last || r->stop)
+        return agree(t->comm, t->pending);
+    if (r->save || due(t->at.step, c->checkpoint.every))
+        TRY(periodic_save(t));
+    return OK;
+}
+
+static int run_steps(struct trainer *t)
+{
+    while (t->at.step < t->n_steps) {
+        struct step_result r;
+        TRY(trainer_step(t, &r));
+        TRY(after_step(t, &r));
+        if (r.stop && t->at.step < t->n_steps) {
+            TRY(trainer_save(t));
+            return E_STOPPED;
+        }
+    }
+    return t->saved_step == t->at.step ? OK : trainer_save(t);
+}
+
+int train_loop(struct trainer *t)
+{
+    progress_banner(t);
+    int rc = run_steps(t);
+    if (rc != OK && rc != E_STOPPED)
+        return rc;
+    TRY(metrics_close(t->metrics));
+    t->metrics = NULL;
+    progress_end(t, rc);
+    return rc;
+}

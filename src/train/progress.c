@@ -1,0 +1,177 @@
+#include "train/progress.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "kern/gemm.h"
+#include "train/budget.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void log_lines(const char *text)
+{
+    for (const char *p = text; p && *p;) {
+        size_t n = strcspn(p, "\n");
+        log_info("%.*s", (int)n, p);
+        p += n + (p[n] == '\n');
+    }
+}
+
+static void banner_batch(const struct trainer *t)
+{
+    const struct config *c = t->conf;
+    char tokens[32];
+    int64_t most = (t->n_micro + t->comm->size - 1) / t->comm->size;
+    log_info("batch           %lld sequences = %d rank%s × micro-batch %lld × accumulation %lld%s; "
+             "%s tokens a step",
+             (long long)c->batch.global, t->comm->size, t->comm->size == 1 ? "" : "s",
+             (long long)c->batch.micro, (long long)most,
+             most * c->batch.micro * t->comm->size == c->batch.global ? "" : " (uneven: at most)",
+             fmt_si(tokens, sizeof tokens, (double)c->batch.global * (double)c->batch.seq_len));
+    if (t->n_micro < t->comm->size)
+        log_warn("%d of %d ranks have no micro-batch; lower batch.micro or use fewer ranks",
+                 t->comm->size - (int)t->n_micro, t->comm->size);
+}
+
+static void banner_memory(const struct trainer *t)
+{
+    struct budget b;
+    char total[32], part[32];
+    struct str line = {0};
+    if (budget_of(&b, t->conf, &t->spec, t->comm->size) != OK) {
+        err_clear();
+        return;
+    }
+    for (int i = 0; i < b.n; i++)
+        str_addf(&line, "%s%s %s", i ? ", " : "", b.row[i].label,
+                 fmt_bytes(part, sizeof part, b.row[i].bytes));
+    log_info("memory          %s a rank: %s", fmt_bytes(total, sizeof total, budget_total(&b)),
+             line.s);
+    str_release(&line);
+}
+
+void progress_banner(const struct trainer *t)
+{
+    const struct config *c = t->conf;
+    const struct model_spec *s = &t->spec;
+    char a[32], b[32], d[32];
+    log_info("model           Gemma %d, %d layers, width %d, %d heads (%d kv) of %d, "
+             "feed-forward %d, vocabulary %d",
+             s->family, s->L, s->D, s->H, s->K, s->Hd, s->F, s->V);
+    log_info("parameters      %s; %s FLOPs a token", fmt_si(a, sizeof a, spec_n_params(s)),
+             fmt_si(b, sizeof b, spec_flops_per_token(s, (int)c->batch.seq_len)));
+    log_info("data            %s: %s tokens, %s sequences of %lld", c->data.train,
+             fmt_si(a, sizeof a, (double)t->train_store.n_tokens),
+             fmt_si(b, sizeof b, (double)loader_n_samples(t->feed.loader)),
+             (long long)c->batch.seq_len);
+    banner_batch(t);
+    log_lines(t->lr_derivation.s);
+    log_info("optimizer       %s, weight decay %g on matrices, clip %g; state %s, reduction %s",
+             c->optimizer.name, c->optimizer.weight_decay, c->optimizer.clip_norm,
+             t->grad_slab ? "whole on every rank" : "sharded over ranks", c->parallel.reduce);
+    banner_memory(t);
+    log_info("machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %sFLOP/s",
+             t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
+             t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
+             c->parallel.threads == 1 ? "" : "s", gemm_core(), fmt_si(d, sizeof d, t->peak_flops));
+    if (getenv("OPENBLAS_CORETYPE"))
+        log_warn("OPENBLAS_CORETYPE=%s is set: a kernel too small for this CPU halves the speed",
+                 getenv("OPENBLAS_CORETYPE"));
+    log_info("run             %s, steps %lld to %lld", c->run.dir, (long long)t->at.step,
+             (long long)t->n_steps);
+}
+
+/* Steps of this attempt set the pace; the first is slower (first touch) and soon outweighed. */
+static double seconds_left(const struct trainer *t, double step_s)
+{
+    static double smooth;
+    smooth = smooth == 0 ? step_s : 0.9 * smooth + 0.1 * step_s;
+    return smooth * (double)(t->n_steps - t->at.step);
+}
+
+void progress_step(const struct trainer *t, const struct step_result *r)
+{
+    const struct config *c = t->conf;
+    if (t->comm->rank != 0)
+        return;
+    char rate[32], left[32], line[256];
+    double tokens_per_s = (double)c->batch.global * (double)c->batch.seq_len / r->step_s;
+    double peak =
+        tokens_per_s * spec_flops_per_token(&t->spec, (int)c->batch.seq_len) / t->peak_flops;
+    snprintf(line, sizeof line,
+             "step %6lld/%lld  loss %.4f  lr %.2e  grad %.3f  %s tok/s  %2.0f%% peak  left %s",
+             (long long)t->at.step, (long long)t->n_steps, r->loss, r->lr, r->grad_norm,
+             fmt_si(rate, sizeof rate, tokens_per_s), 100 * peak,
+             fmt_duration(left, sizeof left, seconds_left(t, r->step_s)));
+    if (log_is_terminal()) {
+        log_status("%s", line);
+        log_file("%s", line);
+    } else if (t->at.step % c->train.log_every == 0 || t->at.step == t->n_steps) {
+        log_info("%s", line);
+    }
+}
+
+void progress_valid(const struct trainer *t, double loss, double accuracy, double targets)
+{
+    char n[32];
+    log_info("valid %5lld       loss %.4f  perplexity %.2f  accuracy %.1f%%  (%s targets)",
+             (long long)t->at.step, loss, exp(loss), 100 * accuracy, fmt_si(n, sizeof n, targets));
+}
+
+void progress_sparkline(struct str *out, const double *v, int64_t n, int width)
+{
+    static const char *const bar[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    double lo = INFINITY, hi = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(v[i]))
+            continue;
+        lo = fmin(lo, v[i]);
+        hi = fmax(hi, v[i]);
+    }
+    int columns = n < width ? (int)n : width;
+    for (int c = 0; c < columns; c++) {
+        int64_t from = n * c / columns, to = n * (c + 1) / columns, kept = 0;
+        double sum = 0;
+        for (int64_t i = from; i < to; i++)
+            if (isfinite(v[i])) {
+                sum += v[i];
+                kept++;
+            }
+        double height = kept && hi > lo ? (sum / (double)kept - lo) / (hi - lo) : 0;
+        str_add(out, kept ? bar[(int)(height * 7 + 0.5)] : " ");
+    }
+}
+
+static void end_curve(const char *run_dir)
+{
+    double *rows = NULL, *loss = NULL;
+    int64_t n = 0, bad = 0;
+    struct str curve = {0};
+    if (metrics_read(run_dir, &rows, &n, &bad) == OK && n > 0 &&
+        mem_alloc(&loss, (size_t)n, sizeof *loss, "loss curve") == OK) {
+        for (int64_t i = 0; i < n; i++)
+            loss[i] = rows[i * M_N + M_LOSS];
+        progress_sparkline(&curve, loss, n, 60);
+        log_info("loss            %.3f %s %.3f", loss[0], curve.s, loss[n - 1]);
+    }
+    err_clear();
+    str_release(&curve);
+    mem_free(loss);
+    mem_free(rows);
+}
+
+void progress_end(const struct trainer *t, int rc)
+{
+    const char *dir = t->conf->run.dir;
+    if (t->comm->rank != 0)
+        return;
+    end_curve(dir);
+    char took[32];
+    log_info("%s %s of training; %s", rc == OK ? "done           " : "stopped        ",
+             fmt_duration(took, sizeof took, t->at.train_s),
+             rc == OK ? "the run is complete" : "run the same command again to go on");
+    log_info("files           %s/checkpoints, %s/metrics.h5, %s/log.txt", dir, dir, dir);
+    log_info("next            carat generate %s --prompt \"...\"", dir);
+    log_info("                carat eval %s", dir);
+    log_info("                carat export %s --output folder", dir);
+}

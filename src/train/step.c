@@ -1,0 +1,150 @@
+/* One optimizer step, from top to bottom. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "par/agree.h"
+#include "par/zero.h"
+#include "train/derive.h"
+#include "train/feed.h"
+#include "train/stop.h"
+#include "train/sums.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <string.h>
+
+/* After so many updates in a row were left out, the run is taken to have diverged. */
+enum { MAX_SKIPPED = 10 };
+
+/* The seconds since *mark, which moves on to now. */
+static double lap(double *mark)
+{
+    double now = clock_now_s(), s = now - *mark;
+    *mark = now;
+    return s;
+}
+
+/* A micro-batch whose reading failed still takes part, with a gradient of zero: the others wait for
+ * its buckets. The step's packed reduction then ends all ranks alike. */
+static void give_zero(struct trainer *t)
+{
+    memset(reducer_slab(t->reducer), 0, t->tensors->n_elems * sizeof(float));
+    reducer_ready(t->reducer, 0, t->tensors->n_elems);
+}
+
+static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *r)
+{
+    int rc = t->pending;
+    double mark = clock_now_s();
+    struct range mine = reducer_begin(t->reducer, t->n_micro);
+    for (size_t i = 0; i < mine.n; i++) {
+        struct batch_view b;
+        struct pass_result p;
+        if (rc == OK)
+            rc = feed_next(&t->feed, &b, (int)t->conf->batch.seq_len);
+        r->time[R_LOAD_S] += lap(&mark);
+        if (rc != OK) {
+            give_zero(t);
+            continue;
+        }
+        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, reducer_ready,
+                   t->reducer);
+        sums_add_pass(s, &p);
+        r->time[R_COMPUTE_S] += lap(&mark);
+    }
+    int reduced = reducer_finish(t->reducer, t->grad);
+    r->time[R_REDUCE_S] += lap(&mark);
+    return rc != OK ? rc : reduced;
+}
+
+static void conclude(struct trainer *t, const struct sums *s, struct step_result *r)
+{
+    double n = (double)s->targets;
+    r->targets = n;
+    r->loss = exactsum_value(&s->loss) / n;
+    r->accuracy = (double)s->correct / n;
+    r->grad_norm = sqrt(exactsum_value(&s->sumsq)) / n;
+    r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
+    r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
+    r->lr = derive_rate(&t->schedule, t->conf, t->at.step);
+    r->stop = s->stop > 0;
+    r->save = s->save > 0;
+}
+
+/* parallel.shard none: every rank holds the whole gradient and all of the state. */
+static int gather_gradient(struct trainer *t)
+{
+    zero_to_slab(&t->shard, t->grad_slab, t->grad);
+    return zero_allgather(t->comm, &t->shard, t->grad_slab);
+}
+
+static int update(struct trainer *t, struct step_result *r)
+{
+    const struct optim_step s = {.lr = r->lr,
+                                 .beta1 = t->conf->optimizer.beta1,
+                                 .beta2 = t->conf->optimizer.beta2,
+                                 .eps = t->conf->optimizer.eps,
+                                 .weight_decay = t->conf->optimizer.weight_decay,
+                                 .grad_scale = r->clip / r->targets,
+                                 .t = t->at.step + 1};
+    bool sharded = t->grad_slab == NULL;
+    double mark = clock_now_s();
+    if (!sharded)
+        TRY(gather_gradient(t));
+    r->time[R_REDUCE_S] += lap(&mark);
+    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params,
+                 sharded ? t->grad : t->grad_slab, t->slot);
+    r->time[R_OPTIM_S] = lap(&mark);
+    int rc = sharded ? zero_allgather(t->comm, &t->shard, t->params) : OK;
+    r->time[R_GATHER_S] = lap(&mark);
+    return rc;
+}
+
+static int leave_out_update(struct trainer *t, const struct step_result *r)
+{
+    log_warn("step %lld: loss %g, gradient norm %g: the update is left out",
+             (long long)t->at.step + 1, r->loss, r->grad_norm);
+    if (++t->at.skipped < MAX_SKIPPED)
+        return OK;
+    return ERR(E_DIVERGED,
+               "the loss or the gradient was not finite in %d steps in a row; lower optimizer.lr, "
+               "lengthen schedule.warmup or lower optimizer.clip_norm, and go on from an older "
+               "checkpoint",
+               MAX_SKIPPED);
+}
+
+/* Root alone looks at files and clocks, so that there is one opinion. */
+static bool wants_stop(const struct trainer *t, double step_s)
+{
+    if (stop_signal() != 0)
+        return true;
+    return t->comm->rank == 0 &&
+           (run_asked(t->conf->run.dir, "stop") ||
+            stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
+}
+
+int trainer_step(struct trainer *t, struct step_result *r)
+{
+    double begin = clock_now_s();
+    struct sums s = {0};
+    *r = (struct step_result){0};
+    int rc = sum_gradients(t, &s, r);
+    reduce_sumsq(&s.sumsq, &t->shard, t->grad);
+    s.stop = wants_stop(t, clock_now_s() - begin);
+    s.save = t->comm->rank == 0 && run_asked(t->conf->run.dir, "save");
+    double mark = clock_now_s();
+    TRY(sums_reduce(t->comm, &s, rc));
+    r->time[R_REDUCE_S] += lap(&mark);
+    conclude(t, &s, r);
+    if (r->finite) {
+        TRY(update(t, r));
+        t->at.skipped = 0;
+    } else {
+        TRY(leave_out_update(t, r));
+    }
+    r->step_s = clock_now_s() - begin;
+    t->at.step++;
+    t->at.samples += (uint64_t)t->conf->batch.global;
+    t->at.targets += r->targets;
+    t->at.train_s += r->step_s;
+    return OK;
+}

@@ -1,0 +1,224 @@
+#include "train/trainer.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "conf/config_file.h"
+#include "kern/gemm.h"
+#include "kern/peak.h"
+#include "par/agree.h"
+#include "train/derive.h"
+#include "train/feed.h"
+#include "train/resume.h"
+#include "train/weights.h"
+#include <string.h>
+
+static int boundary_of(const char *name)
+{
+    if (strcmp(name, "attention") == 0)
+        return BOUNDARY_ATTENTION;
+    return strcmp(name, "loss") == 0 ? BOUNDARY_LOSS : BOUNDARY_NONE;
+}
+
+static int new_loader(const struct trainer *t, struct loader **l, const struct store *s,
+                      bool shuffle)
+{
+    const struct loader_options o = {.T = (int)t->conf->batch.seq_len,
+                                     .seed = (uint64_t)t->conf->run.seed,
+                                     .shuffle = shuffle,
+                                     .boundary = boundary_of(t->conf->data.boundary),
+                                     .max_samples = (int)t->conf->batch.micro};
+    return loader_new(l, s, &o);
+}
+
+static int open_data(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    TRY(store_open(&t->train_store, c->data.train, SPLIT_TRAIN));
+    TRY(store_open(&t->valid_store, c->data.valid[0] ? c->data.valid : c->data.train, SPLIT_VALID));
+    if (t->train_store.vocab > t->spec.V)
+        return ERR(E_CONFIG,
+                   "%s has a vocabulary of %d, the model of %d; set model.vocab=%d or use the "
+                   "model's own tokenizer",
+                   c->data.train, t->train_store.vocab, t->spec.V, t->train_store.vocab);
+    if (strcmp(t->train_store.tokenizer_hash, t->valid_store.tokenizer_hash) != 0)
+        return ERR(E_CONFIG, "data.train and data.valid were made by different tokenizers");
+    TRY(new_loader(t, &t->feed.loader, &t->train_store, true));
+    /* A store without enough held-out text trains all the same. */
+    if (t->valid_store.n_tokens > (uint64_t)c->batch.seq_len)
+        TRY(new_loader(t, &t->valid_loader, &t->valid_store, false));
+    return OK;
+}
+
+static int derive_plan(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    uint64_t n_samples = loader_n_samples(t->feed.loader);
+    t->n_steps = derive_steps(c, c->train.length, n_samples, 0);
+    t->n_micro = derive_n_micro(c);
+    if (t->n_steps < 1)
+        return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
+    TRY(optim_find(&t->rule, c->optimizer.name));
+    return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
+}
+
+/* Neighbours with the same treatment become one group. */
+static int make_groups(struct trainer *t)
+{
+    const struct tensor_table *tab = t->tensors;
+    TRY(mem_alloc(&t->groups, (size_t)tab->n, sizeof *t->groups, "optimizer groups"));
+    for (int i = 0; i < tab->n; i++) {
+        const struct tensor *row = &tab->row[i];
+        size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
+        struct optim_group *last = t->n_groups ? &t->groups[t->n_groups - 1] : NULL;
+        if (last && last->decay == row->decay)
+            last->at.n = end - last->at.first;
+        else
+            t->groups[t->n_groups++] =
+                (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
+    }
+    return OK;
+}
+
+static int lay_out(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, true));
+    t->tensors = model_tensors(t->model);
+    size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
+    bool sharded = strcmp(c->parallel.shard, "none") != 0;
+    shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
+    shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
+    size_t mine = shard_count(&t->shard, t->shard.rank);
+    size_t kept = shard_count(&t->state, t->state.rank);
+    TRY(mem_alloc(&t->params, n, sizeof(float), "parameters"));
+    TRY(mem_alloc(&t->grad, mine, sizeof(float), "gradient shard"));
+    if (!sharded)
+        TRY(mem_alloc(&t->grad_slab, n, sizeof(float), "gradient"));
+    for (int i = 0; i < t->rule->n_slots; i++)
+        TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
+    return make_groups(t);
+}
+
+static int start_fresh(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    TRY(agree_bcast(t->comm, 0, t->comm->rank == 0 ? run_new_id(t->run_id) : OK, t->run_id,
+                    sizeof t->run_id));
+    if (c->model.init[0] != '\0') {
+        log_info("weights         from %s; optimizer state and data order start anew",
+                 c->model.init);
+        return weights_load_into(t->params, t->tensors, t->comm, c->model.init);
+    }
+    log_info("weights         random, run.seed %lld", (long long)c->run.seed);
+    tensors_init_values(t->tensors, &t->spec, (uint64_t)c->run.seed, t->params);
+    return OK;
+}
+
+/* The resolved configuration as a job file, so that the folder tells how it was made and can be
+ * named in place of the job. */
+static int write_job_file(const struct trainer *t)
+{
+    char path[FS_PATH_MAX], *text = NULL;
+    if (t->comm->rank != 0)
+        return OK;
+    TRY(fs_join(path, t->conf->run.dir, "job.yaml"));
+    TRY(conf_text(t->conf, NULL, &text));
+    int rc = fs_write_file(path, text, strlen(text));
+    mem_free(text);
+    TRY(rc);
+    TRY(fs_join(path, t->conf->run.dir, "log.txt"));
+    return log_open(path);
+}
+
+static int measure_peak(struct trainer *t)
+{
+    double mine = peak_fma_flops(0.05) * (double)t->conf->parallel.threads;
+    MPI_TRY(MPI_Allreduce(&mine, &t->peak_flops, 1, MPI_DOUBLE, MPI_SUM, t->comm->world));
+    return OK;
+}
+
+static int build(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    int rc = open_data(t);
+    if (rc == OK)
+        rc = derive_plan(t);
+    if (rc == OK)
+        rc = lay_out(t);
+    TRY(agree(t->comm, rc));
+    gemm_set_threads((int)c->parallel.threads);
+    const struct reduce_options o = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
+                                     .max_micro = t->n_micro};
+    TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
+    TRY(run_claim(t->comm, c->run.dir, &t->lock));
+    TRY(measure_peak(t));
+    bool resumed;
+    TRY(resume_newest(t, &resumed));
+    if (!resumed)
+        TRY(start_fresh(t));
+    TRY(agree(t->comm, write_job_file(t)));
+    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
+    feed_begin(&t->feed, t->feed.loader,
+               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
+               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    return OK;
+}
+
+int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                 const struct comm *comm, double begun_s)
+{
+    memset(t, 0, sizeof *t);
+    t->conf = conf;
+    t->spec = *spec;
+    t->comm = comm;
+    t->begun_s = begun_s;
+    t->saved_step = -1;
+    t->train_store.fd = t->valid_store.fd = -1;
+    int rc = build(t);
+    if (rc != OK)
+        trainer_release(t);
+    return rc;
+}
+
+void trainer_release(struct trainer *t)
+{
+    loader_free(t->feed.loader);
+    loader_free(t->valid_loader);
+    store_close(&t->train_store);
+    store_close(&t->valid_store);
+    reducer_free(t->reducer);
+    for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
+        mem_free(t->slot[i]);
+    mem_free(t->groups);
+    mem_free(t->grad_slab);
+    mem_free(t->grad);
+    mem_free(t->params);
+    model_free(t->model);
+    str_release(&t->lr_derivation);
+    if (t->lock.held)
+        run_give_back(&t->lock);
+    memset(t, 0, sizeof *t);
+}
+
+int trainer_save(struct trainer *t)
+{
+    char path[FS_PATH_MAX], size[32];
+    struct ckpt_set set;
+    double bytes;
+    int rc = t->comm->rank == 0 ? run_still_ours(&t->lock) : OK;
+    if (rc == OK)
+        rc = ckpt_path(path, t->conf->run.dir, t->at.step);
+    if (rc == OK)
+        rc = resume_describe(t, &set);
+    TRY(agree(t->comm, rc));
+    rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
+    ckpt_meta_release(&set.meta);
+    TRY(rc);
+    t->saved_step = t->at.step;
+    log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
+             t->save_s);
+    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, t->conf->checkpoint.keep,
+                       t->conf->checkpoint.keep_every);
+}

@@ -1,0 +1,74 @@
+/* Ranks, nodes, errors of MPI, and the end of all ranks by one.
+ * ranks: 1 2 3 4 */
+#include "mpi_main.h"
+
+#include "base/log.h"
+
+#include <string.h>
+
+START_TEST(ranks_and_nodes_are_numbered)
+{
+    int rank, size;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    ck_all(&ck_world, ck_world.rank == rank && ck_world.size == size);
+    ck_all(&ck_world, ck_world.world != MPI_COMM_WORLD);
+    ck_all(&ck_world, ck_world.node >= 0 && ck_world.node < ck_world.n_nodes);
+    ck_all(&ck_world, ck_world.node_rank < ck_world.node_size && ck_world.node_size <= size);
+    ck_all(&ck_world, rank != 0 || (ck_world.node == 0 && ck_world.node_rank == 0));
+    /* The ranks of all nodes are all ranks. */
+    int firsts = ck_world.node_rank == 0 ? ck_world.node_size : 0;
+    MPI_Allreduce(MPI_IN_PLACE, &firsts, 1, MPI_INT, MPI_SUM, ck_world.world);
+    ck_all(&ck_world, firsts == size);
+}
+END_TEST
+
+START_TEST(the_process_is_named)
+{
+    char who[128];
+    snprintf(who, sizeof who, "rank %d on %s", ck_world.rank, ck_world.host);
+    ck_all(&ck_world, *ck_world.host != '\0' && strcmp(log_who(), who) == 0);
+}
+END_TEST
+
+static int send_nowhere(void)
+{
+    int x = 0;
+    MPI_TRY(MPI_Send(&x, 1, MPI_INT, ck_world.size, 0, ck_world.world));
+    return OK;
+}
+
+START_TEST(errors_of_mpi_are_returned_in_its_words)
+{
+    ck_all(&ck_world, comm_check(MPI_SUCCESS, "x") == OK);
+    ck_all(&ck_world, send_nowhere() == E_RANK);
+    ck_all(&ck_world, strncmp(err_message(), "MPI_Send(", 9) == 0);
+    ck_all(&ck_world, strstr(err_message(), "MPI_ERR_RANK") != NULL);
+    err_clear();
+}
+END_TEST
+
+START_TEST(a_second_init_leaves_mpi_to_the_first)
+{
+    struct comm again;
+    ck_all(&ck_world, comm_init(&again, NULL, NULL) == OK);
+    ck_all(&ck_world, !again.owns_mpi && again.size == ck_world.size);
+    comm_end(&again);
+    int ended;
+    MPI_Finalized(&ended);
+    ck_all(&ck_world, !ended);
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_test(t, ranks_and_nodes_are_numbered);
+    tcase_add_test(t, the_process_is_named);
+    tcase_add_test(t, errors_of_mpi_are_returned_in_its_words);
+    tcase_add_test(t, a_second_init_leaves_mpi_to_the_first);
+}
+
+int main(int argc, char **argv)
+{
+    return run_suite_mpi(&argc, &argv, "par/comm", add);
+}
