@@ -47,7 +47,7 @@ BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 all: carat ## build ./carat
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 deps: ## check every dependency; as root on Debian install what is missing
 	@.make/deps
@@ -85,11 +85,21 @@ tests/fixture_check: $(BUILD)/tests/model/fixture_check
 .PHONY: tests/fixture_check
 
 check: ## install what is missing, build, run every test (one: make check T=rmsnorm)
-	@.make/deps
+	@.make/deps --quiet
 	@$(MAKE) --no-print-directory -j2 all tests tests/fixture_check
 	@.make/check $(BUILD) $(T)
 tests: $(TESTS)
 .PHONY: tests
+
+include .make/targets.mk
+
+# The demo's text: any file or folder that `carat prepare` reads.
+CORPUS ?= /usr/share/debian-reference/debian-reference.en.txt.gz
+DEMO    = runs/demo/$(notdir $(CORPUS))
+demo: ## install what is missing, build, train a small model on real text (CORPUS=file) and use it
+	@.make/deps --quiet $(if $(findstring debian-reference,$(CORPUS)),--demo)
+	@$(MAKE) --no-print-directory -j2 all
+	@.make/demo "$(CORPUS)" "$(DEMO)"
 
 clean: ## remove what was built
 	rm -rf .build carat tests/fixture_check

@@ -31,10 +31,13 @@ struct tensor_table {
     size_t n_params;      /* without gaps */
 };
 
+/* Rows that the table of a spec has. */
+size_t tensors_count(const struct model_spec *s);
 /* Builds the table; release with tensors_release. E_MEM. */
 int tensors_init(struct tensor_table *t, const struct model_spec *s);
 void tensors_release(struct tensor_table *t);
-/* Row of a kind in a layer (-1 where it has none), and by name (NULL when unknown). */
+/* Row of a kind in a layer (-1 for embedding and final norm), and by name; NULL where there is none.
+ * Every layer has the same kinds at the same distances. */
 const struct tensor *tensors_get(const struct tensor_table *t, enum tensor_kind kind, int layer);
 const struct tensor *tensors_find(const struct tensor_table *t, const char *name);
 /* Fills the slab with the initial values: matrices N(0, std²), the embedding N(0, std²), norms 0.

@@ -1,0 +1,51 @@
+# Targets beside the build itself: dependencies, installing, checking the source, instrumented tests.
+
+# `make DEPS=true` builds without looking for dependencies first.
+DEPS ?= .make/deps --quiet
+.PHONY: found
+found:
+	@$(DEPS)
+# Order only: a bare machine gets its compiler before the first file is compiled.
+$(OBJ) $(TESTS:=.o) $(REF) $(BENCHES:=.o): | found
+
+install: all ## install carat and its job and batch files (PREFIX=/usr/local, DESTDIR=)
+	install -D -m 755 $(BUILD)/carat $(DESTDIR)$(PREFIX)/bin/carat
+	@for f in jobs/* slurm/*.sbatch; do [ ! -f "$$f" ] || \
+	  install -v -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/carat/$$f"; done
+
+SOURCES = $(shell find src include tests -name '*.[ch]' -o -name '*.cc')
+format: ## lay out every source file (clang-format)
+	@.make/deps --quiet --lint
+	clang-format -i $(SOURCES)
+
+layers: ## check that includes only go downward
+	@.make/layers
+
+lint: $(BUILD)/version.h ## layers, clang-format, shellcheck, cppcheck, clang-tidy
+	@.make/deps --quiet --lint
+	@FLAGS='$(DEFS) -Iinclude -Itests -I$(BUILD) $(call pkgs,--cflags) $(shell mpicc --showme:compile 2>/dev/null)' \
+	  .make/lint $(BUILD)
+
+# The tests of another build than the one that `make` leaves behind: instrumented $(1), in its own
+# folder. ./carat stays what it was.
+instrumented = $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXTRA='$(3)' \
+	  .build/$(1)/carat tests .build/$(1)/tests/model/fixture_check && \
+	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
+
+asan: ## the tests under AddressSanitizer, leaks included
+	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer)
+
+ubsan: ## the tests under UndefinedBehaviorSanitizer
+	@$(call instrumented,ubsan,-O1 -march=$(ARCH),-fsanitize=undefined -fno-sanitize-recover=all)
+
+coverage: ## run the tests, then say which share of each file's lines they reach (gcov)
+	@find .build/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(call instrumented,coverage,-O1 -march=$(ARCH),--coverage -Wno-error)
+	@.make/coverage .build/coverage
+
+bench: $(BENCHES) ## build and run tests/bench (one: make bench T=gemm)
+	@.make/bench $(BUILD) $(T)
+
+check-slurm: all ## a real two-node Slurm on this machine: cut, requeued, finished with the same bits
+	@tests/slurm/run
+.PHONY: coverage

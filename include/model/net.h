@@ -1,0 +1,29 @@
+/* What the passes over one model share: its spec, where its tensors lie in a slab, and the working
+ * memory. Used by the model and by generation; not for other layers. */
+#ifndef CARAT_MODEL_NET_H
+#define CARAT_MODEL_NET_H
+
+#include "model/acts.h"
+#include "model/tensors.h"
+
+struct net {
+    struct model_spec spec;
+    struct acts acts;
+    struct tensor_table table;
+    size_t at[TENSOR_N_KINDS]; /* a kind's offset in the slab, in layer 0 */
+    size_t layer_stride;       /* floats from layer to layer in the slab */
+};
+
+/* Checks the spec and takes a copy. E_CONFIG, E_MEM. */
+int net_init(struct net *n, const struct model_spec *s, int B, int T, enum act_use use);
+void net_release(struct net *n);
+/* Bytes that net_init would hold. */
+size_t net_bytes(const struct model_spec *s, int B, int T, enum act_use use);
+
+/* Offset of a kind in a layer (0 for embedding and final norm). */
+static inline size_t net_at(const struct net *n, enum tensor_kind kind, int layer)
+{
+    return n->at[kind] + (size_t)layer * n->layer_stride;
+}
+
+#endif

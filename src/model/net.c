@@ -1,0 +1,45 @@
+#include "model/net.h"
+
+#include "base/err.h"
+
+static void find_offsets(struct net *n)
+{
+    for (int k = 0; k < TENSOR_N_KINDS; k++) {
+        const struct tensor *t = tensors_get(&n->table, (enum tensor_kind)k, 0);
+        if (t == NULL)
+            t = tensors_get(&n->table, (enum tensor_kind)k, -1);
+        n->at[k] = t == NULL ? 0 : t->offset;
+    }
+    const struct tensor *second = tensors_get(&n->table, TENSOR_INPUT_NORM, 1);
+    n->layer_stride = second == NULL ? 0 : second->offset - n->at[TENSOR_INPUT_NORM];
+}
+
+int net_init(struct net *n, const struct model_spec *s, int B, int T, enum act_use use)
+{
+    *n = (struct net){.spec = *s};
+    TRY(spec_check(s));
+    if (B < 1 || T < 1)
+        return ERR(E_CONFIG, "a pass over %d sequences of %d positions: both must be 1 or more", B,
+                   T);
+    int rc;
+    TRY_OUT(tensors_init(&n->table, s));
+    TRY_OUT(acts_init(&n->acts, s, (size_t)B, (size_t)T, use));
+    find_offsets(n);
+    return OK;
+out:
+    net_release(n);
+    return rc;
+}
+
+void net_release(struct net *n)
+{
+    acts_release(&n->acts);
+    tensors_release(&n->table);
+}
+
+size_t net_bytes(const struct model_spec *s, int B, int T, enum act_use use)
+{
+    struct acts plan;
+    return acts_plan(&plan, s, (size_t)B, (size_t)T, use) +
+           tensors_count(s) * sizeof(struct tensor);
+}

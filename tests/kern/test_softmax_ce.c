@@ -1,0 +1,249 @@
+/* The loss and its gradient against the twin: sizes, weights, caps, ties, extremes. */
+#include "check_main.h"
+#include "kern/softmax_ce.h"
+#include "ref/ref.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Nats; logits here are below 40, where a float's rounding is 2e-6. */
+#define LOSS_TOLERANCE 4e-6
+/* Of each entry's probability: its exponent, up to 20, comes from a capped logit and a difference,
+ * each with an error of 2e-6. The target's entry is a difference from 1. */
+#define GRAD_TOLERANCE   6e-6
+#define TARGET_TOLERANCE 2e-7
+#define DIFFERENCE       1e-3
+
+struct set {
+    size_t n, V;
+    float cap, *logits, *weight, *loss;
+    int32_t *target;
+    uint8_t *correct, *correct64;
+    double *logits64, *weight64, *loss64, *grad64;
+};
+
+static struct set set_new(size_t n, size_t V, float cap, double scale)
+{
+    struct set s = {.n = n, .V = V, .cap = cap};
+    s.logits = ref_random(n * V, 1, scale);
+    s.weight = ref_random(n, 2, 1.0);
+    s.loss = ref_floats(n), s.loss64 = ref_doubles(n);
+    s.target = ref_random_ints(n, 3, (uint32_t)V);
+    s.correct = calloc(n, 1), s.correct64 = calloc(n, 1);
+    for (size_t i = 0; i < n; i += 2) /* every other target is the greatest */
+        s.logits[i * V + (size_t)s.target[i]] = (float)scale * 1.01f;
+    s.logits64 = ref_widen(s.logits, n * V), s.weight64 = ref_widen(s.weight, n);
+    s.grad64 = ref_doubles(n * V);
+    return s;
+}
+
+static void set_free(struct set *s)
+{
+    free(s->logits), free(s->weight), free(s->loss), free(s->target), free(s->correct);
+    free(s->correct64), free(s->logits64), free(s->weight64), free(s->loss64), free(s->grad64);
+}
+
+/* Row i's greatest error over what it may be. */
+static double row_error(const struct set *s, size_t i, double weight)
+{
+    double worst = 0.0;
+    for (size_t j = 0; j < s->V; j++) {
+        size_t at = i * s->V + j;
+        double th = s->cap != 0.0f ? tanh(s->logits64[at] / (double)s->cap) : 0.0;
+        bool hit = j == (size_t)s->target[i];
+        double p = s->grad64[at] / (weight * (1.0 - th * th)) + (hit ? 1.0 : 0.0);
+        double may = fabs(weight) * (GRAD_TOLERANCE * p + (hit ? TARGET_TOLERANCE : 0.0)) + 1e-37;
+        double off = fabs((double)s->logits[at] - s->grad64[at]);
+        worst = fmax(worst, isnan(off) ? INFINITY : off / may);
+    }
+    return worst;
+}
+
+static void compare(size_t n, size_t V, float cap, double scale, bool weighted)
+{
+    struct set s = set_new(n, V, cap, scale);
+    softmax_ce(s.loss, s.correct, s.logits, s.target, weighted ? s.weight : NULL, n, V, cap, 1);
+    ref_softmax_ce(s.loss64, s.correct64, s.grad64, s.logits64, s.target,
+                   weighted ? s.weight64 : NULL, n, V, (double)cap);
+    const char *where = "n %zu V %zu cap %g: %g";
+    for (size_t i = 0; i < n; i++) {
+        double off = fabs((double)s.loss[i] - s.loss64[i]);
+        ck_assert_msg(off < LOSS_TOLERANCE, where, n, V, (double)cap, off);
+        ck_assert_int_eq(s.correct[i], s.correct64[i]);
+        off = row_error(&s, i, weighted ? s.weight64[i] : 1.0);
+        ck_assert_msg(off <= 1.0, where, n, V, (double)cap, off);
+    }
+    set_free(&s);
+}
+
+START_TEST(follows_the_twin)
+{
+    static const size_t more[] = {511, 512, 513, 1024, 1537, 32768, 50257};
+    for (size_t i = 0; i < ref_n_sizes; i++)
+        for (int variant = 0; variant < 4; variant++)
+            compare(5, ref_sizes[i], variant & 1 ? 3.0f : 0.0f, 10.0, variant & 2);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        for (int variant = 0; variant < 4; variant++)
+            compare(2, more[i], variant & 1 ? 30.0f : 0.0f, 10.0, variant & 2);
+    compare(2, 262144, 0.0f, 5.0, true);
+    compare(1, 262144, 30.0f, 5.0, true);
+    compare(1, 1048579, 0.0f, 5.0, true); /* more blocks than have their maxima kept */
+}
+END_TEST
+
+/* Without the gradient: the same loss, and the logits stay. */
+START_TEST(leaves_logits_alone)
+{
+    for (int capped = 0; capped < 2; capped++) {
+        struct set s = set_new(3, 1300, capped ? 3.0f : 0.0f, 5.0);
+        float *was = ref_floats(3 * 1300), loss[3];
+        memcpy(was, s.logits, 3 * 1300 * sizeof *was);
+        softmax_ce(loss, NULL, s.logits, s.target, NULL, 3, 1300, s.cap, 0);
+        ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) == 0);
+        softmax_ce(s.loss, NULL, s.logits, s.target, NULL, 3, 1300, s.cap, 1);
+        ck_assert(memcmp(loss, s.loss, sizeof loss) == 0);
+        ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) != 0);
+        free(was);
+        set_free(&s);
+    }
+}
+END_TEST
+
+static double twin_value(const double *logits, void *context)
+{
+    struct set *s = context;
+    double sum = 0.0;
+    ref_softmax_ce(s->loss64, NULL, NULL, logits, s->target, NULL, s->n, s->V, (double)s->cap);
+    for (size_t i = 0; i < s->n; i++)
+        sum += s->loss64[i] * s->weight64[i];
+    return sum;
+}
+
+START_TEST(twin_has_the_right_gradient)
+{
+    for (int capped = 0; capped < 2; capped++) {
+        struct set s = set_new(3, 17, capped ? 2.0f : 0.0f, 3.0);
+        ref_softmax_ce(s.loss64, NULL, s.grad64, s.logits64, s.target, s.weight64, 3, 17,
+                       (double)s.cap);
+        double off = ref_grad_distance(s.grad64, s.logits64, 3 * 17, twin_value, &s);
+        ck_assert_double_lt(off, REF_GRAD_TOLERANCE);
+        s.grad64[2] += 1e-6;
+        off = ref_grad_distance(s.grad64, s.logits64, 3 * 17, twin_value, &s);
+        ck_assert_double_gt(off, REF_GRAD_TOLERANCE);
+        set_free(&s);
+    }
+}
+END_TEST
+
+/* The lowest index of the greatest logit, wherever the blocks end. */
+START_TEST(lowest_index_wins_a_tie)
+{
+    enum { V = 1100 };
+    static const int32_t at[] = {0, 1, 31, 510, 511, 512, 513, 1023, 1024, 1099};
+    enum { N = sizeof at / sizeof *at };
+    float *z = ref_floats(V), loss;
+    uint8_t correct;
+    for (int i = 0; i < N; i++)
+        for (int j = i + 1; j < N; j++)
+            for (int which = 0; which < 2; which++)
+                for (int grad = 0; grad < 2; grad++) {
+                    memset(z, 0, V * sizeof *z);
+                    z[at[i]] = z[at[j]] = 2.0f;
+                    softmax_ce(&loss, &correct, z, which ? at + j : at + i, NULL, 1, V, 0.0f, grad);
+                    ck_assert_int_eq(correct, which == 0);
+                }
+    free(z);
+}
+END_TEST
+
+START_TEST(survives_extremes)
+{
+    float z[600], loss;
+    uint8_t correct;
+    int32_t target = 599;
+    for (int i = 0; i < 600; i++)
+        z[i] = i < 590 ? -INFINITY : 1e4f * (float)(i - 599); /* -inf throughout the first block */
+    softmax_ce(&loss, &correct, z, &target, NULL, 1, 600, 0.0f, 1);
+    ck_assert(loss == 0.0f && correct == 1);
+    for (int i = 0; i < 600; i++)
+        ck_assert(fabsf(z[i]) < 1e-30f);
+    float y[3] = {-1e4f, 3e4f, 0.0f};
+    target = 0;
+    softmax_ce(&loss, &correct, y, &target, NULL, 1, 3, 0.0f, 1);
+    ck_assert_float_eq_tol(loss, 4e4f, 1e-2f);
+    ck_assert(correct == 0 && y[0] == -1.0f && y[1] == 1.0f && fabsf(y[2]) < 1e-30f);
+    const float bad[] = {NAN, INFINITY};
+    for (int i = 0; i < 4; i++) {
+        float x[3] = {0.0f, 1.0f, 2.0f};
+        x[1] = bad[i % 2];
+        softmax_ce(&loss, NULL, x, &target, NULL, 1, 3, i < 2 ? 0.0f : 30.0f, 1);
+        /* a cap makes infinity finite */
+        ck_assert(i == 3 ? isfinite(loss) : isnan(loss) && isnan(x[0]));
+    }
+}
+END_TEST
+
+START_TEST(weight_zero_is_no_gradient)
+{
+    struct set s = set_new(2, 40, 0.0f, 5.0);
+    s.weight[0] = 0.0f, s.weight[1] = 1.0f;
+    softmax_ce(s.loss, NULL, s.logits, s.target, s.weight, 2, 40, 0.0f, 1);
+    ck_assert(s.loss[0] > 0.0f); /* the loss itself is not weighted */
+    double sum = 0.0;
+    for (size_t i = 0; i < 40; i++) {
+        ck_assert(s.logits[i] == 0.0f);
+        sum += (double)s.logits[40 + i];
+    }
+    ck_assert_double_lt(fabs(sum), 1e-6); /* a softmax's gradient sums to 0 */
+    set_free(&s);
+}
+END_TEST
+
+START_TEST(cap_counts)
+{
+    float z[4] = {-100.0f, 0.0f, 3.0f, 100.0f}, was[4];
+    memcpy(was, z, sizeof z);
+    softcap(z, 4, 0.0f);
+    ck_assert(memcmp(z, was, sizeof z) == 0);
+    softcap(z, 4, 30.0f);
+    for (int i = 0; i < 4; i++)
+        ck_assert_double_lt(fabs((double)z[i] - 30.0 * tanh((double)was[i] / 30.0)), 1e-5);
+    struct set a = set_new(1, 50, 4.0f, 5.0), b = set_new(1, 50, 4.1f, 5.0);
+    softmax_ce(a.loss, NULL, a.logits, a.target, NULL, 1, 50, a.cap, 1);
+    softmax_ce(b.loss, NULL, b.logits, b.target, NULL, 1, 50, b.cap, 1);
+    ck_assert(fabsf(a.loss[0] - b.loss[0]) > (float)DIFFERENCE);
+    set_free(&a), set_free(&b);
+}
+END_TEST
+
+START_TEST(does_not_depend_on_alignment)
+{
+    for (int capped = 0; capped < 2; capped++) {
+        struct set s = set_new(1, 1333, capped ? 20.0f : 0.0f, 5.0);
+        float *z = ref_floats(1333 + 1), loss;
+        memcpy(z + 1, s.logits, 1333 * sizeof *z);
+        softmax_ce(s.loss, NULL, s.logits, s.target, NULL, 1, 1333, s.cap, 1);
+        softmax_ce(&loss, NULL, z + 1, s.target, NULL, 1, 1333, s.cap, 1);
+        ck_assert(memcmp(z + 1, s.logits, 1333 * sizeof *z) == 0 && loss == s.loss[0]);
+        free(z);
+        set_free(&s);
+    }
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_test(t, twin_has_the_right_gradient);
+    tcase_add_test(t, follows_the_twin);
+    tcase_add_test(t, leaves_logits_alone);
+    tcase_add_test(t, lowest_index_wins_a_tie);
+    tcase_add_test(t, survives_extremes);
+    tcase_add_test(t, weight_zero_is_no_gradient);
+    tcase_add_test(t, cap_counts);
+    tcase_add_test(t, does_not_depend_on_alignment);
+}
+
+int main(void)
+{
+    return run_suite("kern/softmax_ce", add);
+}
