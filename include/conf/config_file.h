@@ -34,4 +34,7 @@ void conf_diff(const struct config *before, const struct config *now,
                              const char *now_text),
                void *ctx);
 
+/* Every key with its default, help and unit or choices, one line each. */
+void conf_print_keys(FILE *f);
+
 #endif

@@ -69,3 +69,16 @@ void conf_diff(const struct config *before, const struct config *now,
             visit(ctx, &CONF_KEYS[i], a, b);
     }
 }
+
+void conf_print_keys(FILE *f)
+{
+    for (int i = 0; i < CONF_N_KEYS; i++) {
+        const struct conf_key *k = &CONF_KEYS[i];
+        fprintf(f, "%-24s %-8s %s", k->name, *k->def != '\0' ? k->def : "-", k->help);
+        if (k->kind == CONF_CHOICE)
+            fprintf(f, " [%s]", k->choices);
+        else if (*k->unit != '\0')
+            fprintf(f, " [%s]", k->unit);
+        putc('\n', f);
+    }
+}

@@ -241,24 +241,6 @@ START_TEST(amounts)
 }
 END_TEST
 
-START_TEST(lengths_in_steps_and_tokens)
-{
-    ck_assert_int_eq(load("batch: {global: 16, seq_len: 100}\ntrain.steps: 30\n"), OK);
-    ck_assert_int_eq(conf_total_steps(&conf, 0), 30);
-    ck_assert_double_eq(conf_total_tokens(&conf, 0), 48000);
-    ck_assert_double_eq(conf_warmup_tokens(&conf, 0), 960); /* 2 % */
-    ck_assert_int_eq(load("batch: {global: 16, seq_len: 100}\ntrain.tokens: 1601\n"), OK);
-    ck_assert_int_eq(conf_total_steps(&conf, 0), 2);
-    ck_assert_int_eq(load("batch: {global: 16, seq_len: 100}\ntrain.epochs: 2\n"
-                          "schedule.warmup: 0.5 epochs\n"),
-                     OK);
-    ck_assert_int_eq(conf_total_steps(&conf, 160), 20);
-    ck_assert_double_eq(conf_warmup_tokens(&conf, 160), 8000);
-    ck_assert_int_eq(load("batch: {global: 16, seq_len: 100}\nschedule.warmup: 3 samples\n"), OK);
-    ck_assert_double_eq(conf_warmup_tokens(&conf, 0), 300);
-}
-END_TEST
-
 /* A configuration with every key set to something legal. */
 static void random_config(struct config *c, uint64_t seed)
 {
@@ -361,8 +343,6 @@ START_TEST(checks_between_keys)
     expect_check("run.dir", "", "run.dir");
     expect_check("batch.global", "0", "batch.global is not set");
     expect_check("batch.micro", "17", "greater than batch.global");
-    expect_check("batch.micro", "3", "15 or 18 would be");
-    expect_check("schedule.warmup", "3M tokens", "longer than the run");
     ck_assert_int_eq(load(good), OK);
     conf.train.length = (struct amount){0};
     ck_assert_int_eq(conf_check(&conf), E_CONFIG);
@@ -468,7 +448,6 @@ static void add(TCase *t)
     tcase_add_test(t, errors_name_their_place);
     tcase_add_test(t, empty_files_and_sections_set_nothing);
     tcase_add_test(t, amounts);
-    tcase_add_test(t, lengths_in_steps_and_tokens);
     tcase_add_test(t, text_reads_back_exactly);
     tcase_add_test(t, text_shows_origins);
     tcase_add_test(t, diff_visits_what_differs);

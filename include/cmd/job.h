@@ -1,0 +1,42 @@
+/* The job that a command takes: its file, settings from the command line, and the model that
+ * follows from them. */
+#ifndef CARAT_CMD_JOB_H
+#define CARAT_CMD_JOB_H
+
+#include "cmd/opts.h"
+#include "conf/config_file.h"
+#include "model/spec.h"
+
+#include <stdbool.h>
+
+struct job {
+    struct config conf;
+    struct conf_origins origins;
+    struct model_spec spec;
+    char name[64];      /* of the job file or run folder, without its ending */
+    bool without_data;  /* set by the caller: a token store that is not there is no error; the
+                           preset's vocabulary is used then, and epochs have no length */
+    bool has_data;      /* the token store could be opened: the two counts are its */
+    uint64_t n_tokens;  /* of the training split */
+    uint64_t n_samples; /* of batch.seq_len tokens in it */
+    bool print_only;    /* --print-config was asked for and is done: nothing else is filled */
+};
+
+/* For the command's table of options. */
+extern bool job_print_config;
+#define JOB_OPTIONS                                                                                \
+    {                                                                                              \
+        "print-config", 0, OPT_FLAG, &job_print_config, NULL,                                      \
+            "print every setting with its origin, and end"                                         \
+    }
+
+/* Takes JOB (a job file, or a run folder, whose job.yaml is used) and key=value settings from what
+ * opts_parse left, loads and checks them and builds the model's shape. Zero *j before. E_USAGE,
+ * E_CONFIG, E_DATA. Local. */
+int job_load(struct job *j, int argc, char **argv);
+
+/* The model's shape alone: preset or config.json with the model.* settings. The vocabulary is the
+ * preset's unless model.vocab is set. E_CONFIG. */
+int job_spec(struct model_spec *s, const struct config *c);
+
+#endif

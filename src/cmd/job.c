@@ -1,0 +1,193 @@
+#include "cmd/job.h"
+
+#include "base/err.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "data/store.h"
+
+#include <string.h>
+
+enum { MAX_OVERRIDES = 256 };
+
+bool job_print_config;
+
+struct arguments {
+    const char *job;                /* as the user named it */
+    char file[FS_PATH_MAX];         /* the YAML file */
+    char run_dir[FS_PATH_MAX + 16]; /* "run.dir=<folder>" when the job is a run folder */
+    char *overrides[MAX_OVERRIDES + 1];
+    int n;
+};
+
+static int take_arguments(struct arguments *a, int argc, char **argv)
+{
+    a->job = NULL;
+    a->n = 0;
+    for (int i = 1; i < argc; i++) {
+        if (strchr(argv[i], '=') != NULL && !fs_exists(argv[i])) {
+            if (a->n == MAX_OVERRIDES)
+                return ERR(E_USAGE, "more than %d settings", MAX_OVERRIDES);
+            a->overrides[a->n++] = argv[i];
+        } else if (a->job == NULL) {
+            a->job = argv[i];
+        } else {
+            return ERR(E_USAGE,
+                       "\"%s\": one job is enough (\"%s\"); settings are written key=value",
+                       argv[i], a->job);
+        }
+    }
+    if (a->job == NULL)
+        return ERR(E_USAGE,
+                   "which job? carat %s JOB: a job file such as jobs/quickstart.yaml, or a "
+                   "run folder",
+                   argv[0]);
+    return OK;
+}
+
+/* A run folder that was moved is still its own run, whatever its job.yaml says. */
+static int resolve_folder(struct arguments *a)
+{
+    if (!fs_is_dir(a->job))
+        return fs_join(a->file, "", a->job);
+    TRY(fs_join(a->file, a->job, "job.yaml"));
+    if (!fs_exists(a->file))
+        return ERR(E_DATA, "%s: the folder holds no job.yaml, so it is no run folder", a->job);
+    memmove(a->overrides + 1, a->overrides, (size_t)a->n * sizeof a->overrides[0]);
+    snprintf(a->run_dir, sizeof a->run_dir, "run.dir=%s", a->job);
+    a->overrides[0] = a->run_dir;
+    a->n++;
+    return OK;
+}
+
+static void take_name(struct job *j, const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t start = n;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    size_t end = n;
+    for (size_t i = start + 1; i < n; i++)
+        if (path[i] == '.')
+            end = i;
+    snprintf(j->name, sizeof j->name, "%.*s", (int)(end - start), path + start);
+}
+
+static int print_config(const struct job *j)
+{
+    char *text;
+    TRY(conf_text(&j->conf, &j->origins, &text));
+    size_t n = strlen(text);
+    log_info("%.*s", n > 0 ? (int)n - 1 : 0, text);
+    mem_free(text);
+    return OK;
+}
+
+/* Every nth layer is global: the n of a shape that has this form (0: no layer is). */
+static int global_every(const struct model_spec *s)
+{
+    for (int l = 0; l < s->L; l++)
+        if (!s->local[l])
+            return l + 1;
+    return 0;
+}
+
+static void set_pattern(struct model_spec *s, int from, int every)
+{
+    for (int l = from; l < s->L && l < SPEC_MAX_LAYERS; l++)
+        s->local[l] = every == 0 || (l + 1) % every != 0;
+}
+
+static void override_int(int *out, int64_t value)
+{
+    if (value >= 0)
+        *out = (int)value;
+}
+
+static void override_shape(struct model_spec *s, const struct config *c)
+{
+    int n_before = s->L, every = global_every(s);
+    bool by_head = s->query_scalar == s->Hd, by_width = s->query_scalar == (double)s->D / s->H;
+    override_int(&s->V, c->model.vocab);
+    override_int(&s->D, c->model.width);
+    override_int(&s->L, c->model.layers);
+    override_int(&s->H, c->model.heads);
+    override_int(&s->K, c->model.kv_heads);
+    override_int(&s->Hd, c->model.head_dim);
+    override_int(&s->F, c->model.ffn);
+    override_int(&s->window, c->model.window);
+    /* The scale of scores follows the sizes that it was made from. */
+    if (by_head)
+        s->query_scalar = s->Hd;
+    else if (by_width && s->H > 0)
+        s->query_scalar = (double)s->D / s->H;
+    if (c->model.window_pattern >= 0)
+        set_pattern(s, 0, (int)c->model.window_pattern);
+    else
+        set_pattern(s, n_before, every);
+}
+
+int job_spec(struct model_spec *s, const struct config *c)
+{
+    memset(s, 0, sizeof *s);
+    if (*c->model.path != '\0')
+        TRY(spec_from_file(s, c->model.path));
+    else
+        TRY(spec_preset(s, c->model.preset));
+    override_shape(s, c);
+    return spec_check(s);
+}
+
+static const char *origin_of(const struct job *j, const char *key)
+{
+    return j->origins.text[conf_find(key) - CONF_KEYS];
+}
+
+static int load_spec(struct job *j)
+{
+    const char *key = *j->conf.model.path != '\0' ? "model.path" : "model.preset";
+    int rc = job_spec(&j->spec, &j->conf);
+    return rc == OK ? OK : err_context(rc, "%s (%s)", key, origin_of(j, key));
+}
+
+/* Counts of the training data, and its vocabulary where none is set. A model that starts from other
+ * weights keeps theirs. */
+static int load_data(struct job *j)
+{
+    struct store s;
+    const struct config *c = &j->conf;
+    int rc = store_open(&s, c->data.train, SPLIT_TRAIN);
+    if (rc != OK && j->without_data && !fs_exists(c->data.train)) {
+        err_clear();
+        return OK;
+    }
+    if (rc != OK)
+        return err_context(rc, "data.train (%s)", origin_of(j, "data.train"));
+    j->has_data = true;
+    j->n_tokens = s.n_tokens;
+    j->n_samples = s.n_tokens > 0 ? (s.n_tokens - 1) / (uint64_t)c->batch.seq_len : 0;
+    if (c->model.vocab < 0 && *c->model.init == '\0')
+        j->spec.V = s.vocab;
+    store_close(&s);
+    return spec_check(&j->spec);
+}
+
+int job_load(struct job *j, int argc, char **argv)
+{
+    struct arguments a;
+    TRY(take_arguments(&a, argc, argv));
+    TRY(resolve_folder(&a));
+    take_name(j, a.job);
+    TRY(conf_load(&j->conf, &j->origins, a.file, a.overrides, a.n));
+    if (job_print_config) {
+        j->print_only = true;
+        return print_config(j);
+    }
+    int rc = conf_check(&j->conf);
+    if (rc != OK)
+        return err_context(rc, "%s", a.file);
+    TRY(load_spec(j));
+    return load_data(j);
+}

@@ -1,0 +1,81 @@
+#include "train/budget.h"
+
+#include "base/err.h"
+#include "model/model.h"
+#include "optim/optim.h"
+#include "par/reduce.h"
+#include "train/derive.h"
+
+#include <string.h>
+
+/* A process that has started MPI, HDF5 and OpenBLAS holds this much before it allocates anything
+ * itself (measured as resident memory on one node; buffers of a network add to it). */
+static const double PROGRAM_BYTES = 64 << 20;
+/* Of a position that the loader keeps: token, target, weight and start, and the raw token. */
+static const double LOADER_BYTES = 4 * 4 + 4;
+/* One block is used, two are requested. */
+static const double LOADER_BLOCKS = 3;
+
+static void add(struct budget *b, const char *label, double bytes)
+{
+    if (bytes > 0 && b->n < BUDGET_MAX_ROWS)
+        b->row[b->n++] = (struct budget_row){label, bytes};
+}
+
+/* Floats in the largest shard. */
+static double largest_shard(const struct shard *s)
+{
+    size_t most = 0;
+    for (int r = 0; r < s->size; r++) {
+        size_t n = shard_count(s, r);
+        most = n > most ? n : most;
+    }
+    return (double)most;
+}
+
+static double loader_bytes(const struct config *c)
+{
+    return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
+}
+
+static void count(struct budget *b, const struct config *c, const struct model_spec *s,
+                  const struct optim_rule *rule, size_t n, int ranks)
+{
+    bool sharded = strcmp(c->parallel.shard, "none") != 0;
+    size_t bucket = (size_t)c->parallel.bucket_mib << 20;
+    struct shard shard, state;
+    shard_init(&shard, n, bucket, ranks, 0);
+    shard_init(&state, n, bucket, sharded ? ranks : 1, 0);
+    const struct reduce_options reduce = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
+                                          .max_micro = derive_n_micro(c)};
+    double floats = (double)n, slots = rule->n_slots;
+    add(b, "parameters", sizeof(float) * floats);
+    add(b, "gradient shard", sizeof(float) * largest_shard(&shard));
+    add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
+    add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
+    add(b, "reduction", (double)reducer_bytes(&shard, &reduce));
+    add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
+    add(b, "loader", loader_bytes(c));
+    add(b, "program", PROGRAM_BYTES);
+    b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
+}
+
+int budget_of(struct budget *b, const struct config *c, const struct model_spec *s, int ranks)
+{
+    const struct optim_rule *rule;
+    struct tensor_table tensors;
+    memset(b, 0, sizeof *b);
+    TRY(optim_find(&rule, c->optimizer.name));
+    TRY(tensors_init(&tensors, s));
+    count(b, c, s, rule, tensors.n_elems, ranks);
+    tensors_release(&tensors);
+    return OK;
+}
+
+double budget_total(const struct budget *b)
+{
+    double sum = 0;
+    for (int i = 0; i < b->n; i++)
+        sum += b->row[i].bytes;
+    return sum;
+}
