@@ -3,14 +3,14 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#include <ctype.h>
 #include <string.h>
 
 /* SentencePiece writes a space as U+2581. */
 #define ESCAPED_SPACE "\xE2\x96\x81"
 
-enum group { OTHER, SPACE, NEWLINE, DIGIT, N_GROUPS };
-enum { KEY_BYTES = 26, KEPT_IDS = 9, N_SLOTS = 1 << 16 };
+/* ASCII characters are told apart; all others count as one. */
+enum { OTHER = 128, N_GROUPS };
+enum { KEY_BYTES = 26, KEPT_IDS = 9, N_SLOTS = 1 << 18 };
 
 /* One cache line. */
 struct slot {
@@ -20,45 +20,41 @@ struct slot {
 };
 
 struct segments {
-    unsigned char group_of[256];
-    bool joined[N_GROUPS][N_GROUPS]; /* some piece holds the one group right before the other */
+    bool joined[N_GROUPS][N_GROUPS]; /* some piece holds the one right before the other */
     struct slot *slot;
 };
 
-static enum group byte_group(unsigned char c)
+static int group_of(char c)
 {
-    if (c == ' ')
-        return SPACE;
-    if (c == '\n')
-        return NEWLINE;
-    return isdigit(c) ? DIGIT : OTHER;
+    unsigned char byte = (unsigned char)c;
+    return byte < OTHER ? byte : OTHER;
 }
 
 /* The group of the character at p; *n is its length, as far as groups matter. */
-static enum group piece_group(const char *p, size_t left, size_t *n)
+static int piece_group(const char *p, size_t left, size_t *n)
 {
     size_t escaped = strlen(ESCAPED_SPACE);
     *n = 1;
     if (left >= escaped && memcmp(p, ESCAPED_SPACE, escaped) == 0) {
         *n = escaped;
-        return SPACE;
+        return ' ';
     }
-    return byte_group((unsigned char)*p);
+    return group_of(*p);
 }
 
 static void note_joined(struct segments *s, const char *piece, size_t n)
 {
     size_t k;
-    enum group before = N_GROUPS;
+    int before = N_GROUPS;
     for (size_t i = 0; i < n; i += k) {
-        enum group here = piece_group(piece + i, n - i, &k);
+        int here = piece_group(piece + i, n - i, &k);
         if (before != N_GROUPS)
             s->joined[before][here] = true;
         before = here;
     }
 }
 
-/* A merge makes a piece, so none reaches over a boundary of groups that no piece holds. Returns
+/* A merge makes a piece, so none reaches over a boundary that no piece holds. Returns
  * the number of byte pieces: with all of them no character is unknown, and only unknown ones are
  * joined without a piece. */
 static int scan_pieces(struct segments *s, const struct spm *m)
@@ -90,8 +86,6 @@ int segments_new(struct segments **out, const struct spm *m)
     struct segments *s;
     TRY(mem_alloc(out, 1, sizeof *s, "text segments"));
     s = *out;
-    for (int c = 0; c < 256; c++)
-        s->group_of[c] = (unsigned char)byte_group((unsigned char)c);
     int rc = OK;
     bool useful = scan_pieces(s, m) == 256 && has_boundary(s);
     if (useful)
@@ -118,9 +112,8 @@ bool segments_fit(const char *text, size_t n)
 
 size_t segment_length(const struct segments *s, const char *text, size_t n)
 {
-    const unsigned char *p = (const unsigned char *)text;
     size_t i = 1;
-    while (i < n && s->joined[s->group_of[p[i - 1]]][s->group_of[p[i]]])
+    while (i < n && s->joined[group_of(text[i - 1])][group_of(text[i])])
         i++;
     return i;
 }
