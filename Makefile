@@ -40,6 +40,10 @@ TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 REF  := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/ref/*.c))
 BENCHES := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
 
+# One short line a file; `make V=1` shows whole commands.
+Q = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) '$(patsubst $(BUILD)/%,%,$@)';)
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help deps demo check check-slurm bench format lint layers asan ubsan install clean
@@ -56,7 +60,8 @@ carat: $(BUILD)/carat
 	@cp -f $< $@.new && mv -f $@.new $@
 
 $(BUILD)/carat: $(BUILD)/src/cmd/main.o $(LIB)
-	$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
+	$(call say,LD)
+	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
 
 $(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(OBJ))
 	@rm -f $@
@@ -73,12 +78,15 @@ $(BUILD)/src/optim/%.o $(BUILD)/src/par/%.o: CFLAGS += -ffp-contract=off
 
 $(BUILD)/%.o: %.c | $(BUILD)/version.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -I$(BUILD) -Itests -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS) -I$(BUILD) -Itests -MMD -MP -c -o $@ $<
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CXX)
+	$(Q)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(REF) $(LIB)
-	$(CC) -o $@ $^ $(CHECK_LIBS) $(LDLIBS) $(EXTRA)
+	$(call say,LD)
+	$(Q)$(CC) -o $@ $^ $(CHECK_LIBS) $(LDLIBS) $(EXTRA)
 
 tests/fixture_check: $(BUILD)/tests/model/fixture_check
 	@cp -f $< $@

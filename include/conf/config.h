@@ -71,7 +71,7 @@ struct config {
     struct {
         int64_t every;        /* checkpoint.every, steps; 0: only at the end */
         int64_t keep;         /* checkpoint.keep, newest files */
-        int64_t keep_every;   /* checkpoint.keep_every: and every Mth for ever; 0: none */
+        int64_t keep_every;   /* checkpoint.keep_every, steps: and multiples of it for ever; 0: none */
     } checkpoint;
     struct {
         int64_t every;        /* validate.every, steps; 0: only at the end */

@@ -30,8 +30,8 @@ int h5x_get_i64(hid_t obj, const char *name, int64_t *v);
 int h5x_get_f64(hid_t obj, const char *name, double *v);
 bool h5x_has_attr(hid_t obj, const char *name);
 
-/* A contiguous dataset, space allocated at once and not filled; *offset (may be NULL) is where its
- * data begins in the file, which is known after creation. Missing groups are made. */
+/* A contiguous dataset, space allocated at once and not filled; h5x_describe tells where its data
+ * begins in the file. Missing groups are made. description may be NULL. */
 int h5x_make_dataset(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dims,
                      const char *description);
 /* Small arrays at once. */

@@ -34,7 +34,7 @@ enum act {
     N_ACTS
 };
 
-/* What the memory is for; a smaller use needs fewer buffers. */
+/* What the memory is for. */
 enum act_use { USE_DECODE = 1, USE_LOSS = 2, USE_TRAIN = 4 };
 
 struct acts {
@@ -47,11 +47,14 @@ struct acts {
     size_t n_scratch;      /* floats at ACT_SCRATCH */
 };
 
-/* Where everything goes for at most B·T positions in sequences of at most T; bytes in all. Nothing
- * is allocated. */
-size_t acts_plan(struct acts *a, const struct model_spec *s, size_t B, size_t T, enum act_use use);
+/* Where everything goes for at most n_rows positions in all, in sequences of at most T (with
+ * USE_DECODE, more than n_rows: they are read piece by piece); bytes in all. Nothing is allocated.
+ */
+size_t acts_plan(struct acts *a, const struct model_spec *s, size_t n_rows, size_t T,
+                 enum act_use use);
 /* Plans, allocates and fills the tables of angles. E_MEM. */
-int acts_init(struct acts *a, const struct model_spec *s, size_t B, size_t T, enum act_use use);
+int acts_init(struct acts *a, const struct model_spec *s, size_t n_rows, size_t T,
+              enum act_use use);
 void acts_release(struct acts *a);
 /* A layer's buffer. */
 static inline float *act(const struct acts *a, enum act id, int layer)

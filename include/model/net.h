@@ -14,11 +14,12 @@ struct net {
     size_t layer_stride;       /* floats from layer to layer in the slab */
 };
 
-/* Checks the spec and takes a copy. E_CONFIG, E_MEM. */
-int net_init(struct net *n, const struct model_spec *s, int B, int T, enum act_use use);
+/* Checks the spec and takes a copy. n_rows: positions in all; T: the longest sequence.
+ * E_CONFIG, E_MEM. */
+int net_init(struct net *n, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use);
 void net_release(struct net *n);
 /* Bytes that net_init would hold. */
-size_t net_bytes(const struct model_spec *s, int B, int T, enum act_use use);
+size_t net_bytes(const struct model_spec *s, size_t n_rows, size_t T, enum act_use use);
 
 /* Offset of a kind in a layer (0 for embedding and final norm). */
 static inline size_t net_at(const struct net *n, enum tensor_kind kind, int layer)

@@ -19,4 +19,7 @@ void generator_free(struct generator *g);
 int generate(struct generator *g, const struct sampling *how, uint64_t stream, const char *prompt,
              int n, void (*emit)(void *ctx, const char *piece), void *ctx, char **text);
 
+/* Tokens that the last call drew, eos not counted. */
+int generator_drawn(const struct generator *g);
+
 #endif

@@ -99,9 +99,9 @@ static size_t scratch_floats(const struct model_spec *s, size_t B, size_t T)
     return global > local ? global : local;
 }
 
-size_t acts_plan(struct acts *a, const struct model_spec *s, size_t B, size_t T, enum act_use use)
+size_t acts_plan(struct acts *a, const struct model_spec *s, size_t N, size_t T, enum act_use use)
 {
-    size_t N = B * T, L = (size_t)s->L, end = 0;
+    size_t L = (size_t)s->L, end = 0;
     *a = (struct acts){.use = use, .n_rows = N, .n_positions = T};
     for (int i = 0; i < N_ROWS; i++) {
         const struct row *r = &table[i];
@@ -113,16 +113,16 @@ size_t acts_plan(struct acts *a, const struct model_spec *s, size_t B, size_t T,
     cut(a, &end, ACT_ROPE, T * (size_t)s->Hd, 1);
     cut(a, &end, ACT_ROPE_LOCAL, T * (size_t)s->Hd, 1);
     if (use != USE_DECODE) {
-        a->n_scratch = scratch_floats(s, B, T);
+        a->n_scratch = scratch_floats(s, N / T, T);
         cut(a, &end, ACT_SCRATCH, a->n_scratch, 1);
         cut(a, &end, ACT_LOGITS, chunk_room(N, (size_t)s->V), 1);
     }
     return end * sizeof(float);
 }
 
-int acts_init(struct acts *a, const struct model_spec *s, size_t B, size_t T, enum act_use use)
+int acts_init(struct acts *a, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
 {
-    size_t bytes = acts_plan(a, s, B, T, use);
+    size_t bytes = acts_plan(a, s, n_rows, T, use);
     TRY(mem_alloc(&a->base, bytes, 1, "activations"));
     rope_table(act(a, ACT_ROPE, 0), T, (size_t)s->Hd, s->rope_theta, s->rope_factor);
     rope_table(act(a, ACT_ROPE_LOCAL, 0), T, (size_t)s->Hd, s->rope_theta_local, 1);

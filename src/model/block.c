@@ -1,6 +1,6 @@
 #include "model/block.h"
 
-#include "kern/attention.h"
+#include "kern/embed.h"
 #include "kern/geglu.h"
 #include "kern/gemm.h"
 #include "kern/rmsnorm.h"
@@ -36,7 +36,7 @@ static const float *weight(const struct net *n, const float *params, enum tensor
     return params + net_at(n, k, layer);
 }
 
-static struct attention_shape attention_of(const struct net *n, const struct pass *p, int layer)
+struct attention_shape block_attention(const struct net *n, const struct pass *p, int layer)
 {
     const struct model_spec *s = &n->spec;
     return (struct attention_shape){
@@ -54,6 +54,24 @@ static struct attention_shape attention_of(const struct net *n, const struct pas
 static const float *angles(const struct net *n, int layer)
 {
     return act(&n->acts, n->spec.local[layer] ? ACT_ROPE_LOCAL : ACT_ROPE, 0);
+}
+
+static float embed_scale(const struct net *n)
+{
+    return (float)sqrt(n->spec.D);
+}
+
+void block_embed(const struct net *n, const struct pass *p, const float *params,
+                 const int32_t *token)
+{
+    embed_fwd(act(&n->acts, ACT_X, 0), weight(n, params, TENSOR_EMBED, 0), token, p->N,
+              (size_t)n->spec.D, embed_scale(n));
+}
+
+void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads)
+{
+    embed_bwd(grads + net_at(n, TENSOR_EMBED, 0), act(&n->acts, ACT_DX, 0), token, p->N,
+              (size_t)n->spec.D, embed_scale(n));
 }
 
 /* The norm in front of a product, into ACT_XN; the backward pass does it again rather than keep it.
@@ -132,7 +150,7 @@ void block_rest(const struct net *n, const struct pass *p, int layer, const floa
 void block_fwd(const struct net *n, const struct pass *p, int layer, const float *params)
 {
     const struct acts *a = &n->acts;
-    struct attention_shape shape = attention_of(n, p, layer);
+    struct attention_shape shape = block_attention(n, p, layer);
     float *lse = a->use == USE_TRAIN ? act(a, ACT_LSE, layer) : NULL;
     block_qkv(n, p, layer, params);
     attention_fwd(act(a, ACT_ATT, layer), lse, act(a, ACT_QKV, layer), p->start, &shape,
@@ -207,7 +225,7 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
     size_t pre = net_at(n, TENSOR_INPUT_NORM, layer);
     float *datt = act(a, ACT_DATT, 0), *dqkv = act(a, ACT_DQKV, 0);
     const float *x = act(a, ACT_X, layer), *att = act(a, ACT_ATT, layer);
-    struct attention_shape shape = attention_of(n, p, layer);
+    struct attention_shape shape = block_attention(n, p, layer);
     const float *dy = bwd_post_norm(n, z, act(a, ACT_O, layer), act(a, ACT_O_RSTD, layer),
                                     params + post, grads + post);
     gemm_nn(datt, z->Q, dy, z->D, params + o, z->Q, z->N, z->Q, z->D, 1, 0);

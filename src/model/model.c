@@ -1,10 +1,8 @@
 #include "model/model.h"
 
 #include "base/err.h"
-#include "kern/embed.h"
 #include "model/head.h"
 
-#include <math.h>
 #include <string.h>
 
 struct model {
@@ -14,10 +12,14 @@ struct model {
 
 int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training)
 {
-    *m = NULL;
     struct model *new;
+    *m = NULL;
+    if (B < 1 || T < 1)
+        return ERR(E_CONFIG, "a batch of %d sequences of %d positions: both must be 1 or more", B,
+                   T);
     TRY(mem_alloc(&new, 1, sizeof *new, "model"));
-    int rc = net_init(&new->net, s, B, T, training ? USE_TRAIN : USE_LOSS);
+    int rc =
+        net_init(&new->net, s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
     new->training = training;
     if (rc != OK)
         mem_free(new);
@@ -35,7 +37,8 @@ void model_free(struct model *m)
 
 size_t model_bytes(const struct model_spec *s, int B, int T, bool training)
 {
-    return sizeof(struct model) + net_bytes(s, B, T, training ? USE_TRAIN : USE_LOSS);
+    return sizeof(struct model) +
+           net_bytes(s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
 }
 
 const struct model_spec *model_get_spec(const struct model *m)
@@ -61,17 +64,11 @@ static struct pass pass_of(const struct net *n, const struct batch_view *b)
     return p;
 }
 
-static float embed_scale(const struct net *n)
-{
-    return (float)sqrt(n->spec.D);
-}
-
 /* Embedding and all layers. */
 static void run_layers(const struct net *n, const struct pass *p, const float *params,
                        const int32_t *token)
 {
-    embed_fwd(act(&n->acts, ACT_X, 0), params + net_at(n, TENSOR_EMBED, 0), token, p->N,
-              (size_t)n->spec.D, embed_scale(n));
+    block_embed(n, p, params, token);
     for (int l = 0; l < n->spec.L; l++)
         block_fwd(n, p, l, params);
 }
@@ -137,7 +134,6 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
         block_bwd(n, &p, l, params, grads);
         hand_over(&h, net_at(n, TENSOR_INPUT_NORM, l));
     }
-    embed_bwd(grads + net_at(n, TENSOR_EMBED, 0), act(&n->acts, ACT_DX, 0), b->token, p.N,
-              (size_t)n->spec.D, embed_scale(n));
+    block_embed_bwd(n, &p, b->token, grads);
     hand_over(&h, 0);
 }

@@ -14,16 +14,17 @@ static void find_offsets(struct net *n)
     n->layer_stride = second == NULL ? 0 : second->offset - n->at[TENSOR_INPUT_NORM];
 }
 
-int net_init(struct net *n, const struct model_spec *s, int B, int T, enum act_use use)
+int net_init(struct net *n, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
 {
     *n = (struct net){.spec = *s};
     TRY(spec_check(s));
-    if (B < 1 || T < 1)
-        return ERR(E_CONFIG, "a pass over %d sequences of %d positions: both must be 1 or more", B,
+    if (n_rows < 1 || T < 1)
+        return ERR(E_CONFIG,
+                   "a pass over %zu positions in sequences of %zu: both must be 1 or more", n_rows,
                    T);
     int rc;
     TRY_OUT(tensors_init(&n->table, s));
-    TRY_OUT(acts_init(&n->acts, s, (size_t)B, (size_t)T, use));
+    TRY_OUT(acts_init(&n->acts, s, n_rows, T, use));
     find_offsets(n);
     return OK;
 out:
@@ -37,9 +38,8 @@ void net_release(struct net *n)
     tensors_release(&n->table);
 }
 
-size_t net_bytes(const struct model_spec *s, int B, int T, enum act_use use)
+size_t net_bytes(const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
 {
     struct acts plan;
-    return acts_plan(&plan, s, (size_t)B, (size_t)T, use) +
-           tensors_count(s) * sizeof(struct tensor);
+    return acts_plan(&plan, s, n_rows, T, use) + tensors_count(s) * sizeof(struct tensor);
 }

@@ -9,7 +9,7 @@ struct generator {
     const float *params;
     const struct tokenizer *tok;
     struct kvcache *cache;
-    int max_T;
+    int max_T, drawn;
     float *logits, *scratch_p;
     int32_t *scratch_id, *prompt;
     size_t prompt_cap;
@@ -110,6 +110,12 @@ int generate(struct generator *g, const struct sampling *how, uint64_t stream, c
     if (text)
         rc = tokenizer_decode(g->tok, ids, (size_t)drawn, text);
 out:
+    g->drawn = drawn;
     mem_free(ids);
     return rc;
+}
+
+int generator_drawn(const struct generator *g)
+{
+    return g->drawn;
 }

@@ -5,6 +5,7 @@
 #include "kern/gemm.h"
 #include "train/budget.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

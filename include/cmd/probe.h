@@ -1,0 +1,42 @@
+/* What one machine has: processor, memory, file systems. Read from the kernel, nothing started. */
+#ifndef CARAT_CMD_PROBE_H
+#define CARAT_CMD_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PROBE_MAX_CPUS = 1024 };
+
+struct machine {
+    char cpu[64];                  /* the processor's own name */
+    char blas[32];                 /* the kernel that the BLAS picked on it */
+    int cpus, sockets, numa_nodes; /* on-line processors and where they are */
+    double cpu_quota;              /* processors that a container's limit allows; 0: no limit */
+    double memory_bytes;           /* of the node, or a container's limit */
+    double free_bytes;             /* available now */
+    double shm_free_bytes;         /* /dev/shm; -1 when there is none */
+    bool avx2, avx512, bf16, amx;
+    uint64_t allowed[PROBE_MAX_CPUS / 64]; /* processors this process may run on */
+};
+
+void probe_machine(struct machine *m);
+
+/* The memory limit alone. */
+double probe_memory_bytes(void);
+
+/* The kind of file system that holds path ("ext4", "nfs", "lustre", "0x…"); *network tells whether
+ * other nodes share it. Static or buf. */
+const char *probe_fs_type(const char *path, char *buf, size_t n, bool *network);
+
+/* Matrix products of a model's size, single precision: FLOP/s with these threads, measured over
+ * about `seconds`. E_MEM. */
+int probe_gemm_flops(double *flops, int threads, double seconds);
+
+/* Whether a program is found on PATH. */
+bool probe_program(const char *name);
+
+/* True in Docker, Podman, Apptainer and their like. */
+bool probe_container(void);
+
+#endif
