@@ -51,7 +51,6 @@ static void count(struct budget *b, const struct config *c, const struct model_s
                                           .max_micro = derive_n_micro(c)};
     double floats = (double)n, slots = rule->n_slots;
     add(b, "parameters", sizeof(float) * floats);
-    add(b, "gradient shard", sizeof(float) * largest_shard(&shard));
     add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
     add(b, "reduction", (double)reducer_bytes(&shard, &reduce));
