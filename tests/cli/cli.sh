@@ -42,7 +42,11 @@ try 64 qqqqqqqq;        blames 'no such command'
 try 64 --json plan;     blames 'the command comes first'
 try 64 help trian;      blames 'did you mean `carat train`'
 try 0 help keys;        says '^optimizer.lr +1e-3 '
-commands=$("$carat" | sed -n 's/^  \([a-z]\+\) .*/\1/p')
+try 0 help presets;     says '^gemma3-270m '
+try 0 help optimizers;  says '^adamw '
+try 0 help schedules;   says '^cosine '
+try 0 help scaling;     says '^sqrt '
+commands=$("$carat" | sed '/^More/,$d' | sed -n 's/^  \([a-z]\+\) .*/\1/p')
 check "too few commands: $commands" [ "$(wc -w <<<"$commands")" -ge 5 ]
 
 # Each command's help: one screen, usage first, an example last; unknown options are refused.
