@@ -13,7 +13,8 @@ struct fold_term {
 };
 
 /* out[n] = the sum of the terms in their order; 0 when there are none. tiles: FOLD_TILE floats for
- * each partial sum that the stack ever holds. out may be one of the terms. */
+ * each partial sum that the stack ever holds. out may be one of the terms, or begin a multiple of
+ * FOLD_TILE above one that it overlaps. */
 void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t n, float *tiles);
 
 /* Adds the topmost array into those below it, `merges` times, over [first, first+n): the result is

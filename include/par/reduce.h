@@ -33,9 +33,6 @@ void reducer_free(struct reducer *r);
 /* Bytes that reducer_new holds on one rank: for plans. Exact for rank `rank` of `s`. */
 size_t reducer_bytes(const struct shard *s, const struct reduce_options *o);
 
-/* Optional, before a step: the array that reducer_finish will be given. Buckets that come early are
- * then summed into it at once rather than copied at the end. Stays until changed. Local. */
-void reducer_target(struct reducer *r, float *out);
 /* Begins a step of n_micro micro-batches in all; returns this rank's range of them. Local. */
 struct range reducer_begin(struct reducer *r, int64_t n_micro);
 /* The slab that the next micro-batch (in order, the range's first first) must write its gradient
@@ -45,10 +42,13 @@ float *reducer_slab(struct reducer *r);
  * A grad_ready_fn with the reducer as ctx; ranges descend and cover the slab. Does not fail: an MPI
  * error is kept for reducer_finish. */
 void reducer_ready(void *reducer, size_t first, size_t n);
-/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches.
- * Ranks without a micro-batch take part. When MPI fails, the others wait for messages that will not
- * come: fatal(E_RANK). Collective. */
+/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches. out
+ * may be NULL, which saves a copy: the sum is at reducer_sum. Ranks without a micro-batch take part.
+ * When MPI fails, the others wait for messages that will not come: fatal(E_RANK). Collective. */
 int reducer_finish(struct reducer *r, float *out);
+/* The same shard in the reducer's own memory; valid until the next reducer_begin. The caller may
+ * change it. Local. */
+float *reducer_sum(struct reducer *r);
 /* Seconds of the last reducer_finish spent waiting for messages. */
 double reducer_wait_s(const struct reducer *r);
 

@@ -37,8 +37,11 @@ void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t n,
         memset(out, 0, n * sizeof *out);
         return;
     }
-    for (size_t at = 0; at < n; at += FOLD_TILE)
-        fold_tile(out, term, n_terms, at, n - at < FOLD_TILE ? n - at : FOLD_TILE, tiles);
+    /* From the end, so that an overlapping term is read before it is written over. */
+    for (size_t end = n, at; end > 0; end = at) {
+        at = (end - 1) / FOLD_TILE * FOLD_TILE;
+        fold_tile(out, term, n_terms, at, end - at, tiles);
+    }
 }
 
 void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)

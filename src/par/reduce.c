@@ -38,6 +38,7 @@ struct reducer {
     float *tiles;
     struct slot slot[N_SLOTS];
     float *slab[SUMTREE_DEPTH];
+    float *spare; /* for the sum, on a rank without a slab */
 
     /* This rank's micro-batches. */
     struct range mine;
@@ -47,7 +48,7 @@ struct reducer {
 
     /* Buckets, from the last to the first; -1: none left. */
     int to_start, to_fold;
-    float *target, *out; /* the shard: as promised by reducer_target, and as known now */
+    float *sum; /* this rank's shard of the sum */
     int rc;
     double wait_s;
 };
@@ -93,10 +94,17 @@ static void cut_arena(struct reducer *r)
     }
 }
 
+/* A rank without micro-batches has no slab, but still a shard. */
+static size_t spare_floats(const struct shard *s, const struct sumplan *p)
+{
+    return p->n_slabs == 0 ? shard_count(s, s->rank) : 0;
+}
+
 size_t reducer_bytes(const struct shard *s, const struct reduce_options *o)
 {
     struct sumplan p = sumplan_of(s, o->exact, o->max_micro, NULL, NULL);
-    return sizeof(struct reducer) + arena_bytes(s, &p) + (size_t)p.n_slabs * s->n * sizeof(float);
+    size_t floats = (size_t)p.n_slabs * s->n + spare_floats(s, &p);
+    return sizeof(struct reducer) + arena_bytes(s, &p) + floats * sizeof(float);
 }
 
 /* Makes room for a step of n_micro where what is held does not do, and plans it. */
@@ -108,6 +116,8 @@ static int plan_step(struct reducer *r, int64_t n_micro)
     if (r->arena.base == NULL || memcmp(&room, &r->room, sizeof room) != 0) {
         for (int i = r->room.n_slabs; i < room.n_slabs; i++)
             TRY(mem_alloc(&r->slab[i], s->n, sizeof(float), "gradients"));
+        if (r->spare == NULL)
+            TRY(mem_alloc(&r->spare, spare_floats(s, &room), sizeof(float), "gradient shard"));
         arena_release(&r->arena);
         TRY(arena_init(&r->arena, arena_bytes(s, &room), "gradient reduction"));
         r->room = room;
@@ -157,6 +167,7 @@ void reducer_free(struct reducer *r)
         MPI_Comm_free(&r->comm.world);
     for (int i = 0; i < SUMTREE_DEPTH; i++)
         mem_free(r->slab[i]);
+    mem_free(r->spare);
     arena_release(&r->arena);
     mem_free(r);
 }
@@ -171,6 +182,17 @@ static void stack_next(struct reducer *r)
         r->merges = sumplan_stack(&r->tree, r->mine, r->n_done, r->shard.size);
 }
 
+/* The sum goes to the end of slab 0, so that a piece of it never lies below the bucket it belongs
+ * to: what it overwrites has been summed up and sent. Whole blocks apart, so that no tile overlaps
+ * itself. */
+static float *place_sum(const struct reducer *r)
+{
+    const struct shard *s = &r->shard;
+    if (r->slab[0] == NULL)
+        return r->spare;
+    return r->slab[0] + (s->n - shard_count(s, s->rank)) / SHARD_BLOCK * SHARD_BLOCK;
+}
+
 struct range reducer_begin(struct reducer *r, int64_t n_micro)
 {
     if (n_micro != r->n_micro && plan_step(r, n_micro) != OK)
@@ -180,7 +202,7 @@ struct range reducer_begin(struct reducer *r, int64_t n_micro)
     sumtree_begin(&r->tree, r->exact, n_micro);
     stack_next(r);
     r->to_start = r->to_fold = r->shard.n_buckets - 1;
-    r->out = r->target;
+    r->sum = place_sum(r);
     r->rc = OK;
     return r->mine;
 }
@@ -190,11 +212,6 @@ float *reducer_slab(struct reducer *r)
     if (r->n_done >= r->mine.n)
         fatal(E_BUG, "reduce: a micro-batch beyond this rank's %zu", r->mine.n);
     return r->slab[r->top];
-}
-
-void reducer_target(struct reducer *r, float *out)
-{
-    r->target = out;
 }
 
 /* One round of a bucket: each rank's j-th block, to the owners of its pieces. This rank's own piece
@@ -241,15 +258,6 @@ static int start_buckets(struct reducer *r, size_t low)
     return OK;
 }
 
-/* Where this rank's sum of bucket k goes: into the shard, or, while that is not known, over this
- * rank's own share of it, which nobody else reads. */
-static float *place_of(const struct reducer *r, float *out, int k)
-{
-    if (out != NULL)
-        return out + shard_offset(&r->shard, k, r->shard.rank);
-    return r->slab[0] + shard_piece(&r->shard, k, r->shard.rank).first;
-}
-
 /* Sums up this rank's piece of the oldest bucket, whose messages are here. */
 static void fold_oldest(struct reducer *r)
 {
@@ -263,7 +271,8 @@ static void fold_oldest(struct reducer *r)
         r->term[i].x = is_own ? r->slab[i - own] + piece.first : received;
         received += is_own ? 0 : piece.n;
     }
-    fold_terms(place_of(r, r->out, k), r->term, r->plan.n_blocks, piece.n, r->tiles);
+    fold_terms(r->sum + shard_offset(&r->shard, k, me), r->term, r->plan.n_blocks, piece.n,
+               r->tiles);
 }
 
 /* Starts what can be started and sums up what has come, without waiting. Open MPI moves messages
@@ -308,20 +317,10 @@ static int drain(struct reducer *r)
     return OK;
 }
 
-/* Brings the sums that were made before the shard was known into it. */
-static void settle(struct reducer *r, float *out)
-{
-    for (int k = r->shard.n_buckets - 1; k > r->to_fold && r->out != out; k--)
-        memcpy(place_of(r, out, k), place_of(r, r->out, k),
-               shard_piece(&r->shard, k, r->shard.rank).n * sizeof *out);
-    r->out = out;
-}
-
 int reducer_finish(struct reducer *r, float *out)
 {
     if (r->n_done != r->mine.n)
         fatal(E_BUG, "reduce: %zu of %zu micro-batches are done", r->n_done, r->mine.n);
-    settle(r, out);
     r->wait_s = 0;
     if (r->rc == OK && fault_hit("reduce"))
         r->rc = ERR(E_RANK, "fault reduce");
@@ -330,7 +329,14 @@ int reducer_finish(struct reducer *r, float *out)
     /* The others wait for this rank's messages, so there is no way to tell them. */
     if (r->rc != OK)
         fatal(r->rc, "the gradient's sum: %s", err_message());
+    if (out != NULL)
+        memcpy(out, r->sum, shard_count(&r->shard, r->shard.rank) * sizeof *out);
     return OK;
+}
+
+float *reducer_sum(struct reducer *r)
+{
+    return r->sum;
 }
 
 double reducer_wait_s(const struct reducer *r)
