@@ -75,7 +75,7 @@ static int set_string(const struct conf_key *k, char *out, const char *text)
     if (n >= k->size)
         return ERR(E_CONFIG, "%s: a text of %zu bytes is too long; at most %zu fit", k->name, n,
                    k->size - 1);
-    if (utf8_valid(text, n) != n)
+    if (text_valid_bytes(text, n) != n)
         return ERR(E_CONFIG, "%s: the text is not valid UTF-8", k->name);
     /* The tail is cleared, so that equal settings are equal bytes. */
     memset(out, 0, k->size);

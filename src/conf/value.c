@@ -44,7 +44,7 @@ static size_t decode(const char *s, size_t n, uint32_t *point)
     return 0;
 }
 
-size_t utf8_valid(const char *s, size_t n)
+size_t text_valid_bytes(const char *s, size_t n)
 {
     size_t at = 0, len;
     uint32_t point;
