@@ -1,6 +1,7 @@
 /* One key's value, from text and to text. */
 #include "base/err.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "conf/amount.h"
 #include "conf/config_table.h"
 #include "conf/value.h"
@@ -75,7 +76,7 @@ static int set_string(const struct conf_key *k, char *out, const char *text)
     if (n >= k->size)
         return ERR(E_CONFIG, "%s: a text of %zu bytes is too long; at most %zu fit", k->name, n,
                    k->size - 1);
-    if (text_valid_bytes(text, n) != n)
+    if (utf8_valid(text, n) != n)
         return ERR(E_CONFIG, "%s: the text is not valid UTF-8", k->name);
     /* The tail is cleared, so that equal settings are equal bytes. */
     memset(out, 0, k->size);
