@@ -103,10 +103,12 @@ int generate(struct generator *g, const struct sampling *how, uint64_t stream, c
             break;
         ids[drawn++] = id;
         if (emit)
-            TRY_OUT(emit_new(g, ids, drawn, &shown, drawn == n, emit, ctx));
+            TRY_OUT(emit_new(g, ids, drawn, &shown, false, emit, ctx));
         if (drawn < n)
             TRY_OUT(kvcache_feed(g->cache, g->params, &id, 1, g->logits));
     }
+    if (emit && drawn > 0)
+        TRY_OUT(emit_new(g, ids, drawn, &shown, true, emit, ctx));
     if (text)
         rc = tokenizer_decode(g->tok, ids, (size_t)drawn, text);
 out:
