@@ -123,6 +123,7 @@ int prepare_train_tokenizer(struct tokenizer **t, int vocab, const struct source
 
 /* ---- prepare_stop.c: SIGINT, SIGTERM, SIGHUP ---- */
 
+#define STOP_MESSAGE "stopped by a signal; nothing was written"
 /* From now on such a signal is noted, until stop_end. */
 void stop_begin(void);
 void stop_end(void);

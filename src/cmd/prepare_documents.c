@@ -1,8 +1,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "prepare.h"
-#include "text/utf8.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -205,7 +205,7 @@ int documents_next(struct documents *d, struct piece *p)
     *p = (struct piece){0};
     for (;;) {
         if (stop_requested())
-            return ERR(E_STOPPED, "stopped by a signal; nothing was written");
+            return ERR(E_STOPPED, STOP_MESSAGE);
         if (d->open) {
             move_on(d);
             if (file_is_done(d))

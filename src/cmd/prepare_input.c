@@ -1,8 +1,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "prepare.h"
-#include "text/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +103,8 @@ static int read_error(const struct input *in, int k)
 {
     int error;
     const char *why = gzerror(in->gz, &error);
+    if (stop_requested()) /* the signal interrupted the read */
+        return ERR(E_STOPPED, STOP_MESSAGE);
     if (error == Z_ERRNO)
         return ERR(E_DATA, "%s: cannot be read: %s", in->name, strerror(errno));
     return ERR(E_DATA, "%s: damaged gzip data%s: %s", in->name, k == 0 ? ", it ends too early" : "",

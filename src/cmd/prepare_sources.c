@@ -174,7 +174,7 @@ static int copy_all(struct spool *to, int from, const char *name)
     while (rc == OK && k != 0) {
         k = read(from, buf, COPY_BYTES);
         if (stop_requested())
-            rc = ERR(E_STOPPED, "stopped by a signal; nothing was written");
+            rc = ERR(E_STOPPED, STOP_MESSAGE);
         else if (k < 0 && errno != EINTR)
             rc = ERR(E_DATA, "%s: cannot be read: %s", name, strerror(errno));
         else if (k > 0)

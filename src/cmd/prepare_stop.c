@@ -13,7 +13,7 @@ static volatile sig_atomic_t requested, at_once;
 
 static void on_signal(int number)
 {
-    static const char text[] = "\ncarat: stopped by a signal; nothing was written\n";
+    static const char text[] = "\ncarat: " STOP_MESSAGE "\n";
     (void)number;
     requested = 1;
     if (at_once && write(STDERR_FILENO, text, sizeof text - 1) >= 0)

@@ -145,7 +145,7 @@ static int walk_next(struct walk *k, bool *found)
         uint64_t left = k->w->n_docs - k->doc;
         if (i == 0) {
             if (k->d->stopped != NULL && k->d->stopped())
-                return ERR(E_STOPPED, "stopped: %s was not written", k->w->path);
+                return ERR(E_STOPPED, "stopped by a signal: %s was not written", k->w->path);
             TRY(spool_read(&k->w->lengths, k->length,
                            (left < BLOCK_DOCS ? left : BLOCK_DOCS) * sizeof *k->length,
                            (int64_t)(k->doc * sizeof *k->length)));
