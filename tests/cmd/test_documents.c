@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "check_main.h"
-#include "text/utf8.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -245,56 +245,6 @@ START_TEST(bad_bytes_are_placed)
 }
 END_TEST
 
-/* ---- UTF-8 ---- */
-
-/* By the definition: the shortest form of a scalar value. */
-static size_t encode_plainly(unsigned char *out, uint32_t c)
-{
-    int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (int i = n - 1; i > 0; i--, c >>= 6)
-        out[i] = (unsigned char)(0x80 | (c & 63));
-    out[0] = (unsigned char)(lead[n] | c);
-    return (size_t)n;
-}
-
-START_TEST(every_character_is_valid)
-{
-    unsigned char u[4];
-    for (uint32_t c = 0; c < 0x110000; c++) {
-        size_t n = encode_plainly(u, c), want = c >= 0xD800 && c < 0xE000 ? 0 : n;
-        ck_assert_uint_eq(utf8_valid((char *)u, n), want);
-        for (size_t cut = 1; cut < n; cut++)
-            ck_assert_uint_eq(utf8_valid((char *)u, cut), 0);
-    }
-}
-END_TEST
-
-START_TEST(what_is_no_character_is_not)
-{
-    static const char *const bad[] = {"\x80",
-                                      "\xBF",
-                                      "\xC0\x80",
-                                      "\xC1\xBF",
-                                      "\xE0\x9F\xBF",
-                                      "\xF0\x8F\xBF\xBF",
-                                      "\xF4\x90\x80\x80",
-                                      "\xF5\x80\x80\x80",
-                                      "\xFF",
-                                      "\xC2\x41",
-                                      "\xE1\x80\x41",
-                                      "\xF1\x80\x80\x41"};
-    char text[32];
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        for (size_t before = 0; before < 12; before++) {
-            memset(text, 'a', before);
-            strcpy(text + before, bad[i]);
-            ck_assert_uint_eq(utf8_valid(text, strlen(text)), before);
-        }
-    ck_assert_uint_eq(utf8_valid("", 0), 0);
-}
-END_TEST
-
 START_TEST(nothing_is_left_behind)
 {
     unlink(path);
@@ -311,8 +261,6 @@ static void add(TCase *t)
     tcase_add_test(t, rules_are_parsed);
     tcase_add_test(t, json_lines_longer_than_a_window);
     tcase_add_test(t, bad_bytes_are_placed);
-    tcase_add_test(t, every_character_is_valid);
-    tcase_add_test(t, what_is_no_character_is_not);
     tcase_add_test(t, nothing_is_left_behind);
 }
 
