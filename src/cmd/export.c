@@ -147,7 +147,7 @@ static void report(const struct request *r, const struct weights *w, bool exact)
     log_info("wrote           %s, %s as %s; %s", r->output, fmt_bytes(size, sizeof size, bytes),
              r->dtype_name,
              exact ? "every value exact" : "values were rounded to it (--dtype f32 keeps all)");
-    log_info("tokenizer       %s", w->tokenizer != NULL ? "tokenizer.model" : "none is known");
+    log_info("tokenizer       %s", w->tokenizer != NULL ? "tokenizer.model" : "none known");
 }
 
 /* The model comes last: config.json stands for a folder that is whole. */

@@ -1,6 +1,6 @@
 #include "base/str.h"
+#include "base/utf8.h"
 #include "prepare.h"
-#include "text/utf8.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "prepare.h"
-#include "text/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,5 @@
-#include "text/utf8.h"
+#include "base/utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 /* Length of the character at p, 0 when it is no valid one. */
@@ -25,6 +24,17 @@ static size_t char_length(const unsigned char *p, size_t left)
         return rows[i].n;
     }
     return 0;
+}
+
+size_t utf8_decode(const char *text, size_t n, uint32_t *point)
+{
+    static const unsigned char lead_bits[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    const unsigned char *p = (const unsigned char *)text;
+    size_t k = n > 0 ? char_length(p, n) : 0;
+    *point = k > 0 ? p[0] & lead_bits[k] : 0;
+    for (size_t i = 1; i < k; i++)
+        *point = *point << 6 | (p[i] & 0x3F);
+    return k;
 }
 
 size_t utf8_valid(const char *text, size_t n)
