@@ -276,7 +276,7 @@ static const char *remedy(const struct budget *b)
         const char *label, *fix;
     } rows[] = {
         {"activations", "lower batch.micro or batch.seq_len"},
-        {"reduction", "set parallel.reduce=fast"},
+        {"gradients", "set parallel.reduce=fast"},
         {"optimizer state", "set parallel.shard=optimizer and share it among more ranks"},
         {"whole gradient", "set parallel.shard=optimizer"},
     };

@@ -53,7 +53,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add(b, "parameters", sizeof(float) * floats);
     add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "reduction", (double)reducer_bytes(&shard, &reduce));
+    add(b, "gradients", (double)reducer_bytes(&shard, &reduce));
     add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
