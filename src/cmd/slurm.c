@@ -19,8 +19,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* What the user asked for. Numbers that were not given are -1, text NULL. */
 struct request {
     int64_t nodes, ranks_per_node, threads, max_restarts;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "par/agree.h"
 #include "par/fold.h"
+#include "par/peers.h"
 #include "par/sumplan.h"
 
 #include <string.h>
@@ -13,13 +14,16 @@
 /* Buckets under way at a time: enough to keep messages flowing while one is folded. */
 enum { N_SLOTS = 4 };
 
+/* Floats of others' partial sums that are read at a time: they stay in the cache until summed. */
+enum { READ_AHEAD = 1 << 17 };
+
 /* MPI_Ialltoallv's arguments, which must stay until it ends. */
 enum { SEND_COUNT, SEND_AT, RECV_COUNT, RECV_AT, N_ARGS };
 
 /* A bucket under way. */
 struct slot {
     int k;
-    MPI_Request *request; /* [n_rounds] */
+    MPI_Request *request; /* [n_rounds], or one when memory is read */
     int *args;            /* [n_rounds][N_ARGS][size] */
     float *received;      /* [n_received][floats in the piece] */
 };
@@ -28,6 +32,7 @@ struct reducer {
     struct comm comm; /* its world is a duplicate: nobody else's messages come between */
     struct shard shard;
     bool exact;
+    float *const **stack_of; /* [size] where each rank keeps its slab[], for peers_read */
 
     /* A step's plan, and the memory that is cut by it. */
     int64_t n_micro;
@@ -35,6 +40,7 @@ struct reducer {
     struct arena arena;
     int *first_block;
     struct fold_term *term;
+    const float **theirs; /* [n_blocks] the blocks in their ranks' address spaces */
     float *tiles;
     struct slot slot[N_SLOTS];
     float *slab[SUMTREE_DEPTH];
@@ -47,7 +53,8 @@ struct reducer {
     int top, merges; /* the slab of the one being computed, and the additions that follow it */
 
     /* Buckets, from the last to the first; -1: none left. */
-    int to_start, to_fold;
+    int to_start, to_fold, to_settle;
+    bool found; /* theirs[] is this step's */
     float *sum; /* this rank's shard of the sum */
     int rc;
     double wait_s;
@@ -62,6 +69,11 @@ static size_t piece_room(const struct shard *s)
     return (n + share - 1) / share * SHARD_BLOCK;
 }
 
+static size_t n_requests(const struct sumplan *p)
+{
+    return p->n_rounds > 0 ? (size_t)p->n_rounds : 1;
+}
+
 static size_t n_args(const struct shard *s, const struct sumplan *p)
 {
     return (size_t)p->n_rounds * N_ARGS * (size_t)s->size;
@@ -69,11 +81,12 @@ static size_t n_args(const struct shard *s, const struct sumplan *p)
 
 static size_t arena_bytes(const struct shard *s, const struct sumplan *p)
 {
-    size_t slot = arena_need((size_t)p->n_rounds, sizeof(MPI_Request)) +
+    size_t slot = arena_need(n_requests(p), sizeof(MPI_Request)) +
                   arena_need(n_args(s, p), sizeof(int)) +
                   arena_need((size_t)p->n_received * piece_room(s), sizeof(float));
     return arena_need((size_t)s->size + 1, sizeof(int)) +
            arena_need((size_t)p->n_blocks, sizeof(struct fold_term)) +
+           arena_need((size_t)p->n_blocks, sizeof(float *)) +
            arena_need((size_t)p->n_tiles * FOLD_TILE, sizeof(float)) + N_SLOTS * slot;
 }
 
@@ -85,10 +98,11 @@ static void cut_arena(struct reducer *r)
     struct arena *a = &r->arena;
     r->first_block = arena_push(a, (size_t)s->size + 1, sizeof *r->first_block);
     r->term = arena_push(a, (size_t)p->n_blocks, sizeof *r->term);
+    r->theirs = arena_push(a, (size_t)p->n_blocks, sizeof *r->theirs);
     r->tiles = arena_push(a, (size_t)p->n_tiles * FOLD_TILE, sizeof *r->tiles);
     for (int i = 0; i < N_SLOTS; i++) {
         struct slot *t = &r->slot[i];
-        t->request = arena_push(a, (size_t)p->n_rounds, sizeof *t->request);
+        t->request = arena_push(a, n_requests(p), sizeof *t->request);
         t->args = arena_push(a, n_args(s, p), sizeof *t->args);
         t->received = arena_push(a, (size_t)p->n_received * piece_room(s), sizeof *t->received);
     }
@@ -104,7 +118,8 @@ size_t reducer_bytes(const struct shard *s, const struct reduce_options *o)
 {
     struct sumplan p = sumplan_of(s, o->exact, o->max_micro, NULL, NULL);
     size_t floats = (size_t)p.n_slabs * s->n + spare_floats(s, &p);
-    return sizeof(struct reducer) + arena_bytes(s, &p) + floats * sizeof(float);
+    return sizeof(struct reducer) + (size_t)s->size * sizeof(float *const *) + arena_bytes(s, &p) +
+           floats * sizeof(float);
 }
 
 /* Makes room for a step of n_micro where what is held does not do, and plans it. */
@@ -138,7 +153,17 @@ static int set_up(struct reducer *r, const struct comm *c, const struct shard *s
     if (o->max_micro < 0 || o->max_micro > SUMTREE_MAX)
         return ERR(E_CONFIG, "a step of %lld micro-batches; 1 to 2^40 can be reduced",
                    (long long)o->max_micro);
+    TRY(mem_alloc(&r->stack_of, (size_t)s->size, sizeof *r->stack_of, "gradient stacks"));
     return plan_step(r, o->max_micro);
+}
+
+static int connect_ranks(struct reducer *r, const struct comm *c)
+{
+    float *const *mine = r->slab;
+    MPI_TRY(MPI_Comm_dup(c->world, &r->comm.world));
+    MPI_TRY(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, r->stack_of, sizeof mine, MPI_BYTE,
+                          r->comm.world));
+    return OK;
 }
 
 int reducer_new(struct reducer **out, const struct comm *c, const struct shard *s,
@@ -150,7 +175,7 @@ int reducer_new(struct reducer **out, const struct comm *c, const struct shard *
         rc = set_up(r, c, s, o);
     rc = agree(c, rc);
     if (rc == OK)
-        rc = agree(c, comm_check(MPI_Comm_dup(c->world, &r->comm.world), "MPI_Comm_dup"));
+        rc = agree(c, connect_ranks(r, c));
     if (rc != OK) {
         reducer_free(r);
         r = NULL;
@@ -168,6 +193,7 @@ void reducer_free(struct reducer *r)
     for (int i = 0; i < SUMTREE_DEPTH; i++)
         mem_free(r->slab[i]);
     mem_free(r->spare);
+    mem_free(r->stack_of);
     arena_release(&r->arena);
     mem_free(r);
 }
@@ -203,6 +229,8 @@ struct range reducer_begin(struct reducer *r, int64_t n_micro)
     stack_next(r);
     r->to_start = r->to_fold = r->shard.n_buckets - 1;
     r->sum = place_sum(r);
+    r->found = false;
+    r->to_settle = r->comm.peers != NULL && r->mine.n > 0 ? r->to_fold : -1;
     r->rc = OK;
     return r->mine;
 }
@@ -240,6 +268,23 @@ static int start_round(struct reducer *r, struct slot *t, int j)
     return OK;
 }
 
+/* Bucket k of every rank is final when all have come this far; then it can be read. */
+static int start_slot(struct reducer *r, struct slot *t)
+{
+    if (r->comm.peers != NULL) {
+        MPI_TRY(MPI_Ibarrier(r->comm.world, t->request));
+        return OK;
+    }
+    for (int j = 0; j < r->plan.n_rounds; j++)
+        TRY(start_round(r, t, j));
+    return OK;
+}
+
+static int slot_requests(const struct reducer *r)
+{
+    return r->comm.peers != NULL ? 1 : r->plan.n_rounds;
+}
+
 static struct slot *slot_of(struct reducer *r, int k)
 {
     return &r->slot[k % N_SLOTS];
@@ -252,27 +297,113 @@ static int start_buckets(struct reducer *r, size_t low)
            shard_bucket(&r->shard, r->to_start).first >= low) {
         struct slot *t = slot_of(r, r->to_start);
         t->k = r->to_start--;
-        for (int j = 0; j < r->plan.n_rounds; j++)
-            TRY(start_round(r, t, j));
+        TRY(start_slot(r, t));
     }
     return OK;
 }
 
-/* Sums up this rank's piece of the oldest bucket, whose messages are here. */
-static void fold_oldest(struct reducer *r)
+/* Where the sum of bucket k belongs. */
+static float *sum_of(const struct reducer *r, int k)
 {
-    int k = r->to_fold--, me = r->shard.rank;
-    const struct slot *t = slot_of(r, k);
-    struct range piece = shard_piece(&r->shard, k, me);
-    int own = r->first_block[me], own_end = r->first_block[me + 1];
-    const float *received = t->received;
+    return r->sum + shard_offset(&r->shard, k, r->shard.rank);
+}
+
+/* Brings sums that had to wait to where they belong, from the last bucket on, as far as that is at
+ * or above `from`. */
+static void settle(struct reducer *r, const float *from)
+{
+    for (; r->to_settle > r->to_fold && sum_of(r, r->to_settle) >= from; r->to_settle--) {
+        struct range piece = shard_piece(&r->shard, r->to_settle, r->shard.rank);
+        memmove(sum_of(r, r->to_settle), r->slab[0] + piece.first, piece.n * sizeof(float));
+    }
+}
+
+/* Where the sum of bucket k can go now. Messages of this bucket and those above have left, so it
+ * goes where it belongs. But when others read this rank's slab, only what lies N_SLOTS buckets
+ * above is known to be read by all, for with fewer free nobody starts a bucket; below that, the sum
+ * waits in this rank's own piece, which nobody else reads. */
+static float *place_of(struct reducer *r, int k)
+{
+    if (r->to_settle < k)
+        return sum_of(r, k);
+    size_t above =
+        k + N_SLOTS < r->shard.n_buckets ? shard_bucket(&r->shard, k + N_SLOTS).first : r->shard.n;
+    settle(r, r->slab[0] + above);
+    if (r->to_settle > k || sum_of(r, k) < r->slab[0] + above)
+        return r->slab[0] + shard_piece(&r->shard, k, r->shard.rank).first;
+    r->to_settle--;
+    return sum_of(r, k);
+}
+
+/* Points own terms to floats [first, …) of the slabs, the others' to a row of arrays of n each. */
+static void point_terms(struct reducer *r, size_t first, const float *others, size_t n)
+{
+    int own = r->first_block[r->shard.rank], own_end = r->first_block[r->shard.rank + 1];
     for (int i = 0; i < r->plan.n_blocks; i++) {
         bool is_own = i >= own && i < own_end;
-        r->term[i].x = is_own ? r->slab[i - own] + piece.first : received;
-        received += is_own ? 0 : piece.n;
+        r->term[i].x = is_own ? r->slab[i - own] + first : others;
+        others += is_own ? 0 : n;
     }
-    fold_terms(r->sum + shard_offset(&r->shard, k, me), r->term, r->plan.n_blocks, piece.n,
-               r->tiles);
+}
+
+/* Asks the others where their blocks are, once a step. */
+static int find_blocks(struct reducer *r)
+{
+    const int *block = r->first_block;
+    for (int q = 0; q < r->shard.size && !r->found; q++)
+        if (q != r->shard.rank)
+            TRY(peers_read(r->comm.peers, q, r->theirs + block[q], r->stack_of[q],
+                           (size_t)(block[q + 1] - block[q]) * sizeof *r->theirs));
+    r->found = true;
+    return OK;
+}
+
+/* The others' blocks in [first, first + n), one after the other. */
+static int read_blocks(struct reducer *r, size_t first, size_t n, float *to)
+{
+    for (int q = 0; q < r->shard.size; q++) {
+        if (q == r->shard.rank)
+            continue;
+        for (int i = r->first_block[q]; i < r->first_block[q + 1]; i++, to += n)
+            TRY(peers_read(r->comm.peers, q, to, r->theirs[i] + first, n * sizeof *to));
+    }
+    return OK;
+}
+
+/* A multiple of FOLD_TILE. */
+static size_t read_ahead(const struct reducer *r)
+{
+    size_t n = READ_AHEAD / (size_t)(r->plan.n_received > 0 ? r->plan.n_received : 1);
+    return n < FOLD_TILE ? FOLD_TILE : n / FOLD_TILE * FOLD_TILE;
+}
+
+static int fold_by_reading(struct reducer *r, float *out, struct range piece, float *room)
+{
+    size_t most = read_ahead(r);
+    TRY(find_blocks(r));
+    for (size_t at = 0, n; at < piece.n; at += n) {
+        n = piece.n - at < most ? piece.n - at : most;
+        TRY(read_blocks(r, piece.first + at, n, room));
+        point_terms(r, piece.first + at, room, n);
+        fold_terms(out + at, r->term, r->plan.n_blocks, n, r->tiles);
+    }
+    return OK;
+}
+
+/* Sums up this rank's piece of the oldest bucket, which has arrived. */
+static int fold_oldest(struct reducer *r)
+{
+    int k = r->to_fold, rc = OK;
+    struct range piece = shard_piece(&r->shard, k, r->shard.rank);
+    float *out = place_of(r, k), *received = slot_of(r, k)->received;
+    if (r->comm.peers != NULL) {
+        rc = fold_by_reading(r, out, piece, received);
+    } else {
+        point_terms(r, piece.first, received, piece.n);
+        fold_terms(out, r->term, r->plan.n_blocks, piece.n, r->tiles);
+    }
+    r->to_fold--;
+    return rc;
 }
 
 /* Starts what can be started and sums up what has come, without waiting. Open MPI moves messages
@@ -283,9 +414,9 @@ static int advance(struct reducer *r, size_t low)
     TRY(start_buckets(r, low));
     while (here && r->to_fold > r->to_start) {
         struct slot *t = slot_of(r, r->to_fold);
-        MPI_TRY(MPI_Testall(r->plan.n_rounds, t->request, &here, MPI_STATUSES_IGNORE));
+        MPI_TRY(MPI_Testall(slot_requests(r), t->request, &here, MPI_STATUSES_IGNORE));
         if (here) {
-            fold_oldest(r);
+            TRY(fold_oldest(r));
             TRY(start_buckets(r, low));
         }
     }
@@ -304,16 +435,27 @@ void reducer_ready(void *reducer, size_t first, size_t n)
     }
 }
 
+static int wait_for(struct reducer *r, int n, MPI_Request *request)
+{
+    double start = clock_now_s();
+    MPI_TRY(MPI_Waitall(n, request, MPI_STATUSES_IGNORE));
+    r->wait_s += clock_now_s() - start;
+    return OK;
+}
+
 static int drain(struct reducer *r)
 {
     while (r->to_fold >= 0) {
         TRY(start_buckets(r, 0));
-        double start = clock_now_s();
-        MPI_TRY(
-            MPI_Waitall(r->plan.n_rounds, slot_of(r, r->to_fold)->request, MPI_STATUSES_IGNORE));
-        r->wait_s += clock_now_s() - start;
-        fold_oldest(r);
+        TRY(wait_for(r, slot_requests(r), slot_of(r, r->to_fold)->request));
+        TRY(fold_oldest(r));
     }
+    if (r->comm.peers == NULL)
+        return OK;
+    /* Until all have read this rank's slabs, they cannot be used again. */
+    MPI_TRY(MPI_Ibarrier(r->comm.world, r->slot[0].request));
+    TRY(wait_for(r, 1, r->slot[0].request));
+    settle(r, r->slab[0]);
     return OK;
 }
 

@@ -1,13 +1,22 @@
 #include "par/zero.h"
 
 #include "base/err.h"
-#include "par/agree.h"
+#include "par/peers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Buckets under way at a time. */
 enum { N_SLOTS = 4 };
+
+/* Small, and MPI takes more for each of its calls: not worth a place in anybody's plan. */
+static void *scratch(size_t bytes)
+{
+    void *p = malloc(bytes);
+    if (p == NULL)
+        fatal(E_MEM, "no memory for %zu bytes", bytes);
+    return p;
+}
 
 struct gather {
     const struct comm *comm;
@@ -44,19 +53,53 @@ static int gather_all(struct gather *g)
     return OK;
 }
 
+/* Messages to everybody, bucket by bucket. */
+static int gather_by_messages(const struct comm *c, const struct shard *s, float *slab)
+{
+    struct gather g = {.comm = c, .shard = s, .slab = slab};
+    g.args = scratch(N_SLOTS * 2 * (size_t)s->size * sizeof *g.args);
+    int rc = gather_all(&g);
+    free(g.args);
+    return rc;
+}
+
+static int read_pieces(const struct comm *c, const struct shard *s, float *slab, int rank,
+                       const float *theirs)
+{
+    for (int k = 0; k < s->n_buckets; k++) {
+        struct range piece = shard_piece(s, k, rank);
+        TRY(peers_read(c->peers, rank, slab + piece.first, theirs + piece.first,
+                       piece.n * sizeof *slab));
+    }
+    return OK;
+}
+
+/* Each rank takes the others' pieces out of their slabs: once when all pieces are valid, and nobody
+ * goes on to change them before all are through. */
+static int gather_by_reading(const struct comm *c, const struct shard *s, float *slab)
+{
+    float **slab_of = scratch((size_t)s->size * sizeof *slab_of);
+    int rc = comm_check(
+        MPI_Allgather(&slab, sizeof slab, MPI_BYTE, slab_of, sizeof slab, MPI_BYTE, c->world),
+        "MPI_Allgather");
+    for (int i = 1; i < s->size && rc == OK; i++) {
+        int rank = (s->rank + i) % s->size; /* not all from the same one at a time */
+        rc = read_pieces(c, s, slab, rank, slab_of[rank]);
+    }
+    free(slab_of);
+    TRY(rc);
+    MPI_TRY(MPI_Barrier(c->world));
+    return OK;
+}
+
 int zero_allgather(const struct comm *c, const struct shard *s, float *slab)
 {
     if (s->size == 1)
         return OK;
-    /* Small, and MPI takes more for each of its calls: not worth a place in anybody's plan. */
-    int *args = malloc(N_SLOTS * 2 * (size_t)s->size * sizeof *args);
-    if (args == NULL)
-        fatal(E_MEM, "no memory for the counts of %d ranks", s->size);
-    struct gather g = {.comm = c, .shard = s, .slab = slab, .args = args};
-    /* A rank that fails here cannot tell those that wait for its pieces. */
-    if (gather_all(&g) != OK)
+    int rc = c->peers != NULL ? gather_by_reading(c, s, slab) : gather_by_messages(c, s, slab);
+    /* A rank that fails here cannot tell those that wait for it. */
+    if (rc != OK)
         fatal(E_RANK, "the parameters' all-gather: %s", err_message());
-    free(args);
     return OK;
 }
 

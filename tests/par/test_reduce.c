@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #define N_OF(a) (sizeof(a) / sizeof(a)[0])
 #define B       SHARD_BLOCK
@@ -61,6 +62,15 @@ static float ranks_sum(int64_t n, int size, size_t i)
     return all;
 }
 
+/* When set, ranks pause now and then, so that each is ahead of and behind the others in turn. */
+static bool stumbling;
+
+static void stumble(size_t at)
+{
+    if (stumbling && (at * 2654435761u + (size_t)ck_world.rank * 40503u) % 5 == 0)
+        usleep(1500);
+}
+
 /* Fills a slab from its end to its beginning, in parts as uneven as a model's tensors. */
 static void compute(struct reducer *r, float *slab, int64_t m, size_t n)
 {
@@ -71,6 +81,7 @@ static void compute(struct reducer *r, float *slab, int64_t m, size_t n)
         for (size_t i = first; i < end; i++)
             slab[i] = leaf(m, i);
         reducer_ready(r, first, end - first);
+        stumble(first);
         end = first;
     }
 }
@@ -80,6 +91,7 @@ static void step(struct reducer *r, int64_t n_micro, size_t n, float *out)
     struct range mine = reducer_begin(r, n_micro);
     for (size_t m = 0; m < mine.n; m++)
         compute(r, reducer_slab(r), (int64_t)(mine.first + m), n);
+    stumble(n);
     ck_assert_int_eq(reducer_finish(r, out), OK);
 }
 
@@ -123,9 +135,11 @@ static const struct shape shapes[] = {
     {2 * B + 17, 8 * B},
     {11 * B + 1, 12 * B},
     {29 * B + 100, 28 * B},
+    {61 * B + 5, 4 * B},
 };
 
-static void try_shape(struct shape shape, bool exact, const int64_t *micro, size_t n_steps)
+static void try_shape(const struct comm *c, struct shape shape, bool exact, const int64_t *micro,
+                      size_t n_steps)
 {
     struct shard s;
     struct reducer *r;
@@ -133,7 +147,7 @@ static void try_shape(struct shape shape, bool exact, const int64_t *micro, size
     shard_init(&s, shape.n, shape.bucket_bytes, ck_world.size, ck_world.rank);
     for (size_t i = 0; i < n_steps; i++)
         o.max_micro = micro[i] > o.max_micro ? micro[i] : o.max_micro;
-    ck_all(&ck_world, reducer_new(&r, &ck_world, &s, &o) == OK);
+    ck_all(&ck_world, reducer_new(&r, c, &s, &o) == OK);
     float *out = floats(shard_count(&s, s.rank));
     for (size_t i = 0; i < n_steps; i++) {
         step(r, micro[i], shape.n, i % 2 == 0 ? out : NULL);
@@ -145,12 +159,29 @@ static void try_shape(struct shape shape, bool exact, const int64_t *micro, size
     free(out);
 }
 
+/* Both ways to move partial sums: reading each other's memory, where that works, and messages. */
+static void try_ways(struct shape shape, bool exact, const int64_t *micro, size_t n_steps)
+{
+    struct comm messages = ck_world;
+    messages.peers = NULL;
+    if (ck_world.peers != NULL)
+        try_shape(&ck_world, shape, exact, micro, n_steps);
+    try_shape(&messages, shape, exact, micro, n_steps);
+}
+
+START_TEST(memory_of_the_others_is_read)
+{
+    if (ck_world.peers == NULL && ck_world.size > 1)
+        puts("SKIP: ranks cannot read each other's memory here; messages alone are tested");
+}
+END_TEST
+
 START_TEST(sums_have_the_bits_of_the_tree)
 {
     for (size_t i = 0; i < N_OF(shapes); i++)
         for (int64_t m = 1; m <= 13; m++) {
             int64_t steps[] = {m, m, m};
-            try_shape(shapes[i], true, steps, m < 4 ? N_OF(steps) : 1);
+            try_ways(shapes[i], true, steps, m < 4 ? N_OF(steps) : 1);
         }
 }
 END_TEST
@@ -158,8 +189,18 @@ END_TEST
 START_TEST(steps_may_differ_in_micro_batches)
 {
     static const int64_t steps[] = {16, 1, 15, 7, 16, 3, 11, 2, 13};
-    try_shape(shapes[5], true, steps, N_OF(steps));
-    try_shape(shapes[3], false, steps, N_OF(steps));
+    try_ways(shapes[5], true, steps, N_OF(steps));
+    try_ways(shapes[3], false, steps, N_OF(steps));
+}
+END_TEST
+
+START_TEST(ranks_may_run_apart)
+{
+    static const int64_t steps[] = {4, 8, 3, 6, 4, 4};
+    stumbling = true;
+    try_ways(shapes[6], true, steps, N_OF(steps));
+    try_ways(shapes[5], false, steps, N_OF(steps));
+    stumbling = false;
 }
 END_TEST
 
@@ -168,7 +209,7 @@ START_TEST(fast_adds_by_rank)
     for (size_t i = 0; i < N_OF(shapes); i++)
         for (int64_t m = 1; m <= 9; m += 2) {
             int64_t steps[] = {m, m};
-            try_shape(shapes[i], false, steps, N_OF(steps));
+            try_ways(shapes[i], false, steps, N_OF(steps));
         }
 }
 END_TEST
@@ -304,8 +345,10 @@ END_TEST
 
 static void add(TCase *t)
 {
+    tcase_add_test(t, memory_of_the_others_is_read);
     tcase_add_test(t, sums_have_the_bits_of_the_tree);
     tcase_add_test(t, steps_may_differ_in_micro_batches);
+    tcase_add_test(t, ranks_may_run_apart);
     tcase_add_test(t, fast_adds_by_rank);
     tcase_add_test(t, the_values_tell_orders_apart);
     tcase_add_test(t, fast_is_close_to_exact);

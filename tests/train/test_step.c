@@ -22,7 +22,7 @@ static const double BUDGET_TOLERANCE = 0.05;
 /* Micro-batches of another size sum in another order: rounding of single precision. */
 static const double MICRO_TOLERANCE = 1e-5;
 
-static char folder[FS_PATH_MAX];
+static char folder[64];
 static struct config conf;
 static struct model_spec spec;
 
@@ -35,9 +35,9 @@ static void write_store(const char *path)
     ck_assert_int_eq(store_writer_new(&w, path, VOCAB), OK);
     for (int i = 0; i < N_TOKENS; i++) {
         /* Each token follows from the last but for a quarter of the cases: something to learn. */
-        int32_t id =
-            (int32_t)(rng_uniform(1, 2, (uint64_t)i) < 0.75 ? i * 7 % VOCAB
-                                                            : rng_u64(1, 3, (uint64_t)i) % VOCAB);
+        int32_t id = (int32_t)(rng_uniform(1, 2, (uint64_t)i) < 0.75
+                                   ? i * 7 % VOCAB
+                                   : (int)(rng_u64(1, 3, (uint64_t)i) % VOCAB));
         ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
         if (i % 300 == 299)
             ck_assert_int_eq(store_writer_end_document(w), OK);
