@@ -6,8 +6,6 @@
 
 /* The shortest decimal form that parses to the same double; returns buf. */
 char *f64_text(double v, char *buf, size_t n);
-/* Bytes at the start of s[n] that are valid UTF-8 without NUL. */
-size_t utf8_valid(const char *s, size_t n);
 /* Appends text (valid UTF-8) as a double-quoted YAML scalar on one line. */
 void yaml_quote(struct str *out, const char *text);
 

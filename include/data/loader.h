@@ -10,25 +10,25 @@
 #include <stdbool.h>
 
 enum boundary {
-    BOUNDARY_NONE,      /* documents run into each other */
-    BOUNDARY_LOSS,      /* the first token of a document is no target */
-    BOUNDARY_ATTENTION  /* that, and attention does not look past the document's start */
+    BOUNDARY_NONE,     /* documents run into each other */
+    BOUNDARY_LOSS,     /* the first token of a document is no target */
+    BOUNDARY_ATTENTION /* that, and attention does not look past the document's start */
 };
 
 struct loader_options {
-    int T;                 /* tokens a sample */
+    int T; /* tokens a sample */
     uint64_t seed;
-    bool shuffle;          /* false: in file order (validation) */
+    bool shuffle; /* false: in file order (validation) */
     enum boundary boundary;
-    int max_samples;       /* the most one loader_want asks for */
+    int max_samples; /* the most one loader_want asks for */
 };
 
 /* Samples in order, as model.h's batch_view wants them; borrowed until the next loader_next. */
 struct sample_block {
-    int n;                 /* samples */
+    int n;                         /* samples */
     const int32_t *token, *target; /* [n,T] */
-    const float *weight;   /* [n,T] or NULL */
-    const int32_t *start;  /* [n,T] or NULL */
+    const float *weight;           /* [n,T] or NULL */
+    const int32_t *start;          /* [n,T] or NULL */
 };
 
 struct loader;

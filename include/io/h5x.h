@@ -3,6 +3,8 @@
 #ifndef CARAT_IO_H5X_H
 #define CARAT_IO_H5X_H
 
+#include "par/comm.h"
+
 #include <hdf5.h>
 #include <mpi.h>
 #include <stdbool.h>
@@ -19,6 +21,14 @@ int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 int h5x_create(hid_t *file, const char *path, MPI_Comm comm);
 int h5x_open(hid_t *file, const char *path, bool write);
 int h5x_close(hid_t *file);
+/* A new file whose groups and datasets `make` creates, the same on every rank, through parallel
+ * HDF5; root first tries the name, so that no rank hangs where it cannot be created. `fault` names
+ * the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
+int h5x_build(const struct comm *c, const char *path, int (*make)(void *ctx, hid_t file), void *ctx,
+              const char *fault);
+/* Reserves the present extent of a file: a full disk shows before anything is written into it. File
+ * systems that cannot are asked for their free space. E_IO. Local. */
+int h5x_reserve(const char *path, const char *fault);
 
 /* Attributes of an object. Text is fixed-length. Getters check class and size: E_DATA naming it. */
 int h5x_put_text(hid_t obj, const char *name, const char *text);
@@ -37,6 +47,8 @@ int h5x_make_dataset(hid_t file, const char *name, hid_t type, int n_dims, const
 /* Small arrays at once. */
 int h5x_put_array(hid_t file, const char *name, hid_t type, int n_dims, const hsize_t *dims,
                   const void *data, const char *description);
+/* Values into a dataset that exists, all of it. */
+int h5x_write_array(hid_t file, const char *name, hid_t type, const void *data);
 
 /* What a dataset of an untrusted file is: checked to be a plain contiguous array (no external
  * storage, no filters, not virtual), with its place in the file. E_DATA. */

@@ -5,6 +5,8 @@
 #include <mpi.h>
 #include <stdbool.h>
 
+struct peers;
+
 struct comm {
     MPI_Comm world;
     int rank, size;
@@ -12,6 +14,7 @@ struct comm {
     int node_rank, node_size;
     char host[64];
     bool owns_mpi;             /* comm_init started MPI, so comm_end ends it */
+    struct peers *peers;       /* the ranks' memory, where each can read all others'; else NULL */
 };
 
 /* MPI_Init_thread (FUNNELED), a duplicate of COMM_WORLD with errors returned, the node map; names

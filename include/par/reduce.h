@@ -21,7 +21,9 @@ struct reducer;
 
 struct reduce_options {
     bool exact;
-    int64_t max_micro; /* the most micro-batches a step has, over all ranks */
+    int64_t max_micro; /* the most micro-batches a step has, over all ranks; room is made for steps
+                          of exactly these. A step of fewer may need more room (its ranges fit the
+                          tree worse), which reducer_begin then makes and keeps */
 };
 
 /* The shard says who owns what (copied). Collective. E_MEM. */
@@ -40,9 +42,13 @@ float *reducer_slab(struct reducer *r);
  * A grad_ready_fn with the reducer as ctx; ranges descend and cover the slab. Does not fail: an MPI
  * error is kept for reducer_finish. */
 void reducer_ready(void *reducer, size_t first, size_t n);
-/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches.
- * Ranks without a micro-batch take part. Collective. E_RANK. */
+/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches. out
+ * may be NULL, which saves a copy: the sum is at reducer_sum. Ranks without a micro-batch take part.
+ * When MPI fails, the others wait for messages that will not come: fatal(E_RANK). Collective. */
 int reducer_finish(struct reducer *r, float *out);
+/* The same shard in the reducer's own memory; valid until the next reducer_begin. The caller may
+ * change it. Local. */
+float *reducer_sum(struct reducer *r);
 /* Seconds of the last reducer_finish spent waiting for messages. */
 double reducer_wait_s(const struct reducer *r);
 

@@ -21,7 +21,8 @@ struct shard {
     int size, rank;      /* ranks that share the slab, and this one */
 };
 
-/* size 1 and rank 0: the whole slab on every rank. bucket_bytes is rounded up to blocks. */
+/* size 1 and rank 0: the whole slab on every rank. bucket_bytes is rounded up to blocks,
+ * and at most 256 MiB. */
 void shard_init(struct shard *s, size_t n, size_t bucket_bytes, int size, int rank);
 struct range shard_bucket(const struct shard *s, int k);
 /* The piece of bucket k that rank r owns; may be empty. The extra blocks of uneven buckets go to

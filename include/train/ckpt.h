@@ -1,10 +1,12 @@
 /* Checkpoints: one HDF5 file a saved step, whole or absent.
  *
- * /params/<tensor>, /<slot>/<tensor> (for instance /exp_avg/model.norm.weight): float32, true shape,
- * contiguous, under Hugging Face names; /sums: CRC-32C per 4 MiB block of every dataset, and the
- * SHA-256 of that table; the rest are attributes of /. The file is created by parallel HDF5, its
- * payload written by each rank with pwrite at H5Dget_offset, read back by another rank, and
- * published by rename. See README, "Files". */
+ * /params/<tensor>, /<slot>/<tensor> (for instance /exp_avg/model.norm.weight): float32, true
+ * shape, contiguous, under Hugging Face names; /tokenizer, /history: bytes and text; /sums: a row
+ * for each 4 MiB block of every dataset, in the columns dataset (its name), block (its number
+ * there) and crc32c; the rest are attributes of /, among them sums_sha256 (of the three columns'
+ * bytes, one after the other) and committed (1). The file is created by parallel HDF5, its payload
+ * written by each rank with pwrite at H5Dget_offset, read back by another rank, and published by
+ * rename. */
 #ifndef CARAT_TRAIN_CKPT_H
 #define CARAT_TRAIN_CKPT_H
 
@@ -13,40 +15,47 @@
 #include "par/shard.h"
 #include <stdbool.h>
 
-#define CKPT_FORMAT 1        /* major version: others are refused */
+#define CKPT_FORMAT     1 /* major version: others are refused */
 #define CKPT_MAX_ARRAYS 6
 
 /* What a checkpoint says about its run, all of it the same on every rank. Strings are owned by the
  * struct (mem_alloc'd or NULL); release with ckpt_meta_release. */
 struct ckpt_meta {
-    int64_t step;            /* completed optimizer steps */
-    uint64_t samples;        /* consumed: the position in the training order */
-    double tokens;           /* counted targets consumed so far */
-    double sched_tokens;     /* the schedule's clock: tokens consumed, B·T a step */
-    int64_t attempt;         /* of the run: 0, then one more with each resume */
-    double train_s;          /* seconds spent in steps by all attempts */
-    int64_t skipped;         /* updates left out in a row */
+    int64_t step;                   /* completed optimizer steps */
+    uint64_t samples;               /* consumed: the position in the training order */
+    double tokens;                  /* counted targets consumed so far */
+    double sched_tokens;            /* the schedule's clock: tokens consumed, B·T a step */
+    int64_t attempt;                /* of the run: 0, then one more with each resume */
+    double train_s;                 /* seconds spent in steps by all attempts */
+    int64_t skipped;                /* updates left out in a row */
     char run_id[37], parent_id[37]; /* UUIDs; parent: where the weights came from, or empty */
-    char created[32];        /* UTC */
+    char created[32];               /* UTC */
     char tokenizer_hash[65], data_hash[65];
     char blas[64], cpu[64], build[64]; /* the bits' conditions */
     int64_t ranks, micro, threads;
-    char *config_text;       /* canonical configuration, YAML */
-    char *spec_json;         /* the model's config.json */
-    char *history;           /* JSON text: what training keeps for its curves; may be NULL */
-    void *tokenizer;         /* the tokenizer's bytes; may be NULL */
+    char *config_text; /* canonical configuration, YAML */
+    char *spec_json;   /* the model's config.json */
+    char *history;     /* JSON text: what training keeps for its curves; may be NULL */
+    void *tokenizer;   /* the tokenizer's bytes; may be NULL */
     size_t n_tokenizer;
 };
 void ckpt_meta_release(struct ckpt_meta *m);
+/* Fact i of a meta (all but the long texts), for people and for comparing; false past the last. */
+struct ckpt_fact {
+    const char *name; /* "step" */
+    bool is_number;
+    char text[128];
+};
+bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f);
 
 /* One kind of values, with the layout of the tensor table. */
 struct ckpt_array {
-    const char *kind;            /* "params", "exp_avg": the group's name */
+    const char *kind; /* "params", "exp_avg": the group's name */
     float *data;
-    bool slab;                   /* data is a whole slab of which this rank writes or reads its
-                                    pieces; else data is this rank's shard */
-    const struct shard *shard;   /* who owns what; a shard of size 1 with more ranks: rank 0 writes,
-                                    every rank reads all */
+    bool slab;                 /* data is a whole slab of which this rank writes or reads its
+                                  pieces; else data is this rank's shard */
+    const struct shard *shard; /* who owns what; a shard of size 1 with more ranks: rank 0 writes,
+                                  every rank reads all */
 };
 
 struct ckpt_set {
@@ -56,9 +65,9 @@ struct ckpt_set {
     int n_arrays;
 };
 
-/* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of the
- * folder. Collective. E_IO names dataset, file and cause; nothing is left then. *seconds and *bytes
- * (may be NULL) tell the cost. */
+/* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of
+ * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. *seconds and
+ * *bytes (may be NULL) tell the cost. */
 int ckpt_write(const struct comm *c, const char *path, const struct ckpt_set *set, double *seconds,
                double *bytes);
 
@@ -76,8 +85,9 @@ bool ckpt_has_kind(const char *path, const char *kind);
 int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double done, double all));
 
 /* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX); OK with an empty path
- * when there is none at all, E_DATA when there are some and none verifies. A damaged file is renamed to *.damaged, with a warning that names
- * dataset and block, and the next older is tried. Collective. */
+ * when there is none at all, E_DATA when there are some and none verifies. A damaged file is
+ * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
+ * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
 /* "<run_dir>/checkpoints/step-000001000.h5". */
 int ckpt_path(char *path, const char *run_dir, int64_t step);
@@ -85,5 +95,12 @@ int ckpt_path(char *path, const char *run_dir, int64_t step);
  * alone does the work. Collective. */
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest, int64_t keep,
                 int64_t keep_every);
+/* Removes what saves that were killed left behind. For the holder of the run's lock, at the start,
+ * root alone. Local. */
+int ckpt_clean_temporaries(const char *run_dir);
+
+/* The published checkpoints of a run folder by their names, newest first, unverified; *step is
+ * mem_free'd. n_damaged (may be NULL): files that were set aside. Local. */
+int ckpt_list(const char *run_dir, int64_t **step, size_t *n, size_t *n_damaged);
 
 #endif

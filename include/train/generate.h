@@ -9,7 +9,7 @@
 struct generator;
 
 /* Room for max_T positions. Borrows spec, params and tokenizer. E_MEM. */
-int generator_new(struct generator **g, const struct model_spec *s, const float *params,
+int generator_new(struct generator **out, const struct model_spec *s, const float *params,
                   const struct tokenizer *tok, int max_T);
 void generator_free(struct generator *g);
 
@@ -18,5 +18,8 @@ void generator_free(struct generator *g);
  * The result depends on (sampling, stream, prompt, weights) alone. */
 int generate(struct generator *g, const struct sampling *how, uint64_t stream, const char *prompt,
              int n, void (*emit)(void *ctx, const char *piece), void *ctx, char **text);
+
+/* Tokens that the last call drew, eos not counted. */
+int generator_drawn(const struct generator *g);
 
 #endif

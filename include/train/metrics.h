@@ -1,9 +1,9 @@
 /* Per-step metrics in HDF5, written so that a killed process loses no acknowledged row.
  *
- * metrics/seg-<attempt>-<n>.h5: preallocated datasets /step/<column> … as one [S][G] and one
- * [S][ranks][K] array of float64, NaN-filled; each row carries step, attempt and CRC-32C. A step
- * writes raw data only (pwrite into the preallocated extent). metrics.h5 presents the whole run, one
- * dataset a column, highest attempt first where attempts overlap. */
+ * metrics/seg-<attempt>-<n>.h5: preallocated /step [S][G] and /ranks [S][ranks][K], float64 and
+ * NaN-filled, named by the attribute `columns`; each row carries step, attempt and CRC-32C. A step
+ * writes raw data only (pwrite into the preallocated extent). metrics.h5 presents the whole run,
+ * one dataset a column, highest attempt first where attempts overlap. */
 #ifndef CARAT_TRAIN_METRICS_H
 #define CARAT_TRAIN_METRICS_H
 
@@ -12,11 +12,33 @@
 
 /* The columns of a step's row, the same on every rank: name, unit, meaning in one table (.c). */
 enum metric {
-    M_STEP, M_ATTEMPT, M_SAMPLES, M_TOKENS, M_LOSS, M_ACCURACY, M_LR, M_GRAD_NORM, M_CLIP, M_STEP_S,
-    M_TOKENS_PER_S, M_PEAK_FRACTION, M_VALID_LOSS, M_VALID_ACCURACY, M_N
+    M_STEP,
+    M_ATTEMPT,
+    M_SAMPLES,
+    M_TOKENS,
+    M_LOSS,
+    M_ACCURACY,
+    M_LR,
+    M_GRAD_NORM,
+    M_CLIP,
+    M_STEP_S,
+    M_TOKENS_PER_S,
+    M_PEAK_FRACTION,
+    M_VALID_LOSS,
+    M_VALID_ACCURACY,
+    M_N
 };
 /* Per-rank columns, seconds of the step and bytes. */
-enum rank_metric { R_LOAD_S, R_COMPUTE_S, R_REDUCE_S, R_OPTIM_S, R_GATHER_S, R_SAVE_S, R_MEM_BYTES, R_N };
+enum rank_metric {
+    R_LOAD_S,
+    R_COMPUTE_S,
+    R_REDUCE_S,
+    R_OPTIM_S,
+    R_GATHER_S,
+    R_SAVE_S,
+    R_MEM_BYTES,
+    R_N
+};
 
 struct metric_column {
     const char *name, *unit, *help;
@@ -29,20 +51,28 @@ struct metrics;
 /* Opens a new segment for an attempt of the run in run_dir. Collective. E_IO. */
 int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt);
 /* One step's rows: root writes row[M_N] (NaN where not measured), every rank its rank_row[R_N].
- * A full segment is closed and the next begun (collective then: all ranks call it at the same step).
- * Every 30 s of root's clock the file is fdatasynced by root. Returns the code of this rank's write;
- * the caller agrees on it in the step's packed reduction. */
+ * A full segment is closed and the next begun (collective then: all ranks call it at the same
+ * step). Every 30 s of root's clock the file is fdatasynced by root. Returns the code of this
+ * rank's write; the caller agrees on it in the step's packed reduction. */
 int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N]);
 /* Writes validation figures into the row of a step already written (same attempt). Root. Local. */
 int metrics_amend(struct metrics *m, const double row[M_N]);
 /* fsync, close, and metrics.h5 written anew by root (temporary name, rename). Collective. */
 int metrics_close(struct metrics *m);
+/* For leaving after an error: closes this rank's file and frees. What was written stays. Local. */
+void metrics_free(struct metrics *m);
 
 /* Merges the segments of a run folder into metrics.h5. Local, serial. E_DATA, E_IO. */
 int metrics_merge(const char *run_dir);
-/* All rows of a run in step order, highest attempt first: rows[n][M_N] (mem_free). Reads the segments
- * themselves, so it works on a running or killed job. Rows with a wrong CRC are left out and counted.
- * Local. */
+/* All rows of a run in step order, highest attempt first: rows[n][M_N] (mem_free). Reads the
+ * segments themselves, so it works on a running or killed job. Rows with a wrong CRC are left out
+ * and counted. Local. */
 int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad);
+/* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (a rank's rows counted
+ * too). E_DATA when it is none or damaged beyond that. Local. */
+struct metrics_segment {
+    int64_t attempt, ranks, room, rows, n_bad, last_step;
+};
+int metrics_check(const char *path, struct metrics_segment *s);
 
 #endif

@@ -54,7 +54,7 @@ struct trainer {
     struct shard state; /* who keeps optimizer state: shard, or all of it on every rank */
     struct reducer *reducer;
     float *params;    /* slab */
-    float *grad;      /* this rank's shard of the summed gradient */
+    float *grad;      /* this rank's shard of the summed gradient, in the reducer */
     float *grad_slab; /* parallel.shard none: the whole of it; else NULL */
     float *slot[OPTIM_MAX_SLOTS];
     const struct optim_rule *rule;

@@ -4,8 +4,10 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -50,9 +52,29 @@ void log_close(void)
     sink.file = NULL;
 }
 
+/* The terminal that a person sees, or -1. Open MPI gives each rank a pseudo-terminal whatever
+ * mpirun's own output is, so under it the launcher's is asked. Found once. */
+static int terminal(void)
+{
+    static int fd = -2;
+    if (fd != -2)
+        return fd;
+    fd = isatty(STDOUT_FILENO) ? STDOUT_FILENO : -1;
+    if (fd < 0 || getenv("OMPI_COMM_WORLD_RANK") == NULL)
+        return fd;
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%ld/fd/1", (long)getppid());
+    fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0 && !isatty(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 bool log_is_terminal(void)
 {
-    return sink.rank == 0 && !sink.to_stderr && isatty(STDOUT_FILENO);
+    return sink.rank == 0 && !sink.to_stderr && terminal() >= 0;
 }
 
 void log_to_stderr(bool yes)
@@ -129,11 +151,11 @@ void log_file(const char *fmt, ...)
     va_end(ap);
 }
 
-/* Columns of the terminal on stdout; 80 when it does not tell. */
+/* Columns of the terminal; 80 when it does not tell. */
 static int terminal_width(void)
 {
     struct winsize w;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_col == 0)
+    if (ioctl(terminal(), TIOCGWINSZ, &w) != 0 || w.ws_col == 0)
         return 80;
     return w.ws_col;
 }

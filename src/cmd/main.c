@@ -1,7 +1,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
-#include "conf/config_file.h"
+#include "cmd/topics.h"
 #include "version.h"
 
 #include <stdio.h>
@@ -92,9 +92,11 @@ static int print_list(void)
             printf("\n%s\n", group = c->group);
         printf("  %-10s %s\n", c->name, c->help);
     }
+    puts("\nMore, by `carat help …`\n  COMMAND    its options and an example");
+    for (int i = 0; topic_name(i) != NULL; i++)
+        printf("  %-10s %s\n", topic_name(i), topic_help(i));
     puts(
-        "\n`carat help COMMAND` shows a command's options and an example;\n"
-        "`carat help keys` lists the settings of a job.\n"
+        "\n"
         "Exit codes: 0 done, 64 usage, 65 bad data, 69 a rank failed, 70 a bug, 71 out of memory,\n"
         "74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged, 78 bad configuration.");
     return OK;
@@ -104,10 +106,8 @@ static int help(int argc, char **argv)
 {
     if (argc < 2)
         return print_list();
-    if (strcmp(argv[1], "keys") == 0) {
-        conf_print_keys(stdout);
+    if (topic_print(stdout, argv[1]))
         return OK;
-    }
     const struct command *c = find_command(argv[1]);
     if (c == NULL)
         return unknown_command(argv[1]);

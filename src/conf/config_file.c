@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "conf/value.h"
 
 #include <libfyaml.h>
@@ -303,7 +304,7 @@ static int read_text(struct config *c, struct conf_origins *o, const char *text,
                      const char *from)
 {
     struct source s = {.c = c, .o = o, .from = from};
-    size_t valid = utf8_valid(text, n);
+    size_t valid = utf8_valid(text, strnlen(text, n)); /* nor is NUL text */
     if (n > FILE_MAX_BYTES)
         return ERR(E_CONFIG, "%s: a configuration of %zu bytes is too long", from, n);
     if (valid < n) {

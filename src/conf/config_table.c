@@ -134,8 +134,8 @@ const struct conf_key CONF_KEYS[] = {
         "Save every so many steps; 0: only at the end."),
     INT("checkpoint.keep", checkpoint.keep, 2, 1 << 20, "3", "files", SAFE,
         "The newest checkpoints that are kept."),
-    INT("checkpoint.keep_every", checkpoint.keep_every, 0, WHOLE, "0", "checkpoints", SAFE,
-        "Keep every so many-th checkpoint for ever; 0: none."),
+    INT("checkpoint.keep_every", checkpoint.keep_every, 0, WHOLE, "0", "steps", SAFE,
+        "Checkpoints at multiples of this step are kept for ever; 0: none."),
 
     INT("validate.every", validate.every, 0, WHOLE, "250", "steps", SAFE,
         "Validate every so many steps; 0: only at the end."),

@@ -12,7 +12,7 @@ enum { VALUE_MAX = CONF_STR + 64, COMMENT_COLUMN = 44 };
 /* Whether YAML takes the text for itself without quotes. */
 static bool is_word(const char *text)
 {
-    if (!isalpha((unsigned char)text[0]) || strcasecmp(text, "null") == 0)
+    if ((!isalpha((unsigned char)text[0]) && text[0] != '/') || strcasecmp(text, "null") == 0)
         return false;
     for (const char *s = text; *s != '\0'; s++)
         if (!isalnum((unsigned char)*s) && strchr("_-./", *s) == NULL)

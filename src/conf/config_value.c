@@ -1,6 +1,7 @@
 /* One key's value, from text and to text. */
 #include "base/err.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "conf/amount.h"
 #include "conf/config_table.h"
 #include "conf/value.h"

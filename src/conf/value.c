@@ -1,5 +1,7 @@
 #include "conf/value.h"
 
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,38 +23,6 @@ char *f64_text(double v, char *buf, size_t n)
     return buf;
 }
 
-/* The code point at s and its length in bytes; 0 when it is none. */
-static size_t decode(const char *s, size_t n, uint32_t *point)
-{
-    static const struct {
-        unsigned char mask, lead;
-        uint32_t least;
-    } form[] = {{0x80, 0x00, 1}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    unsigned char first = (unsigned char)s[0];
-    for (size_t len = 1; len <= 4 && len <= n; len++) {
-        if ((first & form[len - 1].mask) != form[len - 1].lead)
-            continue;
-        uint32_t v = first & (unsigned char)~form[len - 1].mask;
-        for (size_t i = 1; i < len; i++) {
-            if (((unsigned char)s[i] & 0xc0) != 0x80)
-                return 0;
-            v = v << 6 | ((unsigned char)s[i] & 0x3f);
-        }
-        *point = v;
-        return v >= form[len - 1].least && v <= 0x10ffff && (v < 0xd800 || v > 0xdfff) ? len : 0;
-    }
-    return 0;
-}
-
-size_t utf8_valid(const char *s, size_t n)
-{
-    size_t at = 0, len;
-    uint32_t point;
-    while (at < n && (len = decode(s + at, n - at, &point)) > 0)
-        at += len;
-    return at;
-}
-
 /* YAML wants these escaped, or an editor would not show them. */
 static bool is_plain(uint32_t v)
 {
@@ -66,7 +36,7 @@ void yaml_quote(struct str *out, const char *text)
     size_t n = strlen(text), len;
     str_add(out, "\"");
     for (uint32_t v = 0; n > 0; text += len, n -= len) {
-        len = decode(text, n, &v);
+        len = utf8_decode(text, n, &v);
         if (len == 0)
             break;
         if (is_plain(v))

@@ -407,6 +407,17 @@ int h5x_put_array(hid_t file, const char *name, hid_t type, int n_dims, const hs
     return finish_dataset(dset, name, description, rc);
 }
 
+int h5x_write_array(hid_t file, const char *name, hid_t type, const void *data)
+{
+    hid_t dset = H5Dopen2(file, name, H5P_DEFAULT);
+    int rc = dset < 0 ? h5x_error(E_IO, "cannot open the dataset %s", name) : OK;
+    if (rc == OK && fault_hit("h5x.write"))
+        rc = ERR(E_IO, "cannot write the dataset %s (fault h5x.write)", name);
+    if (rc == OK && H5Dwrite(dset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+        rc = h5x_error(E_IO, "cannot write the dataset %s", name);
+    return finish_dataset(dset, name, NULL, rc);
+}
+
 /* ---- checked reading ---- */
 
 /* Every link on the way must be a hard one: a soft or external link leads somewhere else. */

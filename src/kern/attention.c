@@ -1,18 +1,21 @@
 #include "kern/attention.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "kern/gemm.h"
 #include "lanes.h"
 
-#define LN2 0.69314718055994530942
+#define LN2 0.69314718055994530942f
 /* What a masked score is set to: finite, so that its difference from a maximum is never NaN. */
 #define MASKED (-1e30f)
 
 enum {
-    STACK_ROWS = 256, /* rows a product should have: queries of a tile times heads of a group */
-    MIN_QUERIES = 32, /* queries a tile has at least */
+    STACK_ROWS = 48, /* rows a product should have: queries of a tile times heads of a group */
+    MIN_QUERIES = 8, /* queries a tile has at least */
+    SKEW = 16,       /* added to row lengths, so that columns do not share cache sets */
+    /* Multiplications in one call of the BLAS at most. Up to here OpenBLAS takes the operands as
+     * they lie instead of packing them, which for these thin products is a sixth faster. */
+    CALL_WORK = 1000000,
 };
 
 /* A tile: n_q queries from q0 on, all heads of one group, against n_k keys from k0 on. Stacked row
@@ -53,12 +56,19 @@ static size_t score_ld(const struct attention_shape *s)
     size_t keys = s->T;
     if (s->window != 0)
         keys = min_size(keys, s->window + tile_queries(s) - 1);
-    return round_up(keys, LANES);
+    return round_up(keys, LANES) + SKEW;
 }
 
-/* Scratch, cut up: two squares of scores, three stacks of head rows, one number a row. */
+/* Floats between rows of transposed keys or values. */
+static size_t transposed_ld(const struct attention_shape *s)
+{
+    return round_up(s->T, LANES) + SKEW;
+}
+
+/* Scratch, cut up: two squares of scores, three stacks of head rows, two numbers a row, and one
+ * head's keys and values, transposed. */
 struct scratch {
-    float *scores, *dscores, *q, *o, *dq, *row;
+    float *scores, *dscores, *q, *o, *dq, *row, *top, *keys, *values;
 };
 
 static size_t cut(struct scratch *c, float *at, const struct attention_shape *s)
@@ -72,8 +82,11 @@ static size_t cut(struct scratch *c, float *at, const struct attention_shape *s)
         c->o = c->q + stack;
         c->dq = c->o + stack;
         c->row = c->dq + stack;
+        c->top = c->row + round_up(rows, LANES);
+        c->keys = c->top + round_up(rows, LANES);
+        c->values = c->keys + s->Hd * transposed_ld(s);
     }
-    return 2 * square + 3 * stack + round_up(rows, LANES);
+    return 2 * square + 3 * stack + 2 * round_up(rows, LANES) + 2 * s->Hd * transposed_ld(s);
 }
 
 size_t attention_scratch(const struct attention_shape *s)
@@ -153,6 +166,83 @@ static void scatter(float *restrict x, const float *restrict stack, const float 
         }
 }
 
+typedef float quad __attribute__((vector_size(16)));
+typedef int32_t quad_index __attribute__((vector_size(16)));
+
+static quad load(const float *x)
+{
+    quad q;
+    memcpy(&q, x, sizeof q);
+    return q;
+}
+
+/* y[4,4] from x[4,4] turned over. */
+static void transpose_quads(float *restrict y, size_t ldy, const float *restrict x, size_t ldx)
+{
+    const quad_index low = {0, 4, 1, 5}, high = {2, 6, 3, 7};
+    const quad_index first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    quad a = load(x), b = load(x + ldx), c = load(x + 2 * ldx), d = load(x + 3 * ldx);
+    quad ab = __builtin_shuffle(a, b, low), cd = __builtin_shuffle(c, d, low);
+    quad ab2 = __builtin_shuffle(a, b, high), cd2 = __builtin_shuffle(c, d, high);
+    quad rows[4] = {__builtin_shuffle(ab, cd, first), __builtin_shuffle(ab, cd, second),
+                    __builtin_shuffle(ab2, cd2, first), __builtin_shuffle(ab2, cd2, second)};
+    for (size_t i = 0; i < 4; i++)
+        memcpy(y + i * ldy, rows + i, sizeof *rows);
+}
+
+/* y[Hd, T] from x[T, Hd], whose rows are ldx apart: products with keys and values as they are
+ * stored would make the BLAS transpose them in every call. */
+static void transpose(float *restrict y, const float *restrict x, size_t ldx,
+                      const struct attention_shape *s)
+{
+    size_t ldy = transposed_ld(s), T4 = s->T / 4 * 4, Hd4 = s->Hd / 4 * 4;
+    for (size_t j = 0; j < T4; j += 4) {
+        for (size_t e = 0; e < Hd4; e += 4)
+            transpose_quads(y + e * ldy + j, ldy, x + j * ldx + e, ldx);
+        for (size_t e = Hd4; e < s->Hd; e++)
+            for (size_t l = j; l < j + 4; l++)
+                y[e * ldy + l] = x[l * ldx + e];
+    }
+    for (size_t j = T4; j < s->T; j++)
+        for (size_t e = 0; e < s->Hd; e++)
+            y[e * ldy + j] = x[j * ldx + e];
+}
+
+static void transpose_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
+                           const struct attention_shape *s, int values_too)
+{
+    size_t ld = (s->H + 2 * s->K) * s->Hd;
+    const float *keys = qkv + b * s->T * ld + (s->H + kv) * s->Hd;
+    transpose(c->keys, keys, ld, s);
+    if (values_too)
+        transpose(c->values, keys + s->K * s->Hd, ld, s);
+}
+
+/* How many of n columns (or rows) one call takes, each costing `work` multiplications. */
+static size_t piece(size_t n, size_t work)
+{
+    size_t most = CALL_WORK / work / LANES * LANES;
+    return min_size(n, most ? most : LANES);
+}
+
+/* C[m,n] = alpha · A[m,k] · B[k,n], by columns. */
+static void thin_nn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb,
+                    size_t m, size_t n, size_t k, float alpha)
+{
+    size_t step = piece(n, m * k);
+    for (size_t j = 0; j < n; j += step)
+        gemm_nn(c + j, ldc, a, lda, b + j, ldb, m, min_size(step, n - j), k, alpha, 0.0f);
+}
+
+/* C[m,n] += alpha · A[k,m]ᵀ · B[k,n], by rows. */
+static void thin_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb,
+                    size_t m, size_t n, size_t k, float alpha)
+{
+    size_t step = piece(m, n * k);
+    for (size_t i = 0; i < m; i += step)
+        gemm_tn(c + i * ldc, ldc, a + i, lda, b, ldb, min_size(step, m - i), n, k, alpha, 1.0f);
+}
+
 /* The keys of one query, counted from the tile's first: lo … hi-1 seen. Loops run over the whole
  * vectors from ‥ to, which hold them. */
 struct span {
@@ -206,23 +296,38 @@ static float softmax_row(float *x, const struct span *v, float cap, float *top)
     return lanes_sum(seen, n);
 }
 
-/* Rows of one tile: scores become unnormalized weights, factor[row] their normalization. */
-static void softmax_tile(float *scores, float *factor, float *lse, const struct tile *t)
+/* Rows of one tile: scores become unnormalized weights; sum[row], top[row] as softmax_row has them.
+ */
+static void softmax_tile(float *scores, float *sum, float *top, const struct tile *t)
 {
-    size_t T = t->s->T;
     for (size_t i = 0; i < t->n_q; i++) {
         struct span v = span_of(t, i);
         for (size_t h = 0; h < t->group; h++) {
             size_t row = h * t->n_q + i;
-            float *x = scores + row * t->ld, top;
-            float sum = softmax_row(x, &v, t->s->cap, &top);
+            float *x = scores + row * t->ld;
+            sum[row] = softmax_row(x, &v, t->s->cap, top + row);
             clear_unseen(x, &v, t->n_k);
-            factor[row] = 1.0f / sum;
-            if (lse) /* [B, H, T] */
-                lse[(t->b * t->s->H + t->head0 + h) * T + t->q0 + i] =
-                    (float)(((double)top + log2((double)sum)) * LN2);
         }
     }
+}
+
+/* Where lse[B, H, T] has the group's head h. */
+static size_t lse_at(const struct tile *t, size_t h)
+{
+    return (t->b * t->s->H + t->head0 + h) * t->s->T + t->q0;
+}
+
+/* Sums and maxima → log-sum-exp, then sums → the factors that normalize. */
+static void finish_rows(float *lse, float *sum, const float *top, const struct tile *t)
+{
+    for (size_t h = 0; lse && h < t->group; h++) {
+        float *to = lse + lse_at(t, h);
+        const float *l = sum + h * t->n_q, *m = top + h * t->n_q;
+        for (size_t i = 0; i < t->n_q; i++)
+            to[i] = (m[i] + vm_log2(l[i])) * LN2;
+    }
+    for (size_t row = 0; row < t->group * t->n_q; row++)
+        sum[row] = 1.0f / sum[row];
 }
 
 static void tile_fwd(float *out, float *lse, const float *qkv, const struct tile *t,
@@ -230,10 +335,11 @@ static void tile_fwd(float *out, float *lse, const float *qkv, const struct tile
 {
     size_t Hd = t->s->Hd, rows = t->group * t->n_q;
     gather(c->q, qkv, t->ldqkv, t);
-    gemm_nt(c->scores, t->ld, c->q, Hd, qkv + key_at(t), t->ldqkv, rows, t->n_k, Hd, t->s->scale,
-            0.0f);
-    softmax_tile(c->scores, c->row, lse, t);
-    gemm_nn(c->o, Hd, c->scores, t->ld, qkv + value_at(t), t->ldqkv, rows, Hd, t->n_k, 1.0f, 0.0f);
+    thin_nn(c->scores, t->ld, c->q, Hd, c->keys + t->k0, transposed_ld(t->s), rows, t->n_k, Hd,
+            t->s->scale);
+    softmax_tile(c->scores, c->row, c->top, t);
+    finish_rows(lse, c->row, c->top, t);
+    thin_nn(c->o, Hd, c->scores, t->ld, qkv + value_at(t), t->ldqkv, rows, Hd, t->n_k, 1.0f);
     scatter(out, c->o, c->row, t->s->H * Hd, t);
 }
 
@@ -243,11 +349,13 @@ void attention_fwd(float *out, float *lse, const float *qkv, const int32_t *star
     struct scratch c;
     cut(&c, scratch, s);
     for (size_t b = 0; b < s->B; b++)
-        for (size_t kv = 0; kv < s->K; kv++)
+        for (size_t kv = 0; kv < s->K; kv++) {
+            transpose_head(&c, qkv, b, kv, s, 0);
             for (size_t q0 = 0; q0 < s->T; q0 += tile_queries(s)) {
                 struct tile t = tile_at(s, start, b, kv, q0);
                 tile_fwd(out, lse, qkv, &t, &c);
             }
+        }
 }
 
 /* delta[row] = dout · out: the mean of dP under P, which the softmax's gradient takes off. */
@@ -291,7 +399,7 @@ static void softmax_tile_bwd(float *scores, float *dscores, const float *delta, 
         for (size_t h = 0; h < t->group; h++) {
             size_t row = h * t->n_q + i, n = v.to - v.from;
             float *x = scores + row * t->ld, *dx = dscores + row * t->ld;
-            float l = lse[(t->b * t->s->H + t->head0 + h) * t->s->T + t->q0 + i] * VM_LOG2E;
+            float l = lse[lse_at(t, h) + i] * VM_LOG2E;
             fill(x, v.hi, v.to, MASKED);
             fill(dx, v.hi, v.to, 0.0f);
             if (t->s->cap != 0.0f)
@@ -309,18 +417,17 @@ static void softmax_tile_bwd(float *scores, float *dscores, const float *delta, 
 static void tile_bwd(float *dqkv, const float *dout, const float *out, const float *lse,
                      const float *qkv, const struct tile *t, const struct scratch *c)
 {
-    size_t Hd = t->s->Hd, rows = t->group * t->n_q, ld = t->ldqkv;
+    size_t Hd = t->s->Hd, rows = t->group * t->n_q, ld = t->ldqkv, ldt = transposed_ld(t->s);
     float scale = t->s->scale;
-    const float *keys = qkv + key_at(t), *values = qkv + value_at(t);
     gather(c->q, qkv, ld, t);
     gather(c->o, dout, t->s->H * Hd, t);
     deltas(c->row, dout, out, t);
-    gemm_nt(c->scores, t->ld, c->q, Hd, keys, ld, rows, t->n_k, Hd, scale, 0.0f);
-    gemm_nt(c->dscores, t->ld, c->o, Hd, values, ld, rows, t->n_k, Hd, 1.0f, 0.0f);
+    thin_nn(c->scores, t->ld, c->q, Hd, c->keys + t->k0, ldt, rows, t->n_k, Hd, scale);
+    thin_nn(c->dscores, t->ld, c->o, Hd, c->values + t->k0, ldt, rows, t->n_k, Hd, 1.0f);
     softmax_tile_bwd(c->scores, c->dscores, c->row, lse, t);
-    gemm_tn(dqkv + value_at(t), ld, c->scores, t->ld, c->o, Hd, t->n_k, Hd, rows, 1.0f, 1.0f);
-    gemm_nn(c->dq, Hd, c->dscores, t->ld, keys, ld, rows, Hd, t->n_k, scale, 0.0f);
-    gemm_tn(dqkv + key_at(t), ld, c->dscores, t->ld, c->q, Hd, t->n_k, Hd, rows, scale, 1.0f);
+    thin_tn(dqkv + value_at(t), ld, c->scores, t->ld, c->o, Hd, t->n_k, Hd, rows, 1.0f);
+    thin_nn(c->dq, Hd, c->dscores, t->ld, qkv + key_at(t), ld, rows, Hd, t->n_k, scale);
+    thin_tn(dqkv + key_at(t), ld, c->dscores, t->ld, c->q, Hd, t->n_k, Hd, rows, scale);
     scatter(dqkv, c->dq, NULL, ld, t);
 }
 
@@ -340,19 +447,37 @@ void attention_bwd(float *dqkv, const float *dout, const float *out, const float
     cut(&c, scratch, s);
     clear_dkv(dqkv, s);
     for (size_t b = 0; b < s->B; b++)
-        for (size_t kv = 0; kv < s->K; kv++)
+        for (size_t kv = 0; kv < s->K; kv++) {
+            transpose_head(&c, qkv, b, kv, s, 1);
             for (size_t q0 = 0; q0 < s->T; q0 += tile_queries(s)) {
                 struct tile t = tile_at(s, start, b, kv, q0);
                 tile_bwd(dqkv, dout, out, lse, qkv, &t, &c);
             }
+        }
+}
+
+/* out[Hd] += Σ weight[j] · values[j] of four keys, in order. */
+static void weigh_four(float *restrict out, const float *restrict weight,
+                       const float *restrict values, size_t ld, size_t Hd)
+{
+    const float *a = values, *b = a + ld, *c = b + ld, *d = c + ld;
+    for (size_t e = 0; e < Hd; e++) {
+        float sum = fmaf_(weight[0], a[e], out[e]);
+        sum = fmaf_(weight[1], b[e], sum);
+        sum = fmaf_(weight[2], c[e], sum);
+        out[e] = fmaf_(weight[3], d[e], sum);
+    }
 }
 
 /* out[Hd] = Σ weight[j] · values[j], keys in order. */
 static void weigh(float *restrict out, const float *restrict weight, const float *restrict values,
                   size_t ld, size_t n, size_t Hd)
 {
+    size_t j = 0;
     fill(out, 0, Hd, 0.0f);
-    for (size_t j = 0; j < n; j++)
+    for (; j + 4 <= n; j += 4)
+        weigh_four(out, weight + j, values + j * ld, ld, Hd);
+    for (; j < n; j++)
         for (size_t e = 0; e < Hd; e++)
             out[e] = fmaf_(weight[j], values[j * ld + e], out[e]);
 }

@@ -10,21 +10,25 @@
 
 #define LANES 32
 
-/* Each step folds the upper half onto the lower; sizes are constants so that it unrolls. */
+/* Each step folds the upper half onto the lower; the last three are written out, which keeps them
+ * in scalar registers. */
 #define LANES_FOLD(acc, n, op)                                                                     \
     for (int l_ = 0; l_ < (n); l_++)                                                               \
     (acc)[l_] = op((acc)[l_], (acc)[l_ + (n)])
 #define LANES_TREE(acc, op)                                                                        \
-    do {                                                                                           \
-        LANES_FOLD(acc, 16, op);                                                                   \
-        LANES_FOLD(acc, 8, op);                                                                    \
-        LANES_FOLD(acc, 4, op);                                                                    \
-        LANES_FOLD(acc, 2, op);                                                                    \
-        LANES_FOLD(acc, 1, op);                                                                    \
-    } while (0)
+    (op(op(op((acc)[0], (acc)[4]), op((acc)[2], (acc)[6])),                                        \
+        op(op((acc)[1], (acc)[5]), op((acc)[3], (acc)[7]))))
 #define LANES_ADD(a, b) ((a) + (b))
 /* NaN never wins: it reaches the result through the sums. */
 #define LANES_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* Σ acc[i] over the lanes; acc is used up. */
+static inline float lanes_total(float acc[LANES])
+{
+    LANES_FOLD(acc, 16, LANES_ADD);
+    LANES_FOLD(acc, 8, LANES_ADD);
+    return LANES_TREE(acc, LANES_ADD);
+}
 
 /* Σ x[i]. */
 static inline float lanes_sum(const float *x, size_t n)
@@ -36,8 +40,7 @@ static inline float lanes_sum(const float *x, size_t n)
             acc[l] += x[i + l];
     for (size_t l = 0; i + l < n; l++)
         acc[l] += x[i + l];
-    LANES_TREE(acc, LANES_ADD);
-    return acc[0];
+    return lanes_total(acc);
 }
 
 /* Σ x[i]·y[i]. */
@@ -50,8 +53,7 @@ static inline float lanes_dot(const float *x, const float *y, size_t n)
             acc[l] = fmaf_(x[i + l], y[i + l], acc[l]);
     for (size_t l = 0; i + l < n; l++)
         acc[l] = fmaf_(x[i + l], y[i + l], acc[l]);
-    LANES_TREE(acc, LANES_ADD);
-    return acc[0];
+    return lanes_total(acc);
 }
 
 /* max(floor, x[0], …). */
@@ -66,8 +68,9 @@ static inline float lanes_max(const float *x, size_t n, float floor)
             acc[l] = LANES_MAX(x[i + l], acc[l]);
     for (size_t l = 0; i + l < n; l++)
         acc[l] = LANES_MAX(x[i + l], acc[l]);
-    LANES_TREE(acc, LANES_MAX);
-    return acc[0];
+    LANES_FOLD(acc, 16, LANES_MAX);
+    LANES_FOLD(acc, 8, LANES_MAX);
+    return LANES_TREE(acc, LANES_MAX);
 }
 
 #endif

@@ -36,8 +36,7 @@ static float dot_weighted(const float *dy, const float *x, const float *w, size_
             acc[l] = fmaf_(dy[j + l] * (1.0f + w[j + l]), x[j + l], acc[l]);
     for (size_t l = 0; j + l < d; l++)
         acc[l] = fmaf_(dy[j + l] * (1.0f + w[j + l]), x[j + l], acc[l]);
-    LANES_TREE(acc, LANES_ADD);
-    return acc[0];
+    return lanes_total(acc);
 }
 
 /* With g = dy·(1+w) and r = rstd: dx = r·(g - x·r²·mean(g·x)), dw += dy·x·r. */

@@ -1,4 +1,4 @@
-/* exp, exp2, tanh and the logistic function as straight-line code that the compiler turns into
+/* exp, exp2, log2 and tanh as straight-line code that the compiler turns into
  * vectors: no branches, no tables. Fused multiply-adds are written out, so a value is the same
  * wherever in a vector, or after the last whole vector, it is computed. */
 #ifndef CARAT_SRC_KERN_VMATH_H
@@ -69,10 +69,9 @@ static inline float vm_exp(float x)
     return p * vm_pow2(half) * vm_pow2(rest);
 }
 
-/* 2^x for x ≤ 127, not below 2^-125: what a softmax needs once its maximum is taken off. */
-static inline float vm_exp2_softmax(float x)
+/* 2^x for -126 ≤ x ≤ 127, and NaN for NaN. */
+static inline float vm_exp2_inside(float x)
 {
-    x = x < -125.0f ? -125.0f : x;
     float t = x + VM_ROUND;
     float r = x - (t - VM_ROUND);
     /* (2^r - 1) / r on |r| ≤ 1/2: Chebyshev interpolation, 5e-9 of 2^r. */
@@ -83,6 +82,31 @@ static inline float vm_exp2_softmax(float x)
     p = fmaf_(p, r, 0.24022650760957298f);
     p = fmaf_(p, r, 0.6931471880711761f);
     return fmaf_(p, r, 1.0f) * vm_pow2(t);
+}
+
+/* 2^x for x ≤ 127, not below 2^-125: what a softmax needs once its maximum is taken off. */
+static inline float vm_exp2_softmax(float x)
+{
+    return vm_exp2_inside(x < -125.0f ? -125.0f : x);
+}
+
+/* log2(x) for normal x > 0; NaN for NaN and infinity. x = 2^e·m, m in [√½, √2), t = m - 1:
+ * log2(m) / t by Chebyshev interpolation, 3e-8 of it. */
+static inline float vm_log2(float x)
+{
+    uint32_t shifted = float_bits(x) - 0x3f3504f3u; /* √½ */
+    float e = (float)((int32_t)shifted >> 23);
+    float t = bits_float((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+    float p = 0.12310968466188424f;
+    p = fmaf_(p, t, -0.20586188050697654f);
+    p = fmaf_(p, t, 0.2160782255236259f);
+    p = fmaf_(p, t, -0.2391698814021903f);
+    p = fmaf_(p, t, 0.28790326092449453f);
+    p = fmaf_(p, t, -0.3606932681352622f);
+    p = fmaf_(p, t, 0.4809107534594121f);
+    p = fmaf_(p, t, -0.7213474682495641f);
+    p = fmaf_(p, t, 1.4426950035679822f);
+    return fmaf_(p, t, e) + (x - x);
 }
 
 /* tanh(x) = (e^2a - 1) / (e^2a + 1) with x's sign, a = |x|; e^2a - 1 = 2^n·p + (2^n - 1) keeps its
@@ -101,12 +125,6 @@ static inline float vm_tanh(float x)
     float s = vm_pow2(t);
     float q = fmaf_(s, p, s - 1.0f) / fmaf_(s, p, s + 1.0f);
     return bits_float(float_bits(q) | sign);
-}
-
-/* 1 / (1 + e^-x). */
-static inline float vm_logistic(float x)
-{
-    return 1.0f / (1.0f + vm_exp(-x));
 }
 
 #endif

@@ -68,16 +68,21 @@ static int names_refuse(struct names *l, const char *folder, const char *what)
 
 /* ---- reading ---- */
 
+/* Where a tensor's numbers are in the file; NULL: not found so far. */
+struct place {
+    const struct st_row *row;
+};
+
 struct reading {
     const char *folder;
     const struct tensor_table *t;
     struct st st;
-    const struct st_row **from; /* [t->n] the file's row of each tensor */
-    const struct st_row *head;  /* lm_head.weight, where the file has one */
+    struct place *from; /* [t->n] */
+    struct place head;  /* of lm_head.weight, where the file has one */
 };
 
 /* The place that a row of the file fills, or NULL: the model has no such tensor. */
-static const struct st_row **place_of(struct reading *r, const char *name)
+static struct place *place_of(struct reading *r, const char *name)
 {
     if (strcmp(name, HEAD) == 0)
         return &r->head;
@@ -95,15 +100,15 @@ static int match_rows(struct reading *r)
         const char *name = text_name(row->name, buf, sizeof buf);
         if (name == NULL)
             continue;
-        const struct st_row **place = place_of(r, name);
+        struct place *place = place_of(r, name);
         if (place == NULL) {
             names_add(&extra, row->name);
-        } else if (*place != NULL) {
+        } else if (place->row != NULL) {
             str_release(&extra.text);
             return ERR(E_DATA, "%s: %.*s and %.*s are the same tensor", r->folder, NAME_SHOWN,
-                       (*place)->name, NAME_SHOWN, row->name);
+                       place->row->name, NAME_SHOWN, row->name);
         } else {
-            *place = row;
+            place->row = row;
         }
     }
     return names_refuse(&extra, r->folder, "holds tensors that its config.json's model has not");
@@ -113,29 +118,40 @@ static int check_missing(const struct reading *r)
 {
     struct names missing = {0};
     for (int i = 0; i < r->t->n; i++)
-        if (r->from[i] == NULL)
+        if (r->from[i].row == NULL)
             names_add(&missing, r->t->row[i].name);
     return names_refuse(&missing, r->folder, "lacks tensors that its config.json's model has");
 }
 
-static void add_shape(struct str *b, int n_dims, const uint64_t *dims)
+/* A tensor of the table as a file would describe it. */
+static struct st_row as_row(const struct tensor *t)
+{
+    return (struct st_row){.name = t->name, .n_dims = t->n_dims, .shape = {t->dims[0], t->dims[1]}};
+}
+
+static bool same_shape(const struct st_row *a, const struct st_row *b)
+{
+    return a->n_dims == b->n_dims &&
+           memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof a->shape[0]) == 0;
+}
+
+static void add_shape(struct str *b, const struct st_row *row)
 {
     str_add(b, "[");
-    for (int i = 0; i < n_dims; i++)
-        str_addf(b, "%s%llu", i > 0 ? "," : "", (unsigned long long)dims[i]);
+    for (int i = 0; i < row->n_dims; i++)
+        str_addf(b, "%s%llu", i > 0 ? "," : "", (unsigned long long)row->shape[i]);
     str_add(b, "]");
 }
 
-/* What a file has against what the table wants. */
 static int check_shape(const struct reading *r, const struct tensor *t, const struct st_row *row)
 {
-    uint64_t want[2] = {t->dims[0], t->dims[1]};
-    if (row->n_dims == t->n_dims && memcmp(row->shape, want, (size_t)t->n_dims * sizeof *want) == 0)
+    const struct st_row want = as_row(t);
+    if (same_shape(row, &want))
         return OK;
     struct str b = {0};
-    add_shape(&b, row->n_dims, row->shape);
+    add_shape(&b, row);
     str_add(&b, "; its config.json's model has ");
-    add_shape(&b, t->n_dims, want);
+    add_shape(&b, &want);
     int rc = ERR(E_DATA, "%s: tensor %.*s is %s", r->folder, NAME_SHOWN, row->name, b.s);
     str_release(&b);
     return rc;
@@ -144,8 +160,9 @@ static int check_shape(const struct reading *r, const struct tensor *t, const st
 static int check_shapes(const struct reading *r)
 {
     for (int i = 0; i < r->t->n; i++)
-        TRY(check_shape(r, &r->t->row[i], r->from[i]));
-    return r->head == NULL ? OK : check_shape(r, tensors_get(r->t, TENSOR_EMBED, -1), r->head);
+        TRY(check_shape(r, &r->t->row[i], r->from[i].row));
+    return r->head.row == NULL ? OK
+                               : check_shape(r, tensors_get(r->t, TENSOR_EMBED, -1), r->head.row);
 }
 
 static int read_values(const struct reading *r, float *slab)
@@ -154,7 +171,7 @@ static int read_values(const struct reading *r, float *slab)
     for (int i = 0; i < r->t->n; i++) {
         const struct tensor *t = &r->t->row[i];
         memset(slab + end, 0, (t->offset - end) * sizeof *slab);
-        TRY(st_read_f32(&r->st, r->from[i], 0, t->n, slab + t->offset));
+        TRY(st_read_f32(&r->st, r->from[i].row, 0, t->n, slab + t->offset));
         end = t->offset + t->n;
     }
     return OK;
@@ -165,17 +182,17 @@ static int check_head(const struct reading *r, const float *embedding)
 {
     float *part;
     int rc = OK;
-    if (r->head == NULL)
+    if (r->head.row == NULL)
         return OK;
     TRY(mem_alloc(&part, CHUNK, sizeof *part, "numbers of lm_head.weight"));
-    for (uint64_t done = 0; done < r->head->n && rc == OK; done += CHUNK) {
-        uint64_t n = r->head->n - done < CHUNK ? r->head->n - done : CHUNK;
-        rc = st_read_f32(&r->st, r->head, done, n, part);
+    for (uint64_t done = 0; done < r->head.row->n && rc == OK; done += CHUNK) {
+        uint64_t n = r->head.row->n - done < CHUNK ? r->head.row->n - done : CHUNK;
+        rc = st_read_f32(&r->st, r->head.row, done, n, part);
         if (rc == OK && memcmp(part, embedding + done, (size_t)n * sizeof *part) != 0)
             rc = ERR(E_DATA,
                      "%s: %.*s differs from the embedding; carat's models use the embedding as "
                      "their output projection",
-                     r->folder, NAME_SHOWN, r->head->name);
+                     r->folder, NAME_SHOWN, r->head.row->name);
     }
     mem_free(part);
     return rc;
@@ -253,11 +270,8 @@ static int make_rows(struct st_row **rows, const struct tensor_table *t, enum co
 {
     TRY(mem_alloc(rows, (size_t)t->n, sizeof **rows, "tensors of a folder"));
     for (int i = 0; i < t->n; i++) {
-        const struct tensor *from = &t->row[i];
-        (*rows)[i] = (struct st_row){.name = from->name,
-                                     .dtype = dtypes[dtype].dtype,
-                                     .n_dims = from->n_dims,
-                                     .shape = {from->dims[0], from->dims[1]}};
+        (*rows)[i] = as_row(&t->row[i]);
+        (*rows)[i].dtype = dtypes[dtype].dtype;
     }
     return OK;
 }

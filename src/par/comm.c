@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "par/peers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -98,11 +99,13 @@ int comm_init(struct comm *c, int *argc, char ***argv)
     log_set_rank(c->rank, c->host);
     fault_set_rank(c->rank);
     err_set_abort_hook(abort_all);
-    return map_nodes(c);
+    TRY(map_nodes(c));
+    return peers_new(&c->peers, c);
 }
 
 void comm_end(struct comm *c)
 {
+    peers_free(c->peers);
     if (c->world != MPI_COMM_NULL)
         MPI_Comm_free(&c->world);
     if (c->owns_mpi) {

@@ -1,7 +1,7 @@
 #include "par/shard.h"
 
-/* MPI counts floats in an int; displacements stay within a bucket. */
-#define BUCKET_MAX ((size_t)1 << 30)
+/* In floats. MPI counts in int, and the partial sums of a bucket that come in lie side by side. */
+#define BUCKET_MAX ((size_t)1 << 26)
 
 static size_t min_of(size_t a, size_t b)
 {

@@ -8,9 +8,10 @@
 
 #include <string.h>
 
-/* A process that has started MPI, HDF5 and OpenBLAS holds this much before it allocates anything
- * itself (measured as resident memory on one node; buffers of a network add to it). */
-static const double PROGRAM_BYTES = 64 << 20;
+/* A process that has started MPI and HDF5 holds about 22 MB before it allocates anything itself
+ * (measured on one node; buffers of a network add to it), and OpenBLAS packs matrices into up to 32
+ * MiB a thread. */
+static const double PROGRAM_BYTES = 32 << 20, BLAS_BYTES_A_THREAD = 32 << 20;
 /* Of a position that the loader keeps: token, target, weight and start, and the raw token. */
 static const double LOADER_BYTES = 4 * 4 + 4;
 /* One block is used, two are requested. */
@@ -50,13 +51,12 @@ static void count(struct budget *b, const struct config *c, const struct model_s
                                           .max_micro = derive_n_micro(c)};
     double floats = (double)n, slots = rule->n_slots;
     add(b, "parameters", sizeof(float) * floats);
-    add(b, "gradient shard", sizeof(float) * largest_shard(&shard));
     add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "reduction", (double)reducer_bytes(&shard, &reduce));
+    add(b, "gradients", (double)reducer_bytes(&shard, &reduce));
     add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
     add(b, "loader", loader_bytes(c));
-    add(b, "program", PROGRAM_BYTES);
+    add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
 }
 

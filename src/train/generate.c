@@ -9,7 +9,7 @@ struct generator {
     const float *params;
     const struct tokenizer *tok;
     struct kvcache *cache;
-    int max_T;
+    int max_T, drawn;
     float *logits, *scratch_p;
     int32_t *scratch_id, *prompt;
     size_t prompt_cap;
@@ -73,19 +73,29 @@ static bool ends_inside(const char *s, size_t n)
     return n >= 3 && memcmp(s + n - 3, "\xef\xbf\xbd", 3) == 0;
 }
 
-/* Emits what the new token adds to the decoded text; bytes of an unfinished character wait. */
-static int emit_new(struct generator *g, const int32_t *ids, int n, size_t *shown, bool last,
+/* What has been shown: tokens before `read`. Those from `prefix` on are decoded again as context of
+ * the next, because a decoder may treat the first piece of a text in its own way. */
+struct shown {
+    int prefix, read;
+};
+
+/* Emits what tokens read … n-1 add to the text; bytes of an unfinished character wait. */
+static int emit_new(struct generator *g, const int32_t *ids, int n, struct shown *s, bool last,
                     void (*emit)(void *ctx, const char *piece), void *ctx)
 {
-    char *text;
-    TRY(tokenizer_decode(g->tok, ids, (size_t)n, &text));
-    size_t len = strlen(text);
-    if (len > *shown && (last || !ends_inside(text, len))) {
-        emit(ctx, text + *shown);
-        *shown = len;
+    char *before = NULL, *now = NULL;
+    int rc;
+    TRY_OUT(tokenizer_decode(g->tok, ids + s->prefix, (size_t)(s->read - s->prefix), &before));
+    TRY_OUT(tokenizer_decode(g->tok, ids + s->prefix, (size_t)(n - s->prefix), &now));
+    size_t old = strlen(before), len = strlen(now);
+    if (len > old && (last || !ends_inside(now, len))) {
+        emit(ctx, now + old);
+        *s = (struct shown){s->read, n};
     }
-    mem_free(text);
-    return OK;
+out:
+    mem_free(before);
+    mem_free(now);
+    return rc;
 }
 
 int generate(struct generator *g, const struct sampling *how, uint64_t stream, const char *prompt,
@@ -93,7 +103,7 @@ int generate(struct generator *g, const struct sampling *how, uint64_t stream, c
 {
     int32_t *ids = NULL;
     int drawn = 0, rc;
-    size_t shown = 0;
+    struct shown shown = {0};
     TRY_OUT(read_prompt(g, prompt, n));
     TRY_OUT(mem_alloc(&ids, (size_t)n, sizeof *ids, "drawn tokens"));
     while (drawn < n) {
@@ -103,13 +113,21 @@ int generate(struct generator *g, const struct sampling *how, uint64_t stream, c
             break;
         ids[drawn++] = id;
         if (emit)
-            TRY_OUT(emit_new(g, ids, drawn, &shown, drawn == n, emit, ctx));
+            TRY_OUT(emit_new(g, ids, drawn, &shown, false, emit, ctx));
         if (drawn < n)
             TRY_OUT(kvcache_feed(g->cache, g->params, &id, 1, g->logits));
     }
+    if (emit && drawn > 0)
+        TRY_OUT(emit_new(g, ids, drawn, &shown, true, emit, ctx));
     if (text)
         rc = tokenizer_decode(g->tok, ids, (size_t)drawn, text);
 out:
+    g->drawn = drawn;
     mem_free(ids);
     return rc;
+}
+
+int generator_drawn(const struct generator *g)
+{
+    return g->drawn;
 }

@@ -51,7 +51,8 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
         sums_add_pass(s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
-    int reduced = reducer_finish(t->reducer, t->grad);
+    int reduced = reducer_finish(t->reducer, NULL);
+    t->grad = reducer_sum(t->reducer);
     r->time[R_REDUCE_S] += lap(&mark);
     return rc != OK ? rc : reduced;
 }

@@ -90,10 +90,8 @@ static int lay_out(struct trainer *t)
     bool sharded = strcmp(c->parallel.shard, "none") != 0;
     shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
     shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
-    size_t mine = shard_count(&t->shard, t->shard.rank);
     size_t kept = shard_count(&t->state, t->state.rank);
     TRY(mem_alloc(&t->params, n, sizeof(float), "parameters"));
-    TRY(mem_alloc(&t->grad, mine, sizeof(float), "gradient shard"));
     if (!sharded)
         TRY(mem_alloc(&t->grad_slab, n, sizeof(float), "gradient"));
     for (int i = 0; i < t->rule->n_slots; i++)
@@ -193,7 +191,6 @@ void trainer_release(struct trainer *t)
         mem_free(t->slot[i]);
     mem_free(t->groups);
     mem_free(t->grad_slab);
-    mem_free(t->grad);
     mem_free(t->params);
     model_free(t->model);
     str_release(&t->lr_derivation);

@@ -50,7 +50,8 @@ static int read_checkpoint(float *params, const struct tensor_table *t, const st
 {
     struct shard whole; /* every rank reads all of it */
     shard_init(&whole, t->n_elems, 16 << 20, 1, 0);
-    struct ckpt_array a = {.kind = "params", .data = params, .slab = true, .shard = &whole};
+    struct ckpt_array a = {.kind = "params", .slab = true, .shard = &whole};
+    a.data = params;
     return ckpt_read(c, path, t, &a, 1);
 }
 
@@ -75,6 +76,10 @@ static int describe_checkpoint(struct weights *w)
     int rc;
     TRY(ckpt_read_meta(w->path, &m));
     w->step = m.step;
+    if (m.config_text != NULL && m.config_text[0] != '\0') {
+        w->config_text = m.config_text;
+        m.config_text = NULL;
+    }
     TRY_OUT(spec_from_json(&w->spec, m.spec_json, w->path));
     if (m.n_tokenizer)
         TRY_OUT(tokenizer_from_bytes(&w->tokenizer, m.tokenizer, m.n_tokenizer, w->path));
@@ -114,6 +119,7 @@ int weights_load(struct weights *w, const struct comm *c, const char *from)
 void weights_release(struct weights *w)
 {
     mem_free(w->params);
+    mem_free(w->config_text);
     tensors_release(&w->tensors);
     tokenizer_free(w->tokenizer);
     memset(w, 0, sizeof *w);

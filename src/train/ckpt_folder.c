@@ -1,0 +1,289 @@
+#include "ckpt_parts.h"
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "par/agree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LEAST_KEPT = 2 };
+
+static int folder_path(char *path, const char *run_dir)
+{
+    return fs_join(path, run_dir, "checkpoints");
+}
+
+int ckpt_path(char *path, const char *run_dir, int64_t step)
+{
+    char name[64];
+    snprintf(name, sizeof name, "step-%09lld.h5", (long long)step);
+    TRY(folder_path(path, run_dir));
+    return fs_join(path, path, name);
+}
+
+/* The step in "step-000001000.h5<ending>", or -1 when the name is another's. */
+static int64_t step_of(const char *name, const char *ending)
+{
+    int used = 0;
+    long long step;
+    if (sscanf(name, "step-%lld.h5%n", &step, &used) != 1 || used == 0 || step < 0)
+        return -1;
+    return strcmp(name + used, ending) == 0 ? (int64_t)step : -1;
+}
+
+/* Calls visit for every name in the folder; a folder that is not there is empty. */
+static int each_name(const char *folder, void (*visit)(void *ctx, const char *name), void *ctx)
+{
+    DIR *dir = opendir(folder);
+    if (dir == NULL)
+        return errno == ENOENT ? OK : ERR(E_IO, "%s: cannot list it: %s", folder, strerror(errno));
+    for (const struct dirent *e; (e = readdir(dir)) != NULL;)
+        visit(ctx, e->d_name);
+    closedir(dir);
+    return OK;
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    int64_t *step;
+    size_t n, cap, n_damaged;
+    int rc;
+};
+
+static void grow(struct listing *l)
+{
+    int64_t *more;
+    size_t cap = l->cap > 0 ? 2 * l->cap : 64;
+    l->rc = mem_alloc(&more, cap, sizeof *more, "list of checkpoints");
+    if (l->rc != OK)
+        return;
+    if (l->n > 0)
+        memcpy(more, l->step, l->n * sizeof *more);
+    mem_free(l->step);
+    l->step = more;
+    l->cap = cap;
+}
+
+static void list_one(void *ctx, const char *name)
+{
+    struct listing *l = ctx;
+    int64_t step = step_of(name, "");
+    l->n_damaged += step_of(name, ".damaged") >= 0;
+    if (step < 0 || l->rc != OK)
+        return;
+    if (l->n == l->cap)
+        grow(l);
+    if (l->rc == OK)
+        l->step[l->n++] = step;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+int ckpt_list(const char *run_dir, int64_t **step, size_t *n, size_t *n_damaged)
+{
+    char folder[FS_PATH_MAX];
+    struct listing l = {0};
+    *step = NULL;
+    *n = 0;
+    TRY(folder_path(folder, run_dir));
+    int rc = each_name(folder, list_one, &l);
+    rc = rc != OK ? rc : l.rc;
+    if (rc != OK) {
+        mem_free(l.step);
+        return rc;
+    }
+    if (l.n > 0)
+        qsort(l.step, l.n, sizeof *l.step, newest_first);
+    *step = l.step;
+    *n = l.n;
+    if (n_damaged != NULL)
+        *n_damaged = l.n_damaged;
+    return OK;
+}
+
+/* ---- the newest that verifies ---- */
+
+/* Root's view of the folder, and which file all ranks look at now. */
+struct search {
+    int64_t *step;
+    size_t n, at;
+    char path[FS_PATH_MAX];
+    int64_t format; /* of that file */
+};
+
+static int next_candidate(struct search *s, const char *run_dir)
+{
+    s->path[0] = '\0';
+    s->format = CKPT_FORMAT;
+    if (s->at == s->n)
+        return OK;
+    TRY(ckpt_path(s->path, run_dir, s->step[s->at++]));
+    s->format = ckpt_format(s->path);
+    /* Older files may be of this format, but they are not where the run stands. */
+    if (s->format >= 0 && s->format != CKPT_FORMAT)
+        return ERR(E_DATA, "%s: written in checkpoint format %lld; this carat reads format %d",
+                   s->path, (long long)s->format, CKPT_FORMAT);
+    return OK;
+}
+
+/* So that neither this run nor a requeued one tries it again. A file that only could not be read
+ * keeps its name: the fault may be the disk's or the network's. */
+static void set_aside(const char *path, int rc)
+{
+    char aside[FS_PATH_MAX + 16];
+    snprintf(aside, sizeof aside, "%s.damaged", path);
+    if (rc != E_DATA || !fs_exists(path) || fs_rename(path, aside) != OK)
+        aside[0] = '\0';
+    log_warn("a checkpoint is passed over: %s%s%s", err_message(),
+             aside[0] != '\0' ? "; it is now named " : "", aside);
+}
+
+/* Faults of the machinery say nothing about the file. */
+static bool is_about_file(int rc)
+{
+    return rc == E_DATA || rc == E_IO;
+}
+
+static int nothing_whole(const char *run_dir, size_t n_seen)
+{
+    if (n_seen == 0)
+        return OK;
+    return ERR(E_DATA,
+               "none of the %zu checkpoints in %s/checkpoints is whole; restore one, or remove "
+               "them (also those named *.damaged) to begin anew",
+               n_seen, run_dir);
+}
+
+static int search_newest(const struct comm *c, const char *run_dir, struct search *s,
+                         size_t n_damaged, char *path)
+{
+    for (;;) {
+        int rc = c->rank == 0 ? next_candidate(s, run_dir) : OK;
+        TRY(agree_bcast(c, 0, rc, s->path, sizeof s->path));
+        if (s->path[0] == '\0')
+            return agree(c, c->rank == 0 ? nothing_whole(run_dir, s->n + n_damaged) : OK);
+        rc = ckpt_verify(c, s->path, NULL);
+        if (rc == OK) {
+            memcpy(path, s->path, FS_PATH_MAX);
+            return OK;
+        }
+        if (!is_about_file(rc))
+            return rc;
+        if (c->rank == 0)
+            set_aside(s->path, rc);
+        err_clear();
+    }
+}
+
+int ckpt_newest(const struct comm *c, const char *run_dir, char *path)
+{
+    struct search s = {0};
+    size_t n_damaged = 0;
+    path[0] = '\0';
+    int rc = agree(c, c->rank == 0 ? ckpt_list(run_dir, &s.step, &s.n, &n_damaged) : OK);
+    if (rc == OK)
+        rc = search_newest(c, run_dir, &s, n_damaged, path);
+    mem_free(s.step);
+    return rc;
+}
+
+/* ---- keeping and deleting ---- */
+
+static int write_latest(const char *run_dir, int64_t newest)
+{
+    char path[FS_PATH_MAX], line[64];
+    int n = snprintf(line, sizeof line, "step-%09lld.h5\n", (long long)newest);
+    TRY(folder_path(path, run_dir));
+    TRY(fs_join(path, path, "latest"));
+    if (fault_hit("ckpt.latest"))
+        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
+    return fs_write_file(path, line, (size_t)n);
+}
+
+static int remove_step(const char *run_dir, int64_t step)
+{
+    char path[FS_PATH_MAX];
+    TRY(ckpt_path(path, run_dir, step));
+    if (fault_hit("ckpt.remove"))
+        return ERR(E_IO, "%s: cannot remove (fault ckpt.remove)", path);
+    return unlink(path) == 0 || errno == ENOENT
+               ? OK
+               : ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+}
+
+/* Files of later steps than the newest belong to what this run left; they are not ours to judge. */
+static int remove_old(const char *run_dir, int64_t newest, int64_t keep, int64_t keep_every)
+{
+    int64_t *step, held = 0;
+    size_t n;
+    int rc = OK;
+    TRY(ckpt_list(run_dir, &step, &n, NULL));
+    keep = keep < LEAST_KEPT ? LEAST_KEPT : keep;
+    for (size_t i = 0; i < n && rc == OK; i++) {
+        if (step[i] > newest)
+            continue;
+        bool marked = keep_every > 0 && step[i] % keep_every == 0;
+        if (held++ >= keep && !marked)
+            rc = remove_step(run_dir, step[i]);
+    }
+    mem_free(step);
+    return rc;
+}
+
+static int retain_as_root(const char *run_dir, int64_t newest, int64_t keep, int64_t keep_every)
+{
+    char path[FS_PATH_MAX];
+    TRY(ckpt_path(path, run_dir, newest));
+    /* Nothing older may go before the newer one is there. */
+    if (!fs_exists(path))
+        return ERR(E_BUG, "%s: missing; no older checkpoint is removed", path);
+    TRY(write_latest(run_dir, newest));
+    return remove_old(run_dir, newest, keep, keep_every);
+}
+
+int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest, int64_t keep,
+                int64_t keep_every)
+{
+    return agree(c, c->rank == 0 ? retain_as_root(run_dir, newest, keep, keep_every) : OK);
+}
+
+struct cleaning {
+    const char *folder;
+    int rc;
+};
+
+static void clean_one(void *ctx, const char *name)
+{
+    struct cleaning *k = ctx;
+    char path[FS_PATH_MAX];
+    const char *end = strstr(name, ".h5.tmp-");
+    bool ours = (end != NULL && strncmp(name, "step-", 5) == 0) ||
+                strncmp(name, "latest.tmp.", strlen("latest.tmp.")) == 0;
+    if (!ours || fs_join(path, k->folder, name) != OK)
+        return;
+    if (unlink(path) != 0 && errno != ENOENT)
+        k->rc = ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+}
+
+int ckpt_clean_temporaries(const char *run_dir)
+{
+    char folder[FS_PATH_MAX];
+    struct cleaning k = {.folder = folder, .rc = OK};
+    TRY(folder_path(folder, run_dir));
+    TRY(each_name(folder, clean_one, &k));
+    return k.rc;
+}

@@ -1,0 +1,83 @@
+/* What the parts of the checkpoint share beside the index: the cut into parts, the sums, the file's
+ * making. */
+#ifndef CARAT_TRAIN_CKPT_PARTS_H
+#define CARAT_TRAIN_CKPT_PARTS_H
+
+#include "io/h5x.h"
+#include "train/ckpt.h"
+#include "train/ckpt_index.h"
+
+#include <stdint.h>
+
+/* ---- ckpt_index.c ---- */
+
+/* Fills offsets from an open file whose datasets must be as the index says. E_DATA. Local. */
+int ckpt_index_place(struct ckpt_index *x, hid_t file);
+
+/* ---- ckpt_sums.c ---- */
+
+/* A piece of one block in memory: what one rank writes or reads at once. */
+struct ckpt_part {
+    size_t dataset;
+    uint64_t block; /* in the file's numbering */
+    uint64_t first; /* bytes from the dataset's beginning */
+    size_t n;       /* bytes */
+    void *data;
+};
+
+/* The sum of a part, kept for joining. */
+struct ckpt_sum {
+    uint64_t block;
+    uint32_t at, n; /* bytes from the block's beginning, and length */
+    uint32_t crc;
+    int32_t rank;
+};
+
+/* What all parts of a block together say. */
+struct ckpt_cover {
+    uint64_t n; /* bytes seen, from the block's beginning without a gap */
+    uint32_t crc;
+    int32_t owner; /* the rank with most of it */
+    uint32_t owner_n;
+};
+
+struct ckpt_sums {
+    struct ckpt_sum *row;
+    size_t n, cap;
+};
+
+/* Calls visit for every part of the array that this rank holds; dataset[i] is the number of tensor
+ * i's dataset. Stops at the first error and returns it. */
+int ckpt_each_part(const struct ckpt_array *a, const struct tensor_table *t,
+                   const struct ckpt_index *x, const size_t *dataset,
+                   int (*visit)(void *ctx, const struct ckpt_part *p), void *ctx);
+/* Calls visit for the parts of a dataset that lies in memory as a whole. */
+int ckpt_each_block(const struct ckpt_index *x, size_t dataset, void *data,
+                    int (*visit)(void *ctx, const struct ckpt_part *p), void *ctx);
+
+int ckpt_sums_add(struct ckpt_sums *s, const struct ckpt_part *p, const struct ckpt_index *x,
+                  int rank);
+void ckpt_sums_release(struct ckpt_sums *s);
+/* Joins rows (sorted here) into cover[n_blocks]. E_BUG when parts overlap or leave a gap. Local. */
+int ckpt_sums_join(struct ckpt_sum *row, size_t n, struct ckpt_cover *cover, size_t n_blocks);
+/* All ranks' rows to root, joined there; cover is filled on root alone. Collective. */
+int ckpt_sums_gather(const struct comm *c, const struct ckpt_sums *s, struct ckpt_cover *cover,
+                     size_t n_blocks);
+
+/* ---- ckpt_file.c ---- */
+
+/* Creates the file with every dataset of the index, through parallel HDF5. Collective. E_IO. */
+int ckpt_file_create(const struct comm *c, const char *temp, struct ckpt_index *x);
+/* Root's: checks that what parallel HDF5 made is there, finds the places of the datasets, adds the
+ * attributes, and reserves the file's extent. Local. */
+int ckpt_file_describe(const char *temp, struct ckpt_index *x, const struct ckpt_meta *m);
+/* Root's: writes the sums and the commit mark, fsyncs, and reads the result as a loader will. */
+int ckpt_file_commit(const char *temp, const struct ckpt_index *x);
+
+/* ---- ckpt_meta.c ---- */
+
+/* The attributes of an open file. Local. */
+int ckpt_meta_put(hid_t file, const struct ckpt_meta *m);
+int ckpt_meta_get(hid_t file, struct ckpt_meta *m);
+
+#endif

@@ -1,0 +1,243 @@
+#include "metrics_parts.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "par/agree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Rows a segment: few in an attempt's first, since many runs are short, and where many ranks would
+ * make it large. */
+enum { ROWS_FIRST = 512, ROWS_MAX = 4096, ROWS_MIN = 256, SEGMENT_BYTES = 64 << 20 };
+static const double SYNC_EVERY_S = 30;
+
+const struct metric_column METRIC_COLUMNS[M_N] = {
+    [M_STEP] = {"step", "1", "optimizer steps completed"},
+    [M_ATTEMPT] = {"attempt", "1", "how often the run had been resumed when the row was written"},
+    [M_SAMPLES] = {"samples", "1", "sequences consumed since the run began, all ranks"},
+    [M_TOKENS] = {"tokens", "1", "counted targets consumed since the run began, all ranks"},
+    [M_LOSS] = {"loss", "nat", "mean cross entropy a counted target of this step's batch"},
+    [M_ACCURACY] = {"accuracy", "1", "share of targets that were the likeliest token"},
+    [M_LR] = {"lr", "1", "learning rate of this step"},
+    [M_GRAD_NORM] = {"grad_norm", "1", "Euclidean norm of the mean gradient before clipping"},
+    [M_CLIP] = {"clip", "1", "factor that clipping put on the gradient"},
+    [M_STEP_S] = {"step_s", "s", "wall time of the step"},
+    [M_TOKENS_PER_S] = {"tokens_per_s", "1/s", "tokens of the batch over the step's wall time"},
+    [M_PEAK_FRACTION] = {"peak_fraction", "1", "model FLOPs a second over the measured peak"},
+    [M_VALID_LOSS] = {"valid_loss", "nat",
+                      "mean cross entropy on the validation split after the step"},
+    [M_VALID_ACCURACY] = {"valid_accuracy", "1", "accuracy on the validation split after the step"},
+};
+
+const struct metric_column RANK_COLUMNS[R_N] = {
+    [R_LOAD_S] = {"load_s", "s", "waiting for the batch"},
+    [R_COMPUTE_S] = {"compute_s", "s", "forward and backward passes, without waiting"},
+    [R_REDUCE_S] = {"reduce_s", "s", "reduction of gradients, with waiting for other ranks"},
+    [R_OPTIM_S] = {"optim_s", "s", "optimizer"},
+    [R_GATHER_S] = {"gather_s", "s", "gathering the parameters from all ranks"},
+    [R_SAVE_S] = {"save_s", "s", "writing checkpoints"},
+    [R_MEM_BYTES] = {"mem_bytes", "B", "memory that carat holds"},
+};
+
+struct metrics {
+    const struct comm *c;
+    char run_dir[FS_PATH_MAX];
+    struct segment segment;
+    int fd;
+    int64_t used;           /* rows written into the segment */
+    int64_t step[ROWS_MAX]; /* of each of them */
+    double synced_s;        /* clock of the last fdatasync */
+};
+
+/* ---- rows ---- */
+
+void metrics_seal(double *row, int width)
+{
+    row[width - 1] = (double)crc32c(0, row, sizeof *row * (size_t)(width - 1));
+}
+
+bool metrics_is_sealed(const double *row, int width)
+{
+    return row[width - 1] == (double)crc32c(0, row, sizeof *row * (size_t)(width - 1));
+}
+
+bool metrics_is_empty(const double *row, int width)
+{
+    for (int i = 0; i < width; i++)
+        if (!isnan(row[i]))
+            return false;
+    return true;
+}
+
+static int write_step_row(const struct metrics *m, int64_t at, const double row[M_N])
+{
+    double sealed[STEP_WIDTH];
+    memcpy(sealed, row, sizeof(double) * M_N);
+    metrics_seal(sealed, STEP_WIDTH);
+    return fs_pwrite(m->fd, sealed, sizeof sealed, segment_step_at(&m->segment, at),
+                     m->segment.path);
+}
+
+static int write_rank_row(const struct metrics *m, int64_t at, const double row[M_N],
+                          const double rank_row[R_N])
+{
+    double sealed[RANK_WIDTH] = {row[M_STEP], row[M_ATTEMPT]};
+    memcpy(sealed + RANK_HEAD, rank_row, sizeof(double) * R_N);
+    metrics_seal(sealed, RANK_WIDTH);
+    return fs_pwrite(m->fd, sealed, sizeof sealed, segment_rank_at(&m->segment, at, m->c->rank),
+                     m->segment.path);
+}
+
+/* ---- segments ---- */
+
+static int64_t rows_for(int ranks, int64_t n)
+{
+    int64_t a_row = (int64_t)sizeof(double) * (STEP_WIDTH + (int64_t)ranks * RANK_WIDTH);
+    int64_t rows = SEGMENT_BYTES / a_row;
+    int64_t most = n == 0 ? ROWS_FIRST : ROWS_MAX;
+    return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
+}
+
+static int sync_and_close(struct metrics *m)
+{
+    if (m->fd < 0)
+        return OK;
+    int rc = fsync(m->fd) != 0 || fault_hit("metrics.fsync")
+                 ? ERR(E_IO, "%s: cannot fsync", m->segment.path)
+                 : OK;
+    if (close(m->fd) != 0 && rc == OK)
+        rc = ERR(E_IO, "%s: cannot close: %s", m->segment.path, strerror(errno));
+    m->fd = -1;
+    return rc;
+}
+
+/* Collective. */
+static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
+{
+    m->segment.attempt = attempt;
+    m->segment.n = n;
+    m->used = 0;
+    TRY(segment_create(m->c, &m->segment, m->run_dir, rows_for(m->c->size, n)));
+    m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
+    return agree(
+        m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
+}
+
+/* A run that begins again at the same attempt (there was no checkpoint yet) goes on counting. */
+static int first_free(const char *run_dir, int64_t attempt, int64_t *n)
+{
+    struct segment *list;
+    size_t k;
+    *n = 0;
+    TRY(segment_list(run_dir, &list, &k));
+    for (size_t i = 0; i < k; i++)
+        if (list[i].attempt == attempt && list[i].n >= *n)
+            *n = list[i].n + 1;
+    mem_free(list);
+    return OK;
+}
+
+static int prepare_folder(const char *run_dir, int64_t attempt, int64_t *n)
+{
+    char folder[FS_PATH_MAX];
+    TRY(segment_folder(folder, run_dir));
+    TRY(fs_mkdirs(folder));
+    TRY(segment_clean(run_dir));
+    return first_free(run_dir, attempt, n);
+}
+
+int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt)
+{
+    int64_t n = 0;
+    struct metrics *m;
+    *out = NULL;
+    int rc = mem_alloc(&m, 1, sizeof *m, "metrics");
+    if (rc == OK && strlen(run_dir) >= sizeof m->run_dir)
+        rc = ERR(E_CONFIG, "%.60s...: the path is too long", run_dir);
+    if (rc == OK && c->rank == 0)
+        rc = prepare_folder(run_dir, attempt, &n);
+    rc = agree_bcast(c, 0, rc, &n, sizeof n);
+    if (rc == OK) {
+        m->c = c;
+        m->fd = -1;
+        m->synced_s = clock_now_s();
+        memcpy(m->run_dir, run_dir, strlen(run_dir) + 1);
+        rc = begin_segment(m, attempt, n);
+    }
+    if (rc != OK) {
+        mem_free(m);
+        return rc;
+    }
+    *out = m;
+    return OK;
+}
+
+static int next_segment(struct metrics *m)
+{
+    TRY(agree(m->c, sync_and_close(m)));
+    return begin_segment(m, m->segment.attempt, m->segment.n + 1);
+}
+
+/* Rows are safe from a killed process once written; from a lost node once this has passed them. */
+static int sync_sometimes(struct metrics *m)
+{
+    double now = clock_now_s();
+    if (m->c->rank != 0 || now - m->synced_s < SYNC_EVERY_S)
+        return OK;
+    m->synced_s = now;
+    if (fdatasync(m->fd) != 0)
+        return ERR(E_IO, "%s: cannot fdatasync: %s", m->segment.path, strerror(errno));
+    return OK;
+}
+
+int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N])
+{
+    if (m->fd < 0)
+        return ERR(E_IO, "%s: closed after an earlier failure", m->segment.path);
+    if (m->used == m->segment.rows)
+        TRY(next_segment(m));
+    int64_t at = m->used++;
+    m->step[at] = (int64_t)row[M_STEP];
+    if (fault_hit("metrics.row"))
+        return ERR(E_IO, "%s: cannot write (fault metrics.row)", m->segment.path);
+    TRY(write_rank_row(m, at, row, rank_row));
+    if (m->c->rank == 0)
+        TRY(write_step_row(m, at, row));
+    return sync_sometimes(m);
+}
+
+int metrics_amend(struct metrics *m, const double row[M_N])
+{
+    for (int64_t at = m->used - 1; m->fd >= 0 && at >= 0; at--)
+        if (m->step[at] == (int64_t)row[M_STEP])
+            return write_step_row(m, at, row);
+    return ERR(E_BUG, "%s: no row of step %.0f to amend", m->segment.path, row[M_STEP]);
+}
+
+int metrics_close(struct metrics *m)
+{
+    if (m == NULL)
+        return OK;
+    const struct comm *c = m->c;
+    int rc = agree(c, sync_and_close(m));
+    if (rc == OK)
+        rc = agree(c, c->rank == 0 ? metrics_merge(m->run_dir) : OK);
+    mem_free(m);
+    return rc;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (m == NULL)
+        return;
+    if (m->fd >= 0)
+        close(m->fd);
+    mem_free(m);
+}

@@ -1,0 +1,209 @@
+/* One step: no allocation, the planned memory, the same outcome on every rank.
+ * ranks: 1 2 3 */
+#include "base/err.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "conf/config_file.h"
+#include "data/store_write.h"
+#include "mpi_main.h"
+#include "train/budget.h"
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCAB = 60, N_TOKENS = 6000 };
+
+/* Planned and held memory may differ by the small parts that the plan does not list. */
+static const double BUDGET_TOLERANCE = 0.05;
+/* Micro-batches of another size sum in another order: rounding of single precision. */
+static const double MICRO_TOLERANCE = 1e-5;
+
+static char folder[64];
+static struct config conf;
+static struct model_spec spec;
+
+static void write_store(const char *path)
+{
+    struct store_writer *w;
+    const struct store_facts facts = {.arguments = "test"};
+    const struct store_division division = {.seed = 1, .n_valid = 2};
+    struct store_counts counts;
+    ck_assert_int_eq(store_writer_new(&w, path, VOCAB), OK);
+    for (int i = 0; i < N_TOKENS; i++) {
+        /* Each token follows from the last but for a quarter of the cases: something to learn. */
+        int32_t id = (int32_t)(rng_uniform(1, 2, (uint64_t)i) < 0.75
+                                   ? i * 7 % VOCAB
+                                   : (int)(rng_u64(1, 3, (uint64_t)i) % VOCAB));
+        ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
+        if (i % 300 == 299)
+            ck_assert_int_eq(store_writer_end_document(w), OK);
+    }
+    ck_assert_int_eq(store_writer_finish(w, &facts, &division, &counts), OK);
+    store_writer_free(w);
+}
+
+static void configure(const char *extra)
+{
+    struct conf_origins origins;
+    char text[4096];
+    snprintf(text, sizeof text,
+             "run.dir: %s/run\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n"
+             "batch.global: 7\nbatch.seq_len: 20\ntrain.steps: 40\noptimizer.lr: 5e-3\n"
+             "schedule.warmup: 2\n%s",
+             folder, folder, extra);
+    ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
+    ck_assert_int_eq(spec_preset(&spec, "gemma3-nano"), OK);
+    spec.V = VOCAB;
+    spec.L = 2;
+    spec.D = 36;
+    spec.F = 50;
+    spec.window = 7;
+    ck_assert_int_eq(spec_check(&spec), OK);
+}
+
+static void begin(struct trainer *t, const char *extra)
+{
+    configure(extra);
+    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, 0) == OK);
+}
+
+static void finish(struct trainer *t)
+{
+    char command[FS_PATH_MAX + 16];
+    ck_all(&ck_world, metrics_close(t->metrics) == OK);
+    trainer_release(t);
+    MPI_Barrier(ck_world.world);
+    snprintf(command, sizeof command, "rm -rf '%s/run'", folder);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(system(command), 0);
+    MPI_Barrier(ck_world.world);
+}
+
+START_TEST(first)
+{
+    if (ck_world.rank == 0) {
+        char path[FS_PATH_MAX];
+        snprintf(folder, sizeof folder, "/tmp/carat-step-XXXXXX");
+        ck_assert_ptr_nonnull(mkdtemp(folder));
+        fs_join(path, folder, "tokens.h5");
+        write_store(path);
+    }
+    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, ck_world.world);
+}
+END_TEST
+
+START_TEST(a_step_allocates_nothing_and_learns)
+{
+    struct trainer t;
+    struct step_result r, first_result;
+    begin(&t, "batch.micro: 2\n");
+    ck_all(&ck_world, trainer_step(&t, &first_result) == OK);
+    size_t before = mem_n_allocs();
+    for (int i = 0; i < 30; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_all(&ck_world, mem_n_allocs() == before);
+    ck_assert_double_lt(r.loss, first_result.loss - 0.5);
+    ck_assert_double_eq_tol(first_result.loss, log(VOCAB), 0.5);
+    ck_assert_double_eq(r.targets, 7 * 20);
+    ck_assert_int_eq(t.at.step, 31);
+    ck_assert_int_eq(t.at.samples, 31 * 7);
+    finish(&t);
+}
+END_TEST
+
+START_TEST(memory_is_as_planned)
+{
+    struct trainer t;
+    struct budget b;
+    size_t before = mem_bytes();
+    begin(&t, "batch.micro: 3\n");
+    double held = (double)(mem_bytes() - before), planned = 0;
+    ck_assert_int_eq(budget_of(&b, &conf, &spec, ck_world.size), OK);
+    for (int i = 0; i < b.n; i++)
+        planned += strcmp(b.row[i].label, "program") == 0 ? 0 : b.row[i].bytes;
+    double most = held;
+    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, ck_world.world);
+    ck_assert_msg(fabs(most - planned) <= BUDGET_TOLERANCE * planned, "held %.0f, planned %.0f",
+                  most, planned);
+    finish(&t);
+}
+END_TEST
+
+START_TEST(the_cut_into_micro_batches_does_not_change_the_sum)
+{
+    struct trainer t;
+    struct step_result one, many;
+    begin(&t, "batch.micro: 7\n");
+    ck_all(&ck_world, trainer_step(&t, &one) == OK);
+    finish(&t);
+    begin(&t, "batch.micro: 2\n");
+    ck_all(&ck_world, trainer_step(&t, &many) == OK);
+    finish(&t);
+    ck_assert_double_eq_tol(one.loss, many.loss, MICRO_TOLERANCE * one.loss);
+    ck_assert_double_eq_tol(one.grad_norm, many.grad_norm, MICRO_TOLERANCE * one.grad_norm * 10);
+    ck_assert_double_eq(one.accuracy, many.accuracy);
+}
+END_TEST
+
+START_TEST(a_value_that_is_not_finite_leaves_the_update_out)
+{
+    struct trainer t;
+    struct step_result r;
+    begin(&t, "batch.micro: 1\n");
+    ck_all(&ck_world, trainer_step(&t, &r) == OK && r.finite);
+    const struct tensor *norm = tensors_get(t.tensors, TENSOR_FINAL_NORM, -1);
+    t.params[norm->offset] = NAN; /* on every rank: parameters are the same everywhere */
+    float other = t.params[norm->offset + 1];
+    for (int i = 0; i < 9; i++) {
+        ck_all(&ck_world, trainer_step(&t, &r) == OK && !r.finite);
+        ck_assert_float_eq(t.params[norm->offset + 1], other);
+    }
+    ck_all(&ck_world, trainer_step(&t, &r) == E_DIVERGED);
+    err_clear();
+    finish(&t);
+}
+END_TEST
+
+START_TEST(one_ranks_error_ends_all_alike)
+{
+    struct trainer t;
+    struct step_result r;
+    begin(&t, "batch.micro: 1\n");
+    if (ck_world.rank == ck_world.size - 1)
+        t.pending = ERR(E_IO, "the disk of this rank");
+    ck_all(&ck_world, trainer_step(&t, &r) == E_IO);
+    ck_all(&ck_world, strstr(err_message(), "the disk of this rank") != NULL);
+    err_clear();
+    finish(&t);
+}
+END_TEST
+
+START_TEST(last)
+{
+    char command[FS_PATH_MAX + 16];
+    MPI_Barrier(ck_world.world);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_test(t, first);
+    tcase_add_test(t, a_step_allocates_nothing_and_learns);
+    tcase_add_test(t, memory_is_as_planned);
+    tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
+    tcase_add_test(t, a_value_that_is_not_finite_leaves_the_update_out);
+    tcase_add_test(t, one_ranks_error_ends_all_alike);
+    tcase_add_test(t, last);
+}
+
+int main(int argc, char **argv)
+{
+    return run_suite_mpi(&argc, &argv, "train/step", add);
+}
