@@ -9,7 +9,7 @@
 struct generator;
 
 /* Room for max_T positions. Borrows spec, params and tokenizer. E_MEM. */
-int generator_new(struct generator **g, const struct model_spec *s, const float *params,
+int generator_new(struct generator **out, const struct model_spec *s, const float *params,
                   const struct tokenizer *tok, int max_T);
 void generator_free(struct generator *g);
 

@@ -59,7 +59,7 @@ void input_close(struct input *in);
 int input_more(struct input *in);
 /* Moves on by k bytes. */
 void input_consume(struct input *in, size_t k);
-/* Bytes of the file (compressed ones where it is) read so far. */
+/* Bytes of the file (compressed ones where it is) used up so far, nearly. */
 int64_t input_file_position(const struct input *in);
 /* False for what is no UTF-8 text by its first few thousand bytes. */
 int input_looks_like_text(const struct source *s, bool *yes);
@@ -110,7 +110,7 @@ int documents_new(struct documents **d, const struct source_list *l,
 void documents_free(struct documents *d);
 /* Valid UTF-8 or E_DATA with file, line and byte. A piece may be empty when it ends a document. */
 int documents_next(struct documents *d, struct piece *p);
-/* Bytes of the files read so far, in the unit of sources_bytes. */
+/* Bytes of the files used up so far, in the unit of sources_bytes. */
 int64_t documents_position(const struct documents *d);
 
 /* ---- prepare_tokenizer.c: the tokenizer, found or trained ---- */

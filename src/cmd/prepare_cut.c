@@ -109,7 +109,8 @@ static bool cut_blank(const struct document_rule *r, const char *text, size_t n,
     (void)r;
     for (size_t at = 0, k; at <= INPUT_PIECE_MAX; at += k) {
         if (at == n && ended) {
-            *out = whole(n, true);
+            bool broken = n > 0 && text[n - 1] == '\n';
+            *out = (struct cut){n - broken, n, true};
             return true;
         }
         k = line_length(text + at, n - at, ended);

@@ -161,7 +161,11 @@ void input_consume(struct input *in, size_t k)
 
 int64_t input_file_position(const struct input *in)
 {
-    return in->gz == NULL ? 0 : (int64_t)gzoffset(in->gz);
+    double all = (double)in->offset + (double)in->n;
+    if (in->gz == NULL || all == 0)
+        return 0;
+    /* What waits in the window is not done yet. */
+    return (int64_t)((double)gzoffset(in->gz) * ((double)in->offset / all));
 }
 
 int input_looks_like_text(const struct source *s, bool *yes)

@@ -9,7 +9,8 @@
 
 void progress_begin(struct progress *p, const char *what, int64_t total)
 {
-    *p = (struct progress){.what = what, .total = total, .started_s = clock_now_s()};
+    double now = clock_now_s();
+    *p = (struct progress){.what = what, .total = total, .started_s = now, .shown_s = now};
 }
 
 void progress_show(struct progress *p, int64_t bytes, uint64_t n_tokens)

@@ -58,11 +58,12 @@ static uint64_t n_bytes(const struct st_row *row)
 
 static json_t *row_entry(const struct st_row *row, uint64_t at)
 {
+    uint64_t end = at + n_bytes(row);
     json_t *shape = json_array();
     for (int i = 0; i < row->n_dims; i++)
         json_array_append_new(shape, json_integer((json_int_t)row->shape[i]));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", st_dtype_name(row->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)at, (json_int_t)(at + n_bytes(row)));
+                     "data_offsets", (json_int_t)at, (json_int_t)end);
 }
 
 /* The header's JSON text, padded with spaces to a multiple of 8; free() it. */

@@ -50,7 +50,8 @@ static int read_checkpoint(float *params, const struct tensor_table *t, const st
 {
     struct shard whole; /* every rank reads all of it */
     shard_init(&whole, t->n_elems, 16 << 20, 1, 0);
-    struct ckpt_array a = {.kind = "params", .data = params, .slab = true, .shard = &whole};
+    struct ckpt_array a = {.kind = "params", .slab = true, .shard = &whole};
+    a.data = params;
     return ckpt_read(c, path, t, &a, 1);
 }
 

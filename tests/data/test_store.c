@@ -144,6 +144,7 @@ START_TEST(long_documents)
     char hex[65];
     int32_t ids[1000];
     uint16_t raw[1000];
+    int wrong = 0;
     fixture_enter();
     struct store_counts c = fixture_write(60000, lengths, 3, 0, 0);
     opens(&s, SPLIT_TRAIN);
@@ -153,12 +154,13 @@ START_TEST(long_documents)
         size_t n = s.n_tokens - at < 1000 ? s.n_tokens - at : 1000;
         ck_assert_int_eq(store_read(&s, at, n, ids), OK);
         for (size_t i = 0; i < n; i++) {
-            ck_assert_int_eq(ids[i], (int32_t)((at + i) % 60000));
+            wrong += ids[i] != (int32_t)((at + i) % 60000);
             raw[i] = (uint16_t)ids[i];
         }
         sha256_add(&sum, raw, 2 * n);
         at += n;
     }
+    ck_assert_int_eq(wrong, 0);
     sha256_hex(&sum, hex);
     ck_assert_str_eq(hex, c.data_hash); /* of the stored bytes */
     store_close(&s);
