@@ -40,6 +40,13 @@ struct ckpt_meta {
     size_t n_tokenizer;
 };
 void ckpt_meta_release(struct ckpt_meta *m);
+/* Fact i of a meta (all but the long texts), for people and for comparing; false past the last. */
+struct ckpt_fact {
+    const char *name; /* "step" */
+    bool is_number;
+    char text[128];
+};
+bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f);
 
 /* One kind of values, with the layout of the tensor table. */
 struct ckpt_array {

@@ -68,5 +68,11 @@ int metrics_merge(const char *run_dir);
  * segments themselves, so it works on a running or killed job. Rows with a wrong CRC are left out
  * and counted. Local. */
 int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad);
+/* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (a rank's rows counted
+ * too). E_DATA when it is none or damaged beyond that. Local. */
+struct metrics_segment {
+    int64_t attempt, ranks, room, rows, n_bad, last_step;
+};
+int metrics_check(const char *path, struct metrics_segment *s);
 
 #endif

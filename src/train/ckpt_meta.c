@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { TEXT_MAX = 64000 };
@@ -119,6 +120,26 @@ int ckpt_meta_get(hid_t file, struct ckpt_meta *m)
     TRY(h5x_get_text(file, "config_sha256", want, sizeof want));
     config_hash(hash, m);
     return strcmp(hash, want) == 0 ? OK : ERR(E_DATA, "the configuration's hash does not match it");
+}
+
+bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f)
+{
+    if (i < 0 || i >= N_FIELDS || fields[i].kind == FIELD_TEXT)
+        return false; /* texts are the last of the table */
+    const char *at = (const char *)m + fields[i].at;
+    int64_t n;
+    double x;
+    *f = (struct ckpt_fact){.name = fields[i].name, .is_number = fields[i].kind != FIELD_CHARS};
+    if (fields[i].kind == FIELD_I64) {
+        memcpy(&n, at, sizeof n);
+        snprintf(f->text, sizeof f->text, "%lld", (long long)n);
+    } else if (fields[i].kind == FIELD_F64) {
+        memcpy(&x, at, sizeof x);
+        snprintf(f->text, sizeof f->text, "%.17g", x);
+    } else {
+        snprintf(f->text, sizeof f->text, "%s", at);
+    }
+    return true;
 }
 
 void ckpt_meta_release(struct ckpt_meta *m)

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Rows a segment: fewer where many ranks would make it large. */
-enum { ROWS_MAX = 4096, ROWS_MIN = 256, SEGMENT_BYTES = 64 << 20 };
+/* Rows a segment: few in an attempt's first, since many runs are short, and where many ranks would
+ * make it large. */
+enum { ROWS_FIRST = 512, ROWS_MAX = 4096, ROWS_MIN = 256, SEGMENT_BYTES = 64 << 20 };
 static const double SYNC_EVERY_S = 30;
 
 const struct metric_column METRIC_COLUMNS[M_N] = {
@@ -96,11 +97,12 @@ static int write_rank_row(const struct metrics *m, int64_t at, const double row[
 
 /* ---- segments ---- */
 
-static int64_t rows_for(int ranks)
+static int64_t rows_for(int ranks, int64_t n)
 {
     int64_t a_row = (int64_t)sizeof(double) * (STEP_WIDTH + (int64_t)ranks * RANK_WIDTH);
     int64_t rows = SEGMENT_BYTES / a_row;
-    return rows > ROWS_MAX ? ROWS_MAX : rows < ROWS_MIN ? ROWS_MIN : rows;
+    int64_t most = n == 0 ? ROWS_FIRST : ROWS_MAX;
+    return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
 static int sync_and_close(struct metrics *m)
@@ -122,7 +124,7 @@ static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
     m->segment.attempt = attempt;
     m->segment.n = n;
     m->used = 0;
-    TRY(segment_create(m->c, &m->segment, m->run_dir, rows_for(m->c->size)));
+    TRY(segment_create(m->c, &m->segment, m->run_dir, rows_for(m->c->size, n)));
     m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
     return agree(
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));

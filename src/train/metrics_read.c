@@ -154,6 +154,71 @@ int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad)
     return rc;
 }
 
+/* ---- one segment ---- */
+
+static int check_row(const struct segment *s, int fd, int64_t at, double *rank_rows,
+                     struct metrics_segment *found)
+{
+    double row[STEP_WIDTH];
+    TRY(fs_pread(fd, row, sizeof row, segment_step_at(s, at), s->path));
+    TRY(fs_pread(fd, rank_rows, (size_t)s->ranks * RANK_WIDTH * sizeof(double),
+                 segment_rank_at(s, at, 0), s->path));
+    for (int64_t r = 0; r < s->ranks; r++) {
+        const double *rank_row = rank_rows + r * RANK_WIDTH;
+        found->n_bad +=
+            !metrics_is_empty(rank_row, RANK_WIDTH) && !metrics_is_sealed(rank_row, RANK_WIDTH);
+    }
+    if (metrics_is_empty(row, STEP_WIDTH))
+        return OK;
+    if (!metrics_is_sealed(row, STEP_WIDTH)) {
+        found->n_bad++;
+        return OK;
+    }
+    found->rows++;
+    found->last_step = (int64_t)row[M_STEP];
+    return OK;
+}
+
+static int check_rows(const struct segment *s, double *rank_rows, struct metrics_segment *found)
+{
+    int rc = OK, fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR(E_IO, "%s: cannot open: %s", s->path, strerror(errno));
+    for (int64_t at = 0; rc == OK && at < s->rows; at++)
+        rc = check_row(s, fd, at, rank_rows, found);
+    close(fd);
+    return rc;
+}
+
+static int read_attempt(const char *path, int64_t *attempt)
+{
+    hid_t file;
+    TRY(h5x_open(&file, path, false));
+    int rc = h5x_get_i64(file, "attempt", attempt);
+    if (rc != OK)
+        err_context(rc, "%s", path);
+    h5x_close(&file);
+    return rc;
+}
+
+int metrics_check(const char *path, struct metrics_segment *found)
+{
+    struct segment s = {0};
+    double *rank_rows;
+    *found = (struct metrics_segment){.last_step = -1};
+    if (strlen(path) >= sizeof s.path)
+        return ERR(E_DATA, "%.60s...: the path is too long", path);
+    memcpy(s.path, path, strlen(path) + 1);
+    TRY(segment_open(&s));
+    TRY(read_attempt(path, &found->attempt));
+    found->ranks = s.ranks;
+    found->room = s.rows;
+    TRY(mem_alloc(&rank_rows, (size_t)s.ranks, RANK_WIDTH * sizeof(double), "rank rows"));
+    int rc = check_rows(&s, rank_rows, found);
+    mem_free(rank_rows);
+    return rc;
+}
+
 /* ---- merging ---- */
 
 static int64_t most_ranks(const struct history *h)

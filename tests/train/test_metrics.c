@@ -1,0 +1,440 @@
+/* Metrics: every row that was acknowledged is there, also after a kill; the newest attempt counts.
+ * ranks: 1 2 3 */
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "io/h5x.h"
+#include "mpi_main.h"
+#include "train/metrics.h"
+
+#include <fcntl.h>
+#include <glob.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MANY = 4500, KILL_AFTER = 300 };
+
+static char dir[256], self[FS_PATH_MAX];
+
+static const char *run_path(const char *name)
+{
+    static char path[FS_PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+static double value(int column, int64_t step, int64_t attempt)
+{
+    return (double)column + 0.25 * (double)step + 1000.0 * (double)attempt;
+}
+
+static double rank_value(int column, int64_t step, int rank)
+{
+    return (double)(100 * column + rank) + 0.5 * (double)step;
+}
+
+static void make_row(double row[M_N], int64_t step, int64_t attempt)
+{
+    for (int i = 0; i < M_N; i++)
+        row[i] = value(i, step, attempt);
+    row[M_STEP] = (double)step;
+    row[M_ATTEMPT] = (double)attempt;
+    row[M_VALID_LOSS] = row[M_VALID_ACCURACY] = NAN;
+}
+
+static int write_step(struct metrics *m, int64_t step, int64_t attempt, int rank)
+{
+    double row[M_N], rank_row[R_N];
+    make_row(row, step, attempt);
+    for (int i = 0; i < R_N; i++)
+        rank_row[i] = rank_value(i, step, rank);
+    return metrics_step(m, row, rank_row);
+}
+
+/* Steps first … last of an attempt, closed in the end. */
+static int write_steps(const struct comm *c, const char *run, int64_t attempt, int64_t first,
+                       int64_t last)
+{
+    struct metrics *m;
+    TRY(metrics_open(&m, c, run, attempt));
+    int rc = OK;
+    for (int64_t step = first; step <= last && rc == OK; step++)
+        rc = write_step(m, step, attempt, c->rank);
+    int closed = metrics_close(m);
+    return rc != OK ? rc : closed;
+}
+
+struct rows {
+    double *v;
+    int64_t n, n_bad;
+};
+
+static struct rows read_back(const char *run)
+{
+    struct rows r;
+    ck_assert_msg(metrics_read(run, &r.v, &r.n, &r.n_bad) == OK, "%s", err_message());
+    return r;
+}
+
+static void check_row(const struct rows *r, int64_t i, int64_t step, int64_t attempt)
+{
+    double want[M_N];
+    make_row(want, step, attempt);
+    ck_assert_msg(memcmp(r->v + i * M_N, want, sizeof want) == 0,
+                  "row %ld: step %g attempt %g, not %ld, %ld", (long)i, r->v[i * M_N],
+                  r->v[i * M_N + 1], (long)step, (long)attempt);
+}
+
+static double *merged(const char *run, const char *name, size_t want)
+{
+    char path[FS_PATH_MAX];
+    hid_t f;
+    void *data;
+    size_t n;
+    ck_assert_int_eq(fs_join(path, run, "metrics.h5"), OK);
+    ck_assert_msg(h5x_open(&f, path, false) == OK, "%s", err_message());
+    ck_assert_msg(h5x_get_array(f, name, H5T_NATIVE_DOUBLE, want, &data, &n) == OK, "%s",
+                  err_message());
+    ck_assert_uint_eq(n, want);
+    h5x_close(&f);
+    return data;
+}
+
+static void barrier(void)
+{
+    MPI_Barrier(ck_world.world);
+}
+
+/* ---- tests ---- */
+
+START_TEST(rows_are_read_back_and_merged)
+{
+    const char *run = run_path("plain");
+    enum { N = 10 };
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, N) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, N);
+    ck_assert_int_eq(r.n_bad, 0);
+    for (int64_t i = 0; i < N; i++)
+        check_row(&r, i, i + 1, 0);
+    mem_free(r.v);
+    double *loss = merged(run, "/loss", N);
+    size_t ranks = (size_t)ck_world.size;
+    double *load = merged(run, "/ranks/load_s", N * ranks);
+    double *memory = merged(run, "/ranks/mem_bytes", N * ranks);
+    for (size_t i = 0; i < N; i++) {
+        ck_assert(loss[i] == value(M_LOSS, (int64_t)i + 1, 0));
+        for (size_t k = 0; k < ranks; k++) {
+            ck_assert(load[i * ranks + k] == rank_value(R_LOAD_S, (int64_t)i + 1, (int)k));
+            ck_assert(memory[i * ranks + k] == rank_value(R_MEM_BYTES, (int64_t)i + 1, (int)k));
+        }
+    }
+    mem_free(loss);
+    mem_free(load);
+    mem_free(memory);
+    barrier();
+}
+END_TEST
+
+START_TEST(columns_have_units_and_meanings)
+{
+    char path[FS_PATH_MAX], text[128];
+    hid_t f;
+    ck_all(&ck_world, write_steps(&ck_world, run_path("units"), 0, 1, 1) == OK);
+    ck_assert_int_eq(fs_join(path, run_path("units"), "metrics.h5"), OK);
+    ck_assert_int_eq(h5x_open(&f, path, false), OK);
+    for (int i = 0; i < M_N + R_N; i++) {
+        const struct metric_column *c = i < M_N ? &METRIC_COLUMNS[i] : &RANK_COLUMNS[i - M_N];
+        ck_assert(c->name != NULL && c->unit != NULL && c->help != NULL);
+        snprintf(path, sizeof path, "%s/%s", i < M_N ? "" : "/ranks", c->name);
+        hid_t d = H5Dopen2(f, path, H5P_DEFAULT);
+        ck_assert_msg(h5x_get_text(d, "unit", text, sizeof text) == OK, "%s", err_message());
+        ck_assert_str_eq(text, c->unit);
+        ck_assert_int_eq(h5x_get_text(d, "description", text, sizeof text), OK);
+        ck_assert_str_eq(text, c->help);
+        H5Dclose(d);
+    }
+    h5x_close(&f);
+    barrier();
+}
+END_TEST
+
+START_TEST(the_highest_attempt_wins)
+{
+    const char *run = run_path("attempts");
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, 10) == OK);
+    ck_all(&ck_world, write_steps(&ck_world, run, 1, 6, 8) == OK);
+    ck_all(&ck_world, write_steps(&ck_world, run, 2, 8, 12) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, 12);
+    for (int64_t step = 1; step <= 12; step++)
+        check_row(&r, step - 1, step, step < 6 ? 0 : step < 8 ? 1 : 2);
+    mem_free(r.v);
+    /* Begun anew before there was a checkpoint: the same attempt, the later file counts. */
+    ck_all(&ck_world, write_steps(&ck_world, run, 2, 20, 21) == OK);
+    r = read_back(run);
+    ck_assert_int_eq(r.n, 14);
+    check_row(&r, 13, 21, 2);
+    mem_free(r.v);
+    barrier();
+}
+END_TEST
+
+START_TEST(attempts_may_have_different_ranks)
+{
+    const char *run = run_path("widths");
+    struct comm one = ck_world;
+    one.world = MPI_COMM_SELF;
+    one.rank = 0;
+    one.size = one.node_size = one.n_nodes = 1;
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(write_steps(&one, run, 0, 1, 3), OK);
+    barrier();
+    ck_all(&ck_world, write_steps(&ck_world, run, 1, 3, 4) == OK);
+    size_t ranks = (size_t)ck_world.size;
+    double *v = merged(run, "/ranks/optim_s", 4 * ranks);
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < ranks; k++) {
+            double want = rank_value(R_OPTIM_S, (int64_t)i + 1, (int)k), got = v[i * ranks + k];
+            ck_assert(i < 2 && k > 0 ? isnan(got) : got == want);
+        }
+    mem_free(v);
+    barrier();
+}
+END_TEST
+
+START_TEST(a_row_can_be_amended)
+{
+    const char *run = run_path("amend");
+    struct metrics *m;
+    double row[M_N];
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0) == OK);
+    for (int64_t step = 1; step <= 3; step++)
+        ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
+    make_row(row, 2, 0);
+    row[M_VALID_LOSS] = 3.5;
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(metrics_amend(m, row), OK);
+    barrier();
+    struct rows r = read_back(run); /* while it is being written */
+    ck_assert_int_eq(r.n, 3);
+    ck_assert(r.v[M_N + M_VALID_LOSS] == 3.5 && r.v[M_N + M_STEP] == 2);
+    mem_free(r.v);
+    barrier();
+    make_row(row, 9, 0);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(metrics_amend(m, row), E_BUG);
+    ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+START_TEST(a_full_segment_is_followed_by_another)
+{
+    const char *run = run_path("many");
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, MANY) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, MANY);
+    for (int64_t i = 0; i < MANY; i++)
+        check_row(&r, i, i + 1, 0);
+    mem_free(r.v);
+    glob_t g;
+    char pattern[FS_PATH_MAX + 32];
+    snprintf(pattern, sizeof pattern, "%s/metrics/seg-*.h5", run);
+    ck_assert_int_eq(glob(pattern, 0, NULL, &g), 0);
+    ck_assert_uint_eq(g.gl_pathc, 2);
+    globfree(&g);
+    double *v = merged(run, "/ranks/reduce_s", MANY * (size_t)ck_world.size);
+    ck_assert(v[(MANY - 1) * ck_world.size] == rank_value(R_REDUCE_S, MANY, 0));
+    mem_free(v);
+    barrier();
+}
+END_TEST
+
+static void flip(const char *path, int64_t at)
+{
+    int fd = open(path, O_RDWR);
+    unsigned char byte;
+    ck_assert_int_eq(fs_pread(fd, &byte, 1, at, path), OK);
+    byte ^= 1;
+    ck_assert_int_eq(fs_pwrite(fd, &byte, 1, at, path), OK);
+    close(fd);
+}
+
+START_TEST(a_damaged_row_is_left_out_and_counted)
+{
+    const char *run = run_path("damaged");
+    char path[FS_PATH_MAX];
+    struct h5x_array a;
+    hid_t f;
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, 5) == OK);
+    ck_all(&ck_world, write_steps(&ck_world, run, 1, 6, 9) == OK);
+    ck_assert_int_eq(fs_join(path, run, "metrics/seg-0000-0000.h5"), OK);
+    ck_assert_int_eq(h5x_open(&f, path, false), OK);
+    ck_assert_int_eq(h5x_describe(f, "/step", &a), OK);
+    h5x_close(&f);
+    barrier();
+    if (ck_world.rank == 0) /* the loss of step 3 */
+        flip(path, a.offset + (2 * (int64_t)a.dims[1] + M_LOSS) * 8 + 3);
+    barrier();
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, 8);
+    ck_assert_int_eq(r.n_bad, 1);
+    check_row(&r, 2, 4, 0);
+    mem_free(r.v);
+    barrier();
+    /* A segment that cannot be opened takes nothing but itself. */
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(truncate(path, 700), 0);
+    barrier();
+    r = read_back(run);
+    ck_assert_int_eq(r.n, 4);
+    ck_assert_int_eq(r.n_bad, 1);
+    check_row(&r, 0, 6, 1);
+    mem_free(r.v);
+    barrier();
+}
+END_TEST
+
+START_TEST(a_run_without_metrics_has_no_rows)
+{
+    struct rows r = read_back(run_path("nothing"));
+    ck_assert(r.n == 0 && r.n_bad == 0);
+    mem_free(r.v);
+}
+END_TEST
+
+START_TEST(failures_are_everyones)
+{
+    static const char *const points[] = {"metrics.create", "fs.pwrite",   "metrics.reserve",
+                                         "fs.rename",      "metrics.row", "metrics.fsync"};
+    int last = ck_world.size - 1;
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
+        char spec[64], name[32];
+        bool root =
+            strcmp(points[i], "metrics.reserve") == 0 || strcmp(points[i], "fs.rename") == 0;
+        snprintf(name, sizeof name, "failed-%zu", i);
+        snprintf(spec, sizeof spec, "%s:%d", points[i], root ? 0 : last);
+        setenv("CARAT_FAULT", spec, 1);
+        fault_rearm();
+        struct metrics *m;
+        int rc = metrics_open(&m, &ck_world, run_path(name), 0);
+        bool opened = rc == OK;
+        if (opened) {
+            rc = write_step(m, 1, 0, ck_world.rank);
+            int closed = metrics_close(m);
+            ck_all(&ck_world, i < 5 || closed == E_IO);
+            /* A row's failure is told by that rank; the step's reduction spreads it. */
+            ck_assert(i != 4 || rc == (ck_world.rank == last ? E_IO : OK));
+        }
+        unsetenv("CARAT_FAULT");
+        fault_rearm();
+        ck_all(&ck_world, opened == (i >= 4));
+        glob_t g;
+        char pattern[FS_PATH_MAX + 32];
+        snprintf(pattern, sizeof pattern, "%s/metrics/*tmp*", run_path(name));
+        barrier();
+        ck_all(&ck_world, glob(pattern, 0, NULL, &g) == GLOB_NOMATCH);
+    }
+}
+END_TEST
+
+/* ---- killed ---- */
+
+/* Writes steps for ever; root tells each one that all ranks have written. */
+static int child(int argc, char **argv)
+{
+    if (comm_init(&ck_world, &argc, &argv) != OK)
+        return E_RANK;
+    struct metrics *m;
+    if (metrics_open(&m, &ck_world, argv[2], 0) != OK)
+        return E_IO;
+    for (int64_t step = 1;; step++) {
+        int rc = write_step(m, step, 0, ck_world.rank), worst;
+        MPI_Allreduce(&rc, &worst, 1, MPI_INT, MPI_MAX, ck_world.world);
+        if (worst != OK)
+            return worst;
+        if (ck_world.rank == 0) {
+            printf("%ld %ld\n", (long)step, (long)getpid());
+            fflush(stdout);
+        }
+    }
+}
+
+START_TEST(a_killed_writer_loses_nothing)
+{
+    if (ck_world.size > 1)
+        return;
+    char command[3 * FS_PATH_MAX], line[64];
+    const char *run = run_path("killed");
+    snprintf(command, sizeof command,
+             "env -i PATH=\"$PATH\" HOME=\"$HOME\" OMPI_ALLOW_RUN_AS_ROOT=1 "
+             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
+             "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none "
+             "timeout 60 mpirun -n 2 %s child %s 2>/dev/null",
+             self, run);
+    FILE *p = popen(command, "r");
+    long step, pid, acknowledged = 0;
+    bool killed = false;
+    while (fgets(line, sizeof line, p) != NULL) {
+        if (strchr(line, '\n') == NULL || sscanf(line, "%ld %ld", &step, &pid) != 2)
+            continue;
+        acknowledged = step;
+        if (!killed && step >= KILL_AFTER) {
+            kill((pid_t)pid, SIGKILL);
+            killed = true;
+        }
+    }
+    ck_assert_int_ne(pclose(p), 0);
+    ck_assert(killed && acknowledged >= KILL_AFTER);
+    struct rows r = read_back(run);
+    ck_assert_int_ge(r.n, acknowledged);
+    for (int64_t i = 0; i < acknowledged; i++)
+        check_row(&r, i, i + 1, 0);
+    ck_assert_int_le(r.n_bad, 1); /* the row that was being written */
+    mem_free(r.v);
+    ck_assert_int_eq(metrics_merge(run), OK);
+    mem_free(merged(run, "/ranks/load_s", (size_t)r.n * 2));
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_test(t, rows_are_read_back_and_merged);
+    tcase_add_test(t, columns_have_units_and_meanings);
+    tcase_add_test(t, the_highest_attempt_wins);
+    tcase_add_test(t, attempts_may_have_different_ranks);
+    tcase_add_test(t, a_row_can_be_amended);
+    tcase_add_test(t, a_full_segment_is_followed_by_another);
+    tcase_add_test(t, a_damaged_row_is_left_out_and_counted);
+    tcase_add_test(t, a_run_without_metrics_has_no_rows);
+    tcase_add_test(t, failures_are_everyones);
+    tcase_add_test(t, a_killed_writer_loses_nothing);
+}
+
+/* One folder for all ranks, made and removed by the first. */
+int main(int argc, char **argv)
+{
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0)
+        return EXIT_FAILURE;
+    if (argc > 2 && strcmp(argv[1], "child") == 0)
+        return child(argc, argv);
+    struct comm c;
+    if (comm_init(&c, &argc, &argv) != OK)
+        return EXIT_FAILURE;
+    snprintf(dir, sizeof dir, "/tmp/carat-metrics-XXXXXX");
+    if (c.rank == 0 && mkdtemp(dir) == NULL)
+        return EXIT_FAILURE;
+    MPI_Bcast(dir, sizeof dir, MPI_CHAR, 0, c.world);
+    int status = run_suite_mpi(&argc, &argv, "train/metrics", add);
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    MPI_Barrier(c.world);
+    if (c.rank == 0 && system(command) != 0)
+        status = EXIT_FAILURE;
+    comm_end(&c);
+    return status;
+}
