@@ -28,8 +28,7 @@ format: ## lay out every source file (clang-format)
 layers: ## check that includes only go downward
 	@.make/layers
 
-# clang-tidy reads no gcc builtins; what they shuffle is of no interest to it.
-TIDY = $(DEFS) '-D__builtin_shuffle(a,...)=((void)(__VA_ARGS__),(a))' -Iinclude -Itests -I$(BUILD) \
+TIDY = $(DEFS) -include .make/lint.h -Iinclude -Itests -I$(BUILD) \
        $(call pkgs,--cflags) $(shell mpicc --showme:compile 2>/dev/null)
 lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h ## layers, clang-format, shellcheck, cppcheck, clang-tidy
 	@.make/deps --quiet --lint
