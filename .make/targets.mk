@@ -42,7 +42,10 @@ instrumented = $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXT
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
 asan: ## the tests under AddressSanitizer, leaks included
-	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer)
+	@mkdir -p .build/asan; gcc -c -o .build/asan/keep_open.o .make/keep_open.c
+	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer \
+	  -Wl$(comma).build/asan/keep_open.o)
+comma := ,
 
 ubsan: ## the tests under UndefinedBehaviorSanitizer
 	@$(call instrumented,ubsan,-O1 -march=$(ARCH),-fsanitize=undefined -fno-sanitize-recover=all)
