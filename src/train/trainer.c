@@ -71,12 +71,13 @@ static int make_groups(struct trainer *t)
     for (int i = 0; i < tab->n; i++) {
         const struct tensor *row = &tab->row[i];
         size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        struct optim_group *last = t->n_groups ? &t->groups[t->n_groups - 1] : NULL;
-        if (last && last->decay == row->decay)
+        if (i > 0 && tab->row[i - 1].decay == row->decay) {
+            struct optim_group *last = &t->groups[t->n_groups - 1];
             last->at.n = end - last->at.first;
-        else
-            t->groups[t->n_groups++] =
-                (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
+            continue;
+        }
+        t->groups[t->n_groups++] =
+            (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
     }
     return OK;
 }
