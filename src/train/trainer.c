@@ -214,6 +214,7 @@ int trainer_save(struct trainer *t)
     rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
     TRY(rc);
+    t->unreported_save_s += t->save_s;
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
              t->save_s);
