@@ -234,10 +234,11 @@ char *fmt_si(char *buf, size_t n, double v)
         return buf;
     }
     int k = -1;
-    for (; a >= 999.5 && k < 5; k++) {
+    do {
         a /= 1000;
         v /= 1000;
-    }
+        k++;
+    } while (a >= 999.5 && k < 5);
     if (a >= 999.5)
         snprintf(buf, n, "%.3g%c", v, suffix[k]);
     else

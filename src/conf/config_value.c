@@ -80,7 +80,7 @@ static int set_string(const struct conf_key *k, char *out, const char *text)
         return ERR(E_CONFIG, "%s: the text is not valid UTF-8", k->name);
     /* The tail is cleared, so that equal settings are equal bytes. */
     memset(out, 0, k->size);
-    memcpy(out, text, n);
+    memcpy(out, text, n + 1);
     return OK;
 }
 

@@ -71,9 +71,9 @@ static int make_groups(struct trainer *t)
     for (int i = 0; i < tab->n; i++) {
         const struct tensor *row = &tab->row[i];
         size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        struct optim_group *last = t->n_groups ? &t->groups[t->n_groups - 1] : NULL;
-        if (last && last->decay == row->decay)
-            last->at.n = end - last->at.first;
+        bool same = t->n_groups > 0 && t->groups[t->n_groups - 1].decay == row->decay;
+        if (same)
+            t->groups[t->n_groups - 1].at.n = end - t->groups[t->n_groups - 1].at.first;
         else
             t->groups[t->n_groups++] =
                 (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};

@@ -35,7 +35,7 @@ curve() { # the columns that must not depend on ranks
         {line = ""; for (i = 1; i <= NF; i++) if (i in keep) line = line "," $i; print line}'
 }
 same_curve() { [ -n "$(curve "$1")" ] && [ "$(curve "$1")" = "$(curve "$2")" ]; }
-steps_done() { ls "$work/$1/checkpoints" 2>/dev/null | grep -c 'step-.*h5$'; }
+steps_done() { find "$work/$1/checkpoints" -name 'step-*.h5' 2>/dev/null | wc -l; }
 
 cat >"$work/job.yaml" <<END
 data: {train: $work/tokens.h5, boundary: attention}
@@ -80,7 +80,7 @@ train 2 killed train.steps=4000 schedule.warmup="3 steps" schedule.name=constant
 for _ in $(seq 300); do [ "$(steps_done killed)" -ge 2 ] && break; sleep 0.1; done
 pkill -KILL -f "$work/killed" ; wait
 cp -r "$work/killed" "$work/killed3"
-newest=$(ls "$work/killed/checkpoints" | grep 'step-.*h5$' | tail -1 | tr -dc 0-9); newest=$((10#${newest%5}))
+newest=$(cd "$work/killed/checkpoints" && printf '%s\n' step-*.h5 | tail -1 | tr -dc 0-9); newest=$((10#${newest%5}))
 last=$((newest + 5))
 constant="schedule.name=constant train.steps=$last checkpoint.every=2"
 constant="schedule.warmup=3steps $constant"
