@@ -51,7 +51,7 @@ int conf_text(const struct config *c, const struct conf_origins *o, char **text)
         add_line(&out, k, value, o != NULL ? o->text[i] : NULL);
     }
     int rc = mem_alloc(text, out.len + 1, 1, "configuration text");
-    if (rc == OK)
+    if (rc == OK && out.s != NULL)
         memcpy(*text, out.s, out.len + 1);
     str_release(&out);
     return rc;
