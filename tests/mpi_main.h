@@ -14,6 +14,7 @@
 
 /* All ranks, for the tests. */
 static struct comm ck_world;
+static char ck_folder_path[64];
 
 static inline bool ck_everywhere(const struct comm *c, bool cond)
 {
@@ -33,6 +34,28 @@ static inline bool ck_everywhere(const struct comm *c, bool cond)
         ck_assert_msg(ck_everywhere((comm), ck_here_), "%s (on some rank)", #cond);                \
     } while (0)
 
+/* A folder for all ranks, made at the first call and removed when the tests have run. Collective at
+ * the first call. */
+static inline const char *ck_folder(void)
+{
+    if (ck_folder_path[0] == '\0') {
+        snprintf(ck_folder_path, sizeof ck_folder_path, "/tmp/carat-test-XXXXXX");
+        bool made = ck_world.rank != 0 || mkdtemp(ck_folder_path) != NULL;
+        MPI_Bcast(ck_folder_path, sizeof ck_folder_path, MPI_CHAR, 0, ck_world.world);
+        ck_all(&ck_world, made);
+    }
+    return ck_folder_path;
+}
+
+static inline void ck_remove_folder(void)
+{
+    char command[sizeof ck_folder_path + 16];
+    snprintf(command, sizeof command, "rm -rf '%s'", ck_folder_path);
+    MPI_Barrier(ck_world.world);
+    if (ck_world.rank == 0 && ck_folder_path[0] != '\0' && system(command) != 0)
+        fprintf(stderr, "%s is left behind\n", ck_folder_path);
+}
+
 /* Begins MPI, runs the tests on every rank, ends MPI; the exit status of the program. */
 static inline int run_suite_mpi(int *argc, char ***argv, const char *name, void (*add)(TCase *t))
 {
@@ -41,6 +64,7 @@ static inline int run_suite_mpi(int *argc, char ***argv, const char *name, void 
         return EXIT_FAILURE;
     }
     int rc = run_suite(name, add);
+    ck_remove_folder();
     comm_end(&ck_world);
     return rc;
 }

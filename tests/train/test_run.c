@@ -11,13 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[FS_PATH_MAX];
-
 static void root_writes(const struct comm *c, const char *name, const char *text)
 {
     char path[FS_PATH_MAX];
     if (c->rank == 0) {
-        fs_join(path, folder, name);
+        fs_join(path, ck_folder(), name);
         ck_assert_int_eq(fs_write_file(path, text, strlen(text)), OK);
     }
     MPI_Barrier(c->world);
@@ -36,7 +34,7 @@ START_TEST(claim_and_give_back)
 {
     const struct comm *c = &ck_world;
     struct run_lock a;
-    ck_all(c, run_claim(c, folder, &a) == OK);
+    ck_all(c, run_claim(c, ck_folder(), &a) == OK);
     if (c->rank == 0) {
         ck_assert(a.held);
         ck_assert_int_eq(run_still_ours(&a), OK);
@@ -55,10 +53,10 @@ START_TEST(a_living_holder_is_respected)
     gethostname(host, sizeof host);
     snprintf(line, sizeof line, "%s %ld - 0\n", host, (long)getppid());
     root_writes(c, "lock", line);
-    ck_all(c, run_claim(c, folder, &a) == E_CONFIG);
+    ck_all(c, run_claim(c, ck_folder(), &a) == E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err_message(), "in use"));
     root_writes(c, "lock", "elsewhere 1 77 0\n");
-    ck_all(c, run_claim(c, folder, &a) == E_CONFIG);
+    ck_all(c, run_claim(c, ck_folder(), &a) == E_CONFIG);
 }
 END_TEST
 
@@ -70,7 +68,7 @@ START_TEST(a_dead_holder_is_replaced)
     gethostname(host, sizeof host);
     snprintf(line, sizeof line, "%s %ld - 0\n", host, dead_process());
     root_writes(c, "lock", line);
-    ck_all(c, run_claim(c, folder, &a) == OK);
+    ck_all(c, run_claim(c, ck_folder(), &a) == OK);
     run_give_back(&a);
     MPI_Barrier(c->world);
 }
@@ -88,7 +86,7 @@ START_TEST(a_zombie_holder_is_replaced)
     usleep(50000);
     snprintf(line, sizeof line, "%s %ld - 0\n", host, (long)pid);
     root_writes(c, "lock", line);
-    ck_all(c, run_claim(c, folder, &a) == OK);
+    ck_all(c, run_claim(c, ck_folder(), &a) == OK);
     run_give_back(&a);
     waitpid(pid, NULL, 0);
     MPI_Barrier(c->world);
@@ -102,7 +100,7 @@ START_TEST(a_requeued_job_replaces_its_earlier_start)
     setenv("SLURM_JOB_ID", "77", 1);
     setenv("SLURM_RESTART_COUNT", "2", 1);
     root_writes(c, "lock", "elsewhere 1 77 1\n");
-    ck_all(c, run_claim(c, folder, &a) == OK);
+    ck_all(c, run_claim(c, ck_folder(), &a) == OK);
     run_give_back(&a);
     MPI_Barrier(c->world);
     unsetenv("SLURM_JOB_ID");
@@ -117,15 +115,15 @@ START_TEST(requests_and_failures)
     size_t n;
     if (c->rank != 0)
         return;
-    fs_join(path, folder, "save");
+    fs_join(path, ck_folder(), "save");
     ck_assert_int_eq(fs_write_file(path, "", 0), OK);
-    ck_assert(run_asked(folder, "save"));
-    ck_assert(!run_asked(folder, "save"));
+    ck_assert(run_asked(ck_folder(), "save"));
+    ck_assert(!run_asked(ck_folder(), "save"));
     (void)ERR(E_IO, "disk \"a\\b\"\n gone");
-    run_write_failed(folder, c, 41, E_IO);
+    run_write_failed(ck_folder(), c, 41, E_IO);
     (void)ERR(E_BUG, "a later one");
-    run_write_failed(folder, c, 42, E_BUG);
-    fs_join(path, folder, "FAILED");
+    run_write_failed(ck_folder(), c, 42, E_BUG);
+    fs_join(path, ck_folder(), "FAILED");
     ck_assert_int_eq(fs_read_file(path, 0, &text, &n), OK);
     ck_assert_ptr_nonnull(strstr(text, "\"step\": 41, \"code\": 74"));
     ck_assert_ptr_nonnull(strstr(text, "disk \\\"a\\\\b\\\"\\u000a gone"));
@@ -144,40 +142,8 @@ START_TEST(ids_differ)
 }
 END_TEST
 
-/* One folder for all ranks, made by root when MPI has begun. */
-static void make_folder(void)
-{
-    if (ck_world.rank == 0) {
-        snprintf(folder, sizeof folder, "/tmp/carat-run-XXXXXX");
-        ck_assert_ptr_nonnull(mkdtemp(folder));
-    }
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, ck_world.world);
-}
-
-static void remove_folder(void)
-{
-    char command[FS_PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(system(command), 0);
-}
-
-START_TEST(begin)
-{
-    make_folder();
-}
-END_TEST
-
-START_TEST(end)
-{
-    MPI_Barrier(ck_world.world);
-    remove_folder();
-}
-END_TEST
-
 static void add(TCase *t)
 {
-    tcase_add_test(t, begin);
     tcase_add_test(t, claim_and_give_back);
     tcase_add_test(t, a_living_holder_is_respected);
     tcase_add_test(t, a_dead_holder_is_replaced);
@@ -185,7 +151,6 @@ static void add(TCase *t)
     tcase_add_test(t, a_requeued_job_replaces_its_earlier_start);
     tcase_add_test(t, requests_and_failures);
     tcase_add_test(t, ids_differ);
-    tcase_add_test(t, end);
 }
 
 int main(int argc, char **argv)

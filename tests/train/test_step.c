@@ -22,7 +22,6 @@ static const double BUDGET_TOLERANCE = 0.05;
 /* Micro-batches of another size sum in another order: rounding of single precision. */
 static const double MICRO_TOLERANCE = 1e-5;
 
-static char folder[64];
 static struct config conf;
 static struct model_spec spec;
 
@@ -54,7 +53,7 @@ static void configure(const char *extra)
              "run.dir: %s/run\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n"
              "batch.global: 7\nbatch.seq_len: 20\ntrain.steps: 40\noptimizer.lr: 5e-3\n"
              "schedule.warmup: 2\n%s",
-             folder, folder, extra);
+             ck_folder(), ck_folder(), extra);
     ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
     ck_assert_int_eq(spec_preset(&spec, "gemma3-nano"), OK);
     spec.V = VOCAB;
@@ -77,22 +76,19 @@ static void finish(struct trainer *t)
     ck_all(&ck_world, metrics_close(t->metrics) == OK);
     trainer_release(t);
     MPI_Barrier(ck_world.world);
-    snprintf(command, sizeof command, "rm -rf '%s/run'", folder);
+    snprintf(command, sizeof command, "rm -rf '%s/run'", ck_folder());
     if (ck_world.rank == 0)
         ck_assert_int_eq(system(command), 0);
     MPI_Barrier(ck_world.world);
 }
 
-START_TEST(first)
+START_TEST(a_store_to_train_on)
 {
-    if (ck_world.rank == 0) {
-        char path[FS_PATH_MAX];
-        snprintf(folder, sizeof folder, "/tmp/carat-step-XXXXXX");
-        ck_assert_ptr_nonnull(mkdtemp(folder));
-        fs_join(path, folder, "tokens.h5");
+    char path[FS_PATH_MAX];
+    fs_join(path, ck_folder(), "tokens.h5");
+    if (ck_world.rank == 0)
         write_store(path);
-    }
-    MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, ck_world.world);
+    MPI_Barrier(ck_world.world);
 }
 END_TEST
 
@@ -182,25 +178,14 @@ START_TEST(one_ranks_error_ends_all_alike)
 }
 END_TEST
 
-START_TEST(last)
-{
-    char command[FS_PATH_MAX + 16];
-    MPI_Barrier(ck_world.world);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(system(command), 0);
-}
-END_TEST
-
 static void add(TCase *t)
 {
-    tcase_add_test(t, first);
+    tcase_add_test(t, a_store_to_train_on);
     tcase_add_test(t, a_step_allocates_nothing_and_learns);
     tcase_add_test(t, memory_is_as_planned);
     tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
     tcase_add_test(t, a_value_that_is_not_finite_leaves_the_update_out);
     tcase_add_test(t, one_ranks_error_ends_all_alike);
-    tcase_add_test(t, last);
 }
 
 int main(int argc, char **argv)
