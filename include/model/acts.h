@@ -7,12 +7,12 @@
 /* Rows are the N = B·T positions of a pass. */
 enum act {
     ACT_X,        /* [L+1][N,D] residual stream at each layer's entry, and behind the last */
-    ACT_X_MID,    /* [N,D] residual stream between attention and MLP */
+    ACT_X_MID,    /* [N,D] residual stream between attention and MLP; rebuilt with post-norms */
     ACT_XN,       /* [N,D] normed input of a product; rebuilt in the backward pass */
     ACT_RSTD,     /* [N] of ACT_XN's norm */
     ACT_RAW,      /* [N,(H+2K)Hd] queries, keys, values before their norms */
     ACT_RAW_RSTD, /* [H+K,N] of the norms on queries and keys */
-    ACT_QKV,      /* [N,(H+2K)Hd] normed and turned */
+    ACT_QKV,      /* [N,(H+2K)Hd] normed and turned; rebuilt where there are norms */
     ACT_ATT,      /* [N,H·Hd] attention's output */
     ACT_LSE,      /* [B,H,T] */
     ACT_O,        /* [N,D] o_proj's output, before its norm */

@@ -27,7 +27,8 @@ struct model;
  * needs. Takes a copy of the spec. E_MEM, E_CONFIG. */
 int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training);
 void model_free(struct model *m);
-/* Bytes that model_new would hold, the slabs not included: for plans. Exact. */
+/* Bytes that model_new would hold, the slabs not included: for plans. Exact; SIZE_MAX where
+ * model_new refuses the batch. */
 size_t model_bytes(const struct model_spec *s, int B, int T, bool training);
 const struct model_spec *model_get_spec(const struct model *m);
 const struct tensor_table *model_tensors(const struct model *m);

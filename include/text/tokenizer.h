@@ -24,11 +24,13 @@ int tokenizer_vocab(const struct tokenizer *t);
 int tokenizer_bos(const struct tokenizer *t);
 int tokenizer_eos(const struct tokenizer *t);
 
-/* Text to ids, no bos or eos added. *ids grows by mem_alloc as needed: *cap ids of room, freed by the
- * caller. Returns E_MEM; *n is the count. */
+/* Text to ids, no bos or eos added; the ids that the library gives, found faster where a model
+ * allows it. One thread at a time: words are remembered. *ids grows by mem_alloc as needed: *cap
+ * ids of room, freed by the caller. Returns E_MEM; *n is the count. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, int32_t **ids,
                      size_t *cap, size_t *n);
-/* Ids to text (mem_free), control tokens dropped. */
+/* Ids to text (mem_free), control tokens dropped; E_DATA for ids outside the vocabulary. UTF-8
+ * comes back as it was, but for U+2581, SentencePiece's mark for a space: it becomes one. */
 int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, char **text);
 
 /* Trains a BPE model with Gemma's conventions (byte fallback, digits split, no dummy prefix,

@@ -330,7 +330,7 @@ static void tell_summary(const struct work *w, const struct store_counts *c)
     log_info("  %-11s %8d pieces, %.2f bytes a token, stored as uint%d", "vocabulary",
              tokenizer_vocab(w->tokenizer), (double)w->text_bytes / tokens, 8 * c->token_bytes);
     log_info("next: carat plan JOB data.train=%s", w->q.output);
-    if (c->valid_docs == 0 && w->q.valid > 0)
+    if (c->train_docs + c->valid_docs == 1 && w->q.n_valid_docs != 0 && w->q.valid > 0)
         log_warn("%s has no validation split: one document cannot be divided (--document SIZE cuts "
                  "files into pieces)",
                  w->q.output);

@@ -85,10 +85,12 @@ static bool is_shell_word(const char *s)
  * reads before any shell does: refused. */
 static int add_quoted(struct str *b, const char *text)
 {
-    for (const char *p = text; *p != '\0'; p++)
-        if (iscntrl((unsigned char)*p))
-            return ERR(E_USAGE, "\"%s\": line breaks and control characters cannot be passed on",
-                       text);
+    size_t n = 0;
+    while (text[n] != '\0' && !iscntrl((unsigned char)text[n]))
+        n++;
+    if (text[n] != '\0')
+        return ERR(E_USAGE, "%.*s…: line breaks and control characters cannot be passed on", (int)n,
+                   text);
     if (*text != '\0' && is_shell_word(text)) {
         str_add(b, text);
         return OK;

@@ -101,50 +101,91 @@ static void norm_heads(const struct net *n, const struct sizes *z, int layer, co
         memcpy(qkv + i * z->C + values, raw + i * z->C + values, z->K * z->Hd * sizeof *qkv);
 }
 
+/* Norms and rotation of the product's queries and keys; again in the backward pass. */
+static void finish_heads(const struct net *n, const struct pass *p, const struct sizes *z,
+                         int layer, const float *params)
+{
+    if (n->spec.qk_norm)
+        norm_heads(n, z, layer, params);
+    rope_fwd(act(&n->acts, ACT_QKV, layer), z->C, angles(n, layer), p->B, p->T, p->first,
+             z->H + z->K, z->Hd);
+}
+
 void block_qkv(const struct net *n, const struct pass *p, int layer, const float *params)
 {
     struct sizes z = sizes_of(n, p);
-    float *qkv = act(&n->acts, ACT_QKV, layer);
-    float *product = n->spec.qk_norm ? act(&n->acts, ACT_RAW, layer) : qkv;
+    float *product = act(&n->acts, n->spec.qk_norm ? ACT_RAW : ACT_QKV, layer);
     const float *xn =
         norm_input(n, &z, act(&n->acts, ACT_X, layer), weight(n, params, TENSOR_INPUT_NORM, layer));
     gemm_nt(product, z.C, xn, z.D, weight(n, params, TENSOR_Q, layer), z.D, z.N, z.C, z.D, 1, 0);
-    if (n->spec.qk_norm)
-        norm_heads(n, &z, layer, params);
-    rope_fwd(qkv, z.C, angles(n, layer), p->B, p->T, p->first, z.H + z.K, z.Hd);
+    finish_heads(n, p, &z, layer, params);
 }
 
-/* out = res + branch, where branch[N,D] = in[N,k] · w[D,k]ᵀ, normed when the model has post-norms.
- */
-static void add_branch(const struct net *n, const struct sizes *z, float *out, const float *res,
-                       const float *in, const float *w, size_t k, float *branch, float *rstd,
-                       const float *norm)
+/* out = res + norm(branch). */
+static void add_normed(const struct sizes *z, float *out, const float *res, const float *branch,
+                       float *rstd, const float *norm)
 {
     if (out != res)
         memcpy(out, res, z->N * z->D * sizeof *out);
+    rmsnorm_add_fwd(out, rstd, branch, norm, z->N, z->D, z->eps);
+}
+
+/* out = res + in[N,k] · w[D,k]ᵀ. */
+static void add_product(const struct sizes *z, float *out, const float *res, const float *in,
+                        const float *w, size_t k)
+{
+    if (out != res)
+        memcpy(out, res, z->N * z->D * sizeof *out);
+    gemm_nt(out, z->D, in, k, w, k, z->N, z->D, k, 1, 1);
+}
+
+/* The stream between attention and MLP from what post-norms leave; again in the backward pass. */
+static void finish_mid(const struct net *n, const struct sizes *z, int layer, const float *params)
+{
+    const struct acts *a = &n->acts;
+    add_normed(z, act(a, ACT_X_MID, layer), act(a, ACT_X, layer), act(a, ACT_O, layer),
+               act(a, ACT_O_RSTD, layer), weight(n, params, TENSOR_POST_ATTN_NORM, layer));
+}
+
+static void attention_out(const struct net *n, const struct sizes *z, int layer,
+                          const float *params)
+{
+    const struct acts *a = &n->acts;
+    const float *att = act(a, ACT_ATT, layer), *w = weight(n, params, TENSOR_O, layer);
     if (!n->spec.post_norms) {
-        gemm_nt(out, z->D, in, k, w, k, z->N, z->D, k, 1, 1);
+        add_product(z, act(a, ACT_X_MID, layer), act(a, ACT_X, layer), att, w, z->Q);
         return;
     }
-    gemm_nt(branch, z->D, in, k, w, k, z->N, z->D, k, 1, 0);
-    rmsnorm_add_fwd(out, rstd, branch, norm, z->N, z->D, z->eps);
+    gemm_nt(act(a, ACT_O, layer), z->D, att, z->Q, w, z->Q, z->N, z->D, z->Q, 1, 0);
+    finish_mid(n, z, layer, params);
+}
+
+static void mlp_out(const struct net *n, const struct sizes *z, int layer, const float *params)
+{
+    const struct acts *a = &n->acts;
+    const float *h = act(a, ACT_H, 0), *w = weight(n, params, TENSOR_DOWN, layer);
+    const float *mid = act(a, ACT_X_MID, layer);
+    float *y = act(a, ACT_Y, layer), *next = act(a, ACT_X, layer + 1);
+    if (!n->spec.post_norms) {
+        add_product(z, next, mid, h, w, z->F);
+        return;
+    }
+    gemm_nt(y, z->D, h, z->F, w, z->F, z->N, z->D, z->F, 1, 0);
+    add_normed(z, next, mid, y, act(a, ACT_Y_RSTD, layer),
+               weight(n, params, TENSOR_POST_FFN_NORM, layer));
 }
 
 void block_rest(const struct net *n, const struct pass *p, int layer, const float *params)
 {
     struct sizes z = sizes_of(n, p);
-    const struct acts *a = &n->acts;
-    float *mid = act(a, ACT_X_MID, layer), *gu = act(a, ACT_GU, layer), *h = act(a, ACT_H, 0);
-    add_branch(n, &z, mid, act(a, ACT_X, layer), act(a, ACT_ATT, layer),
-               weight(n, params, TENSOR_O, layer), z.Q, act(a, ACT_O, layer),
-               act(a, ACT_O_RSTD, layer), weight(n, params, TENSOR_POST_ATTN_NORM, layer));
-    const float *xn = norm_input(n, &z, mid, weight(n, params, TENSOR_PRE_FFN_NORM, layer));
+    float *gu = act(&n->acts, ACT_GU, layer);
+    attention_out(n, &z, layer, params);
+    const float *xn = norm_input(n, &z, act(&n->acts, ACT_X_MID, layer),
+                                 weight(n, params, TENSOR_PRE_FFN_NORM, layer));
     gemm_nt(gu, 2 * z.F, xn, z.D, weight(n, params, TENSOR_GATE, layer), z.D, z.N, 2 * z.F, z.D, 1,
             0);
-    geglu_fwd(h, gu, z.N, z.F);
-    add_branch(n, &z, act(a, ACT_X, layer + 1), mid, h, weight(n, params, TENSOR_DOWN, layer), z.F,
-               act(a, ACT_Y, layer), act(a, ACT_Y_RSTD, layer),
-               weight(n, params, TENSOR_POST_FFN_NORM, layer));
+    geglu_fwd(act(&n->acts, ACT_H, 0), gu, z.N, z.F);
+    mlp_out(n, &z, layer, params);
 }
 
 void block_fwd(const struct net *n, const struct pass *p, int layer, const float *params)
@@ -195,6 +236,8 @@ static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const
     gemm_nn(h, z->F, dy, z->D, params + down, z->F, z->N, z->F, z->D, 1, 0);
     geglu_bwd(gu, h, h, gu, z->N, z->F);
     gemm_tn(grads + down, z->F, dy, z->D, h, z->F, z->D, z->F, z->N, 1, 0);
+    if (n->spec.post_norms)
+        finish_mid(n, z, layer, params);
     const float *xn = norm_input(n, z, mid, params + pre);
     gemm_tn(grads + gate, z->D, gu, 2 * z->F, xn, z->D, 2 * z->F, z->D, z->N, 1, 0);
     gemm_nn(dxn, z->D, gu, 2 * z->F, params + gate, z->D, z->N, z->D, 2 * z->F, 1, 0);
@@ -230,6 +273,8 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
                                     params + post, grads + post);
     gemm_nn(datt, z->Q, dy, z->D, params + o, z->Q, z->N, z->Q, z->D, 1, 0);
     gemm_tn(grads + o, z->Q, dy, z->D, att, z->Q, z->D, z->Q, z->N, 1, 0);
+    if (n->spec.qk_norm)
+        finish_heads(n, p, z, layer, params);
     attention_bwd(dqkv, datt, att, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start, &shape,
                   act(a, ACT_SCRATCH, 0));
     bwd_heads(n, p, z, layer, params, grads);

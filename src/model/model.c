@@ -10,13 +10,24 @@ struct model {
     bool training;
 };
 
+/* Positions of one pass: far more than fit into any memory, and few enough that no size overflows.
+ */
+enum { MAX_POSITIONS = 1 << 28 };
+
+static bool possible(int B, int T)
+{
+    return B >= 1 && T >= 1 && (int64_t)B * T <= MAX_POSITIONS;
+}
+
 int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training)
 {
     struct model *new;
     *m = NULL;
-    if (B < 1 || T < 1)
-        return ERR(E_CONFIG, "a batch of %d sequences of %d positions: both must be 1 or more", B,
-                   T);
+    if (!possible(B, T))
+        return ERR(E_CONFIG,
+                   "a batch of %d sequences of %d positions: both must be 1 or more, and %d "
+                   "in all at most",
+                   B, T, MAX_POSITIONS);
     TRY(mem_alloc(&new, 1, sizeof *new, "model"));
     int rc =
         net_init(&new->net, s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
@@ -37,6 +48,8 @@ void model_free(struct model *m)
 
 size_t model_bytes(const struct model_spec *s, int B, int T, bool training)
 {
+    if (!possible(B, T))
+        return SIZE_MAX;
     return sizeof(struct model) +
            net_bytes(s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
 }

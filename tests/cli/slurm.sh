@@ -17,7 +17,7 @@ slurm() { "$carat" slurm "$work/job.yaml" "$@" >"$work/out" 2>&1; }
 has() { grep -qxF -- "$1" "$work/out"; }
 refuses() { # CODE OPTIONS...
     local code=$1; shift
-    slurm "$@"; [ $? -eq "$code" ] && ! grep -q SBATCH "$work/out"
+    slurm "$@"; [ $? -eq "$code" ] && ! grep -q '^#' "$work/out"
 }
 # Runs the assignments of the printed script alone and prints what they hold.
 values() { bash -c "$(grep -E '^(job|settings|carat|run_dir|max_restarts)=' "$work/out")"'
@@ -36,7 +36,7 @@ ok 'plain' slurm
 ok 'plain: valid shell' bash -n "$work/out"
 ok 'plain: as the template, but for what is filled in' \
     is "$(diff slurm/train.sbatch "$work/out" | grep '^<' | grep -vcE '^< (#SBATCH|job=|settings=|carat=|run_dir=)')" 0
-ok 'plain: values' is "$(values)" "$work/job.yaml||runs/x|100|"
+ok 'plain: values' is "$(values)" "$work/job.yaml|runs/x|100|"
 
 ok 'all options' slurm -N 4 -r 8 -c 2 --time 90m --partition big --account=a.b --qos q \
     --name n-1 --signal-before 10m --max-restarts 7

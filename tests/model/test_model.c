@@ -348,6 +348,8 @@ START_TEST(impossible_models_are_refused)
     struct model_spec s = tiny_spec(2);
     struct model *m;
     ck_assert_int_eq(model_new(&m, &s, 0, 4, false), E_CONFIG);
+    ck_assert_int_eq(model_new(&m, &s, 1 << 20, 1 << 20, true), E_CONFIG);
+    ck_assert_uint_eq(model_bytes(&s, 1 << 20, 1 << 20, true), SIZE_MAX);
     s.K = 3;
     ck_assert_int_eq(model_new(&m, &s, 1, 4, false), E_CONFIG);
     ck_assert_ptr_null(m);

@@ -169,6 +169,13 @@ static int load_weights(struct fixture *f)
     return rc;
 }
 
+/* Most messages begin with a file in the folder. */
+static int name_folder(int rc, const char *folder)
+{
+    bool named = strncmp(err_message(), folder, strlen(folder)) == 0;
+    return named ? rc : err_context(rc, "%s", folder);
+}
+
 int fixture_load(struct fixture *f, const char *folder)
 {
     char path[FS_PATH_MAX];
@@ -187,7 +194,7 @@ int fixture_load(struct fixture *f, const char *folder)
     return OK;
 out:
     fixture_release(f);
-    return err_context(rc, "%s", folder);
+    return name_folder(rc, folder);
 }
 
 void fixture_release(struct fixture *f)
@@ -428,7 +435,7 @@ out:
     mem_free(r.grads);
     mem_free(r.got);
     mem_free(r.want);
-    return rc == OK ? OK : err_context(rc, "%s", f->folder);
+    return rc == OK ? OK : name_folder(rc, f->folder);
 }
 
 int fixture_each(void (*use)(const char *folder))
