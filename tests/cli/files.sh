@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # timeout: 300
-# inspect, verify and diff on whole, damaged, foreign and unfinished files, and a run on a full disk.
+# inspect, verify and diff on whole, damaged and foreign files, and a run on a full disk.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 carat=$(realpath "${CARAT:-./carat}")
@@ -82,7 +82,8 @@ json 'len(j) == 4 and all(f["whole"] for f in j)'
 
 # What files hold.
 exits 0 "$carat" inspect "$last"
-says '^step +8$'; says '^ranks +2$'; says 'exp_avg_sq +[0-9]+ +[0-9]+'; says '^model +Gemma 3: 2 layers'
+says '^step +8$'; says '^ranks +2$'; says 'exp_avg_sq +[0-9]+ +[0-9]+'
+says '^model +Gemma 3: 2 layers'
 exits 0 "$carat" inspect "$last" --tensors --config
 says '/params/model.embed_tokens.weight +\[400,40\]'; says 'global: 4'
 exits 0 "$carat" inspect "$last" --json
@@ -170,5 +171,6 @@ else
     echo "SKIP: no small file system can be mounted here"
 fi
 
-echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
+percent=$((failures == 0 ? 100 : 100 * (checks - failures) / checks))
+echo "$percent%: Checks: $checks, Failures: $failures, Errors: 0"
 [ $failures -eq 0 ]

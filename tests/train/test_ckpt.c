@@ -499,6 +499,31 @@ START_TEST(a_failure_anywhere_leaves_nothing)
 }
 END_TEST
 
+static int refuse(void *why)
+{
+    return ERR(E_IO, "%s", (const char *)why);
+}
+
+START_TEST(who_lost_the_folder_publishes_nothing)
+{
+    make_table(false);
+    struct state s;
+    char why[] = "another job took it";
+    const char *path = path_of("lost.h5");
+    struct ckpt_set set = {.meta = some_meta(1),
+                           .tensors = &table,
+                           .n_arrays = N_KINDS,
+                           .may_publish = refuse,
+                           .may_publish_ctx = why};
+    state_init(&s, &ck_world, false);
+    memcpy(set.array, s.array, sizeof s.array);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == E_IO);
+    ck_all(&ck_world, strstr(err_message(), why) != NULL);
+    ck_all(&ck_world, !fs_exists(path) && count_names(dir, "tmp") == 0);
+    state_release(&s);
+}
+END_TEST
+
 START_TEST(what_cannot_be_read_back_is_named)
 {
     make_table(true);
@@ -775,6 +800,7 @@ static void add(TCase *t)
     tcase_add_test(t, flipped_metadata_is_refused_or_without_effect);
     tcase_add_test(t, a_file_cut_short_is_refused);
     tcase_add_test(t, a_failure_anywhere_leaves_nothing);
+    tcase_add_test(t, who_lost_the_folder_publishes_nothing);
     tcase_add_test(t, what_cannot_be_read_back_is_named);
     tcase_add_test(t, a_path_that_cannot_be_is_refused_at_once);
     tcase_add_test(t, retention_keeps_what_it_should);
