@@ -103,7 +103,7 @@ include .make/targets.mk
 
 # The demo's text: any file or folder that `carat prepare` reads.
 CORPUS ?= /usr/share/debian-reference/debian-reference.en.txt.gz
-DEMO    = runs/demo/$(notdir $(CORPUS))
+DEMO    = runs/demo/$(firstword $(subst ., ,$(notdir $(CORPUS))))
 demo: ## install what is missing, build, train a small model on real text (CORPUS=file) and use it
 	@.make/deps --quiet $(if $(findstring debian-reference,$(CORPUS)),--demo)
 	@$(MAKE) --no-print-directory -j2 all

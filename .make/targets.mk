@@ -28,8 +28,7 @@ format: ## lay out every source file (clang-format)
 layers: ## check that includes only go downward
 	@.make/layers
 
-# clang-tidy reads no gcc builtins; what they shuffle is of no interest to it.
-TIDY = $(DEFS) '-D__builtin_shuffle(a,...)=((void)(__VA_ARGS__),(a))' -Iinclude -Itests -I$(BUILD) \
+TIDY = $(DEFS) -include .make/lint.h -Iinclude -Itests -I$(BUILD) \
        $(call pkgs,--cflags) $(shell mpicc --showme:compile 2>/dev/null)
 lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h ## layers, clang-format, shellcheck, cppcheck, clang-tidy
 	@.make/deps --quiet --lint
@@ -42,7 +41,10 @@ instrumented = $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXT
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
 asan: ## the tests under AddressSanitizer, leaks included
-	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer)
+	@mkdir -p .build/asan; gcc -c -o .build/asan/keep_open.o .make/keep_open.c
+	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer \
+	  -Wl$(comma).build/asan/keep_open.o)
+comma := ,
 
 ubsan: ## the tests under UndefinedBehaviorSanitizer
 	@$(call instrumented,ubsan,-O1 -march=$(ARCH),-fsanitize=undefined -fno-sanitize-recover=all)

@@ -35,7 +35,7 @@ struct loader;
 
 /* The store stays the caller's. E_DATA when the split has fewer than T+1 tokens; E_MEM. Starts one
  * reading thread (pread only: no HDF5, no MPI). */
-int loader_new(struct loader **l, const struct store *s, const struct loader_options *o);
+int loader_new(struct loader **out, const struct store *s, const struct loader_options *o);
 void loader_free(struct loader *l);
 uint64_t loader_n_samples(const struct loader *l);
 

@@ -36,7 +36,7 @@ struct store_counts {
 };
 
 /* Tokens 0 … vocab-1, for a file at path. E_IO when its folder cannot be written, E_MEM. */
-int store_writer_new(struct store_writer **w, const char *path, int vocab);
+int store_writer_new(struct store_writer **out, const char *path, int vocab);
 /* Removes what was not finished. */
 void store_writer_free(struct store_writer *w);
 
@@ -50,6 +50,6 @@ uint64_t store_writer_n_tokens(const struct store_writer *w);
 /* Divides the documents (which ones depends on seed and counts alone), writes the file under a
  * temporary name, fsyncs it and renames it to path. E_IO, E_STOPPED: path is as it was. */
 int store_writer_finish(struct store_writer *w, const struct store_facts *f,
-                        const struct store_division *d, struct store_counts *out);
+                        const struct store_division *d, struct store_counts *c);
 
 #endif

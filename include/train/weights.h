@@ -21,6 +21,9 @@ struct weights {
 int weights_load(struct weights *w, const struct comm *c, const char *from);
 void weights_release(struct weights *w);
 
+/* The model's shape alone. Of a run folder, its `latest` checkpoint's. E_DATA. Local. */
+int weights_spec(struct model_spec *s, const char *from);
+
 /* The values alone, into a slab that exists; E_CONFIG when the source's tensors are not those of
  * the table. Collective. */
 int weights_load_into(float *params, const struct tensor_table *t, const struct comm *c,

@@ -113,6 +113,7 @@ static int draw(struct generator *g, const struct request *r, const char *prompt
         fputs(text, stdout);
     mem_free(text);
     puts("");
+    fflush(stdout); /* before what stderr says next */
     return rc == OK && ferror(stdout) ? ERR(E_IO, "standard output could not be written") : rc;
 }
 

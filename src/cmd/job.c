@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "data/store.h"
+#include "train/weights.h"
 
 #include <string.h>
 
@@ -134,8 +135,15 @@ int job_spec(struct model_spec *s, const struct config *c)
     memset(s, 0, sizeof *s);
     if (*c->model.path != '\0')
         TRY(spec_from_file(s, c->model.path));
-    else
+    else if (*c->model.preset != '\0')
         TRY(spec_preset(s, c->model.preset));
+    if (*c->model.init != '\0') {
+        struct model_spec init;
+        TRY(weights_spec(&init, c->model.init));
+        if (s->L == 0)
+            *s = init;
+        s->V = init.V;
+    }
     override_shape(s, c);
     return spec_check(s);
 }
@@ -147,8 +155,11 @@ static const char *origin_of(const struct job *j, const char *key)
 
 static int load_spec(struct job *j)
 {
-    const char *key = *j->conf.model.path != '\0' ? "model.path" : "model.preset";
-    int rc = job_spec(&j->spec, &j->conf);
+    const struct config *c = &j->conf;
+    const char *key = *c->model.init != '\0'   ? "model.init"
+                      : *c->model.path != '\0' ? "model.path"
+                                               : "model.preset";
+    int rc = job_spec(&j->spec, c);
     return rc == OK ? OK : err_context(rc, "%s (%s)", key, origin_of(j, key));
 }
 

@@ -20,44 +20,19 @@ struct command {
 #define LOOK  "Look at files"
 #define SHARE "Exchange and submit"
 
-/* A command whose file is not there yet is no row. */
 static const struct command commands[] = {
-#if __has_include("doctor.c")
     {"doctor", cmd_doctor, BEGIN, "what this build and this machine have, and what to mend"},
-#endif
-#if __has_include("prepare.c")
     {"prepare", cmd_prepare, BEGIN, "turn text into a token store"},
-#endif
-#if __has_include("plan.c")
     {"plan", cmd_plan, BEGIN, "memory, time and learning rates of a job before it runs"},
-#endif
-#if __has_include("train.c")
     {"train", cmd_train, TRAIN, "start a job, or resume it"},
-#endif
-#if __has_include("eval.c")
     {"eval", cmd_eval, TRAIN, "loss, perplexity and accuracy on a token store"},
-#endif
-#if __has_include("generate.c")
     {"generate", cmd_generate, TRAIN, "text from a run or a Hugging Face folder"},
-#endif
-#if __has_include("inspect.c")
     {"inspect", cmd_inspect, LOOK, "what a run, checkpoint or token store holds"},
-#endif
-#if __has_include("verify.c")
     {"verify", cmd_verify, LOOK, "whether a file is whole"},
-#endif
-#if __has_include("diff.c")
     {"diff", cmd_diff, LOOK, "how two runs or checkpoints differ"},
-#endif
-#if __has_include("import.c")
     {"import", cmd_import, SHARE, "a Hugging Face folder to a checkpoint"},
-#endif
-#if __has_include("export.c")
     {"export", cmd_export, SHARE, "a checkpoint to a Hugging Face folder"},
-#endif
-#if __has_include("slurm.c")
     {"slurm", cmd_slurm, SHARE, "a batch script for Slurm"},
-#endif
     {NULL, NULL, NULL, NULL},
 };
 

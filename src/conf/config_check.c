@@ -7,11 +7,11 @@
 static int check_required(const struct config *c)
 {
     bool preset = *c->model.preset != '\0', path = *c->model.path != '\0';
-    if (preset == path)
-        return ERR(E_CONFIG,
-                   "%s; set model.preset (a name such as gemma3-270m) or model.path (a "
-                   "config.json)",
-                   preset ? "both model.preset and model.path are set" : "no model is chosen");
+    if (preset && path)
+        return ERR(E_CONFIG, "both model.preset and model.path are set; one of them is enough");
+    if (!preset && !path && *c->model.init == '\0')
+        return ERR(E_CONFIG, "no model is chosen; set model.preset (a name such as gemma3-270m), "
+                             "model.path (a config.json) or model.init (weights to start from)");
     if (*c->data.train == '\0')
         return ERR(E_CONFIG,
                    "data.train is not set; `carat prepare` makes a token store from text");

@@ -46,7 +46,8 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("model.path", model.path, "", "file or folder", NEVER,
          "A Hugging Face config.json, or the folder that holds one; this or model.preset."),
     TEXT("model.init", model.init, "", "file or folder", NEVER,
-         "Checkpoint or Hugging Face folder to start from; empty: random weights."),
+         "Run, checkpoint or Hugging Face folder to start from, which also sets the model's shape "
+         "where no other key does; empty: random weights."),
     INT("model.vocab", model.vocab, -1, 1 << 24, "-1", "token ids", NEVER,
         "Vocabulary; -1: the token store's."),
     INT("model.width", model.width, -1, 1 << 20, "-1", "", NEVER,

@@ -178,11 +178,11 @@ int store_tokenizer(const char *path, void **bytes, size_t *n)
     return rc != OK ? rc : closed;
 }
 
-/* All n bytes; fills the fault otherwise. Not fs_pread: that records its error. */
+/* All n bytes, at least one; fills the fault otherwise. Not fs_pread: that records its error. */
 static bool read_bytes(const struct store *s, char *out, size_t n, int64_t offset,
                        struct store_fault *fault)
 {
-    while (n > 0) {
+    do {
         ssize_t k = fault_hit("store.read") ? (errno = EIO, -1) : pread(s->fd, out, n, offset);
         if (k < 0 && errno == EINTR)
             continue;
@@ -195,7 +195,7 @@ static bool read_bytes(const struct store *s, char *out, size_t n, int64_t offse
         out += k;
         n -= (size_t)k;
         offset += k;
-    }
+    } while (n > 0);
     return true;
 }
 

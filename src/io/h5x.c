@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum {
-    ALIGN_THRESHOLD = 64 << 10,
+    /* Arrays of a stripe or more begin on one; smaller ones would leave mostly holes. */
+    ALIGN_THRESHOLD = 1 << 20,
     ALIGN_BYTES = 1 << 20,
     NAME_MAX_BYTES = 256,
     TEXT_MAX_BYTES = 64000, /* an object header message holds at most 64 KiB */

@@ -78,7 +78,7 @@ static void derive(struct str *text, const struct lrscale_rule *rule, double lr,
 {
     char head[32];
     str_addf(text, "learning rate   %.3e tuned at %.15g sequences\n", lr, base_batch);
-    str_addf(text, "batch           %.15g sequences = %.2f × the base\n", batch,
+    str_addf(text, "this batch      %.15g sequences = %.2f × the base\n", batch,
              batch / base_batch);
     snprintf(head, sizeof head, "%s rule", rule->name);
     str_addf(text, "%-15s ", head);

@@ -33,12 +33,10 @@ static void fold_tile(float *out, const struct fold_term *term, int n_terms, siz
 
 void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t n, float *tiles)
 {
-    if (n_terms == 0) {
+    if (n_terms == 0 && n > 0)
         memset(out, 0, n * sizeof *out);
-        return;
-    }
     /* From the end, so that an overlapping term is read before it is written over. */
-    for (size_t end = n, at; end > 0; end = at) {
+    for (size_t end = n_terms > 0 ? n : 0, at; end > 0; end = at) {
         at = (end - 1) / FOLD_TILE * FOLD_TILE;
         fold_tile(out, term, n_terms, at, end - at, tiles);
     }

@@ -103,18 +103,31 @@ int zero_allgather(const struct comm *c, const struct shard *s, float *slab)
     return OK;
 }
 
+struct copy {
+    float *to;
+    const float *from;
+};
+
+static void piece_from_slab(void *ctx, struct range p, size_t at)
+{
+    const struct copy *c = ctx;
+    memcpy(c->to + at, c->from + p.first, p.n * sizeof *c->to);
+}
+
+static void piece_to_slab(void *ctx, struct range p, size_t at)
+{
+    const struct copy *c = ctx;
+    memcpy(c->to + p.first, c->from + at, p.n * sizeof *c->to);
+}
+
 void zero_from_slab(const struct shard *s, float *shard_values, const float *slab)
 {
-    for (int k = 0; k < s->n_buckets; k++) {
-        struct range p = shard_piece(s, k, s->rank);
-        memcpy(shard_values + shard_offset(s, k, s->rank), slab + p.first, p.n * sizeof *slab);
-    }
+    struct copy c = {shard_values, slab};
+    shard_each(s, piece_from_slab, &c);
 }
 
 void zero_to_slab(const struct shard *s, float *slab, const float *shard_values)
 {
-    for (int k = 0; k < s->n_buckets; k++) {
-        struct range p = shard_piece(s, k, s->rank);
-        memcpy(slab + p.first, shard_values + shard_offset(s, k, s->rank), p.n * sizeof *slab);
-    }
+    struct copy c = {slab, shard_values};
+    shard_each(s, piece_to_slab, &c);
 }

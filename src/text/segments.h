@@ -8,9 +8,9 @@
 
 struct segments;
 
-/* For a model that takes text as it stands and has a piece for each byte; NULL in *s when no
+/* For a model that takes text as it stands and has a piece for each byte; NULL in *out when no
  * boundary of it is safe. E_MEM. */
-int segments_new(struct segments **s, const struct spm *m);
+int segments_new(struct segments **out, const struct spm *m);
 void segments_free(struct segments *s);
 
 /* False where the text holds a character that the model confuses with a space. */

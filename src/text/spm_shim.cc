@@ -46,7 +46,7 @@ class Sentences : public sp::SentenceIterator
   public:
     Sentences(const char *(*next)(void *ctx, size_t *n), void *ctx) : next_(next), ctx_(ctx)
     {
-        Next();
+        Sentences::Next();
     }
     bool done() const override
     {

@@ -114,27 +114,27 @@ int tokenizer_eos(const struct tokenizer *t)
     return spm_eos(t->spm);
 }
 
-/* Ids as they gather; the room is the caller's across calls. */
+/* Ids as they gather. */
 struct id_list {
-    int32_t **ids;
-    size_t *cap, n;
+    int32_t *ids;
+    size_t cap, n;
     int rc; /* of the last growth */
 };
 
 static int reserve(struct id_list *l, size_t extra)
 {
-    if (extra <= *l->cap - l->n)
+    if (extra <= l->cap - l->n)
         return OK;
-    size_t cap = *l->cap < 256 ? 256 : *l->cap;
+    size_t cap = l->cap < 256 ? 256 : l->cap;
     while (extra > cap - l->n)
         cap *= 2;
     int32_t *ids;
     TRY(mem_alloc(&ids, cap, sizeof *ids, "token ids"));
     if (l->n > 0)
-        memcpy(ids, *l->ids, l->n * sizeof *ids);
-    mem_free(*l->ids);
-    *l->ids = ids;
-    *l->cap = cap;
+        memcpy(ids, l->ids, l->n * sizeof *ids);
+    mem_free(l->ids);
+    l->ids = ids;
+    l->cap = cap;
     return OK;
 }
 
@@ -145,7 +145,7 @@ static void append(void *ctx, const int *ids, size_t n)
     if (l->rc != OK || n == 0)
         return;
     _Static_assert(sizeof(int) == sizeof(int32_t), "ids are copied as they are");
-    memcpy(*l->ids + l->n, ids, n * sizeof *ids);
+    memcpy(l->ids + l->n, ids, n * sizeof *ids);
     l->n += n;
 }
 
@@ -167,25 +167,30 @@ static int encode_segment(const struct tokenizer *t, const char *text, size_t n,
         return l->rc;
     }
     TRY(encode_whole(t, text, n, l));
-    segment_keep(t->segments, text, n, *l->ids + before, l->n - before);
+    segment_keep(t->segments, text, n, l->ids + before, l->n - before);
+    return OK;
+}
+
+static int encode(const struct tokenizer *t, const char *text, size_t n, struct id_list *l)
+{
+    if (t->segments == NULL || !segments_fit(text, n))
+        return encode_whole(t, text, n, l);
+    for (size_t i = 0, k; i < n; i += k) {
+        k = segment_length(t->segments, text + i, n - i);
+        TRY(encode_segment(t, text + i, k, l));
+    }
     return OK;
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n_bytes, int32_t **ids,
                      size_t *cap, size_t *n)
 {
-    struct id_list l = {.ids = ids, .cap = cap};
-    *n = 0;
-    if (t->segments == NULL || !segments_fit(text, n_bytes)) {
-        TRY(encode_whole(t, text, n_bytes, &l));
-    } else {
-        for (size_t i = 0, k; i < n_bytes; i += k) {
-            k = segment_length(t->segments, text + i, n_bytes - i);
-            TRY(encode_segment(t, text + i, k, &l));
-        }
-    }
-    *n = l.n;
-    return OK;
+    struct id_list l = {.ids = *ids, .cap = *cap};
+    int rc = encode(t, text, n_bytes, &l);
+    *ids = l.ids;
+    *cap = l.cap;
+    *n = rc == OK ? l.n : 0;
+    return rc;
 }
 
 /* Bytes that the library hands out, copied with a NUL behind them. */

@@ -55,7 +55,7 @@ void progress_banner(const struct trainer *t)
 {
     const struct config *c = t->conf;
     const struct model_spec *s = &t->spec;
-    char a[32], b[32], d[32];
+    char a[32], b[32];
     log_info("model           Gemma %d, %d layers, width %d, %d heads (%d kv) of %d, "
              "feed-forward %d, vocabulary %d",
              s->family, s->L, s->D, s->H, s->K, s->Hd, s->F, s->V);
@@ -71,10 +71,11 @@ void progress_banner(const struct trainer *t)
              c->optimizer.name, c->optimizer.weight_decay, c->optimizer.clip_norm,
              t->grad_slab ? "whole on every rank" : "sharded over ranks", c->parallel.reduce);
     banner_memory(t);
-    log_info("machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %sFLOP/s",
-             t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
-             t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
-             c->parallel.threads == 1 ? "" : "s", gemm_core(), fmt_si(d, sizeof d, t->peak_flops));
+    log_info(
+        "machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %.4g GFLOP/s",
+        t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
+        t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
+        c->parallel.threads == 1 ? "" : "s", gemm_core(), t->peak_flops / 1e9);
     if (getenv("OPENBLAS_CORETYPE"))
         log_warn("OPENBLAS_CORETYPE=%s is set: a kernel too small for this CPU halves the speed",
                  getenv("OPENBLAS_CORETYPE"));

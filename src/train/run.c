@@ -53,13 +53,31 @@ static bool same_holder(const struct holder *a, const struct holder *b)
            strcmp(a->job, b->job) == 0;
 }
 
+/* A zombie is gone too: it only waits for its parent to take note. */
+static bool process_is_gone(long pid)
+{
+    char path[64], *text = NULL;
+    size_t n;
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    if (kill((pid_t)pid, 0) != 0)
+        return errno == ESRCH;
+    if (fs_read_file(path, 4096, &text, &n) != OK) {
+        err_clear();
+        return false;
+    }
+    const char *state = strrchr(text, ')'); /* "pid (name) state …" */
+    bool zombie = state && (strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0);
+    mem_free(text);
+    return zombie;
+}
+
 /* A holder that cannot be alive: another start of the same Slurm job, or a process of this host
  * that is gone. */
 static bool holder_is_gone(const struct holder *old, const struct holder *me)
 {
     if (strcmp(old->job, "-") != 0 && strcmp(old->job, me->job) == 0)
         return old->restart < me->restart;
-    return strcmp(old->host, me->host) == 0 && kill((pid_t)old->pid, 0) != 0 && errno == ESRCH;
+    return strcmp(old->host, me->host) == 0 && process_is_gone(old->pid);
 }
 
 static int create_lock(const char *path, const struct holder *me, bool *taken)

@@ -45,6 +45,39 @@ static int resolve(char *path, const struct comm *c, const char *from)
     return path[0] ? OK : ERR(E_DATA, "%s has no checkpoint yet", from);
 }
 
+/* The checkpoint that a run's `latest` names. */
+static int latest_of_run(char *path, const char *run)
+{
+    char inside[FS_PATH_MAX], hint[FS_PATH_MAX], *name;
+    size_t n;
+    TRY(fs_join(inside, run, "checkpoints"));
+    TRY(fs_join(hint, inside, "latest"));
+    if (!fs_exists(hint))
+        return ERR(E_DATA, "%s has no checkpoint yet", run);
+    TRY(fs_read_file(hint, 256, &name, &n));
+    name[strcspn(name, "\n")] = '\0';
+    int rc = fs_join(path, inside, name);
+    mem_free(name);
+    return rc;
+}
+
+int weights_spec(struct model_spec *s, const char *from)
+{
+    char path[FS_PATH_MAX];
+    enum source kind = SOURCE_FILE;
+    TRY(kind_of(&kind, from));
+    if (kind == SOURCE_FOLDER)
+        return spec_from_file(s, from);
+    snprintf(path, sizeof path, "%s", from);
+    if (kind == SOURCE_RUN)
+        TRY(latest_of_run(path, from));
+    struct ckpt_meta m = {0};
+    TRY(ckpt_read_meta(path, &m));
+    int rc = spec_from_json(s, m.spec_json, path);
+    ckpt_meta_release(&m);
+    return rc;
+}
+
 static int read_checkpoint(float *params, const struct tensor_table *t, const struct comm *c,
                            const char *path)
 {

@@ -89,7 +89,7 @@ says "resumed" "resumes the newest checkpoint"
 ok "uninterrupted" train 1 uncut $constant
 ok "the same bits after SIGKILL" "$carat" diff "$work/killed3" "$work/uncut"
 
-(sleep 3; pkill -USR1 -f "carat train .*$work/signal") &
+(sleep 3; pkill -USR1 -f "^$carat train .*$work/signal") & # the ranks, not mpirun
 exits 75 "SIGUSR1" train 2 signal train.steps=100000 schedule.warmup=0
 wait
 

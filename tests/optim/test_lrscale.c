@@ -40,7 +40,7 @@ START_TEST(the_derivation_shows_rule_and_source)
     struct str text = {0};
     peak("sqrt", 3e-3, 16, 64, &text);
     ck_assert_str_eq(text.s, "learning rate   3.000e-03 tuned at 16 sequences\n"
-                             "batch           64 sequences = 4.00 × the base\n"
+                             "this batch      64 sequences = 4.00 × the base\n"
                              "sqrt rule       3.000e-03 · sqrt(4.00) = 6.000e-03"
                              "   (Malladi et al. 2022)\n");
     str_release(&text);

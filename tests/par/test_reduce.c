@@ -152,7 +152,8 @@ static void try_shape(const struct comm *c, struct shape shape, bool exact, cons
     for (size_t i = 0; i < n_steps; i++) {
         step(r, micro[i], shape.n, i % 2 == 0 ? out : NULL);
         ck_all(&ck_world, is_sum(&s, i % 2 == 0 ? out : reducer_sum(r), micro[i], exact));
-        memset(reducer_sum(r), 0, shard_count(&s, s.rank) * sizeof *out);
+        for (size_t at = 0; at < shard_count(&s, s.rank); at++)
+            reducer_sum(r)[at] = 0; /* the caller may change it */
         ck_all(&ck_world, reducer_wait_s(r) >= 0);
     }
     reducer_free(r);

@@ -76,6 +76,25 @@ START_TEST(a_dead_holder_is_replaced)
 }
 END_TEST
 
+START_TEST(a_zombie_holder_is_replaced)
+{
+    const struct comm *c = &ck_world;
+    struct run_lock a;
+    char line[128], host[64];
+    gethostname(host, sizeof host);
+    pid_t pid = fork(); /* not waited for until the end: its entry stays */
+    if (pid == 0)
+        _exit(0);
+    usleep(50000);
+    snprintf(line, sizeof line, "%s %ld - 0\n", host, (long)pid);
+    root_writes(c, "lock", line);
+    ck_all(c, run_claim(c, folder, &a) == OK);
+    run_give_back(&a);
+    waitpid(pid, NULL, 0);
+    MPI_Barrier(c->world);
+}
+END_TEST
+
 START_TEST(a_requeued_job_replaces_its_earlier_start)
 {
     const struct comm *c = &ck_world;
@@ -162,6 +181,7 @@ static void add(TCase *t)
     tcase_add_test(t, claim_and_give_back);
     tcase_add_test(t, a_living_holder_is_respected);
     tcase_add_test(t, a_dead_holder_is_replaced);
+    tcase_add_test(t, a_zombie_holder_is_replaced);
     tcase_add_test(t, a_requeued_job_replaces_its_earlier_start);
     tcase_add_test(t, requests_and_failures);
     tcase_add_test(t, ids_differ);
