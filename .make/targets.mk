@@ -18,7 +18,7 @@ $(BUILD)/src/cmd/slurm.o: | $(BUILD)/train_sbatch.h
 install: all ## install carat and its job and batch files (PREFIX=/usr/local, DESTDIR=)
 	install -D -m 755 $(BUILD)/carat $(DESTDIR)$(PREFIX)/bin/carat
 	@for f in jobs/* slurm/*.sbatch; do [ ! -f "$$f" ] || \
-	  install -v -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/carat/$$f"; done
+	  install -D -m 644 "$$f" "$(DESTDIR)$(PREFIX)/share/carat/$$f"; done
 
 SOURCES = $(shell find src include tests -name '*.[ch]' -o -name '*.cc')
 format: ## lay out every source file (clang-format)

@@ -22,11 +22,11 @@ enum err {
 int err_set(int code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Its value is the code itself, so that the compiler knows that a failing branch returns no OK. */
-#define ERR(code, ...)                                          \
-    ({                                                          \
-        const int err_rc_ = (code);                             \
-        err_set(err_rc_, __FILE__, __LINE__, __VA_ARGS__);      \
-        err_rc_;                                                \
+#define ERR(code, ...)                                                                             \
+    ({                                                                                             \
+        const int err_rc_ = (code);                                                                \
+        err_set(err_rc_, __FILE__, __LINE__, __VA_ARGS__);                                         \
+        err_rc_;                                                                                   \
     })
 
 /* Puts "<prefix>: " before the recorded message; returns code. For a caller that knows more. */
@@ -52,19 +52,19 @@ _Noreturn void fatal(int code, const char *fmt, ...) __attribute__((format(print
 void err_set_abort_hook(void (*hook)(int code));
 
 /* Passes a callee's error up at once. Not between two collectives: see par/agree.h. */
-#define TRY(call)                 \
-    do {                          \
-        int try_rc_ = (call);     \
-        if (try_rc_ != OK)        \
-            return try_rc_;       \
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        int try_rc_ = (call);                                                                      \
+        if (try_rc_ != OK)                                                                         \
+            return try_rc_;                                                                        \
     } while (0)
 
 /* The same where resources are held: needs `int rc` and a label `out:` that releases them. */
-#define TRY_OUT(call)             \
-    do {                          \
-        rc = (call);              \
-        if (rc != OK)             \
-            goto out;             \
+#define TRY_OUT(call)                                                                              \
+    do {                                                                                           \
+        rc = (call);                                                                               \
+        if (rc != OK)                                                                              \
+            goto out;                                                                              \
     } while (0)
 
 #endif

@@ -7,11 +7,11 @@
 enum opt_kind { OPT_FLAG, OPT_STR, OPT_INT, OPT_F64 };
 
 struct opt {
-    const char *name;   /* "output" for --output */
-    char letter;        /* 'o' for -o; 0: none */
+    const char *name; /* "output" for --output */
+    char letter;      /* 'o' for -o; 0: none */
     enum opt_kind kind;
-    void *out;          /* bool *, const char **, int64_t *, double * */
-    const char *arg;    /* what the help calls the value: "FILE" */
+    void *out;       /* bool *, const char **, int64_t *, double * */
+    const char *arg; /* what the help calls the value: "FILE" */
     const char *help;
 };
 

@@ -17,15 +17,17 @@ struct amount {
 
 struct config {
     struct {
-        char dir[CONF_STR];   /* run.dir: the run folder */
-        int64_t seed;         /* run.seed */
+        char dir[CONF_STR]; /* run.dir: the run folder */
+        int64_t seed;       /* run.seed */
     } run;
     struct {
-        char preset[64];      /* model.preset */
-        char path[CONF_STR];  /* model.path: a config.json or a folder that holds one */
-        char init[CONF_STR];  /* model.init: checkpoint or Hugging Face folder to start from; "": random */
-        /* model.vocab, .width, .layers, .heads, .kv_heads, .head_dim, .ffn, .window, .window_pattern:
-         * override the preset; -1: as the preset has it. model.vocab -1: the token store's. */
+        char preset[64];     /* model.preset */
+        char path[CONF_STR]; /* model.path: a config.json or a folder that holds one */
+        char init[CONF_STR]; /* model.init: checkpoint or Hugging Face folder to start from; "":
+                                random */
+        /* model.vocab, .width, .layers, .heads, .kv_heads, .head_dim, .ffn, .window,
+         * .window_pattern: override the preset; -1: as the preset has it. model.vocab -1: the token
+         * store's. */
         int64_t vocab, width, layers, heads, kv_heads, head_dim, ffn, window, window_pattern;
     } model;
     struct {
@@ -34,9 +36,9 @@ struct config {
         char boundary[16];    /* data.boundary: none | loss | attention */
     } data;
     struct {
-        int64_t global;       /* batch.global, sequences */
-        int64_t micro;        /* batch.micro, sequences */
-        int64_t seq_len;      /* batch.seq_len, tokens */
+        int64_t global;  /* batch.global, sequences */
+        int64_t micro;   /* batch.micro, sequences */
+        int64_t seq_len; /* batch.seq_len, tokens */
     } batch;
     struct {
         struct amount length; /* train.steps, train.tokens, train.epochs: exactly one of them */
@@ -44,11 +46,11 @@ struct config {
         int64_t log_every;    /* train.log_every, steps */
     } train;
     struct {
-        char name[32];        /* optimizer.name */
-        double lr;            /* optimizer.lr: peak rate at scaling.base_batch */
+        char name[32]; /* optimizer.name */
+        double lr;     /* optimizer.lr: peak rate at scaling.base_batch */
         double beta1, beta2, eps;
-        double weight_decay;  /* optimizer.weight_decay, on matrices */
-        double clip_norm;     /* optimizer.clip_norm; 0: none */
+        double weight_decay; /* optimizer.weight_decay, on matrices */
+        double clip_norm;    /* optimizer.clip_norm; 0: none */
     } optimizer;
     struct {
         char name[32];        /* schedule.name: constant | linear | cosine */
@@ -56,31 +58,32 @@ struct config {
         double final;         /* schedule.final: last rate as a share of the peak */
     } schedule;
     struct {
-        char rule[32];        /* scaling.rule: none | linear | sqrt */
-        int64_t base_batch;   /* scaling.base_batch, sequences; 0: batch.global */
+        char rule[32];      /* scaling.rule: none | linear | sqrt */
+        int64_t base_batch; /* scaling.base_batch, sequences; 0: batch.global */
     } scaling;
     struct {
-        char reduce[16];      /* parallel.reduce: exact | fast */
-        char shard[16];       /* parallel.shard: optimizer | none */
-        int64_t threads;      /* parallel.threads, per rank */
-        int64_t bucket_mib;   /* parallel.bucket_mib */
+        char reduce[16];    /* parallel.reduce: exact | fast */
+        char shard[16];     /* parallel.shard: optimizer | none */
+        int64_t threads;    /* parallel.threads, per rank */
+        int64_t bucket_mib; /* parallel.bucket_mib */
     } parallel;
     struct {
-        char precision[16];   /* numerics.precision: fp32 */
+        char precision[16]; /* numerics.precision: fp32 */
     } numerics;
     struct {
-        int64_t every;        /* checkpoint.every, steps; 0: only at the end */
-        int64_t keep;         /* checkpoint.keep, newest files */
-        int64_t keep_every;   /* checkpoint.keep_every, steps: and multiples of it for ever; 0: none */
+        int64_t every; /* checkpoint.every, steps; 0: only at the end */
+        int64_t keep;  /* checkpoint.keep, newest files */
+        int64_t
+            keep_every; /* checkpoint.keep_every, steps: and multiples of it for ever; 0: none */
     } checkpoint;
     struct {
-        int64_t every;        /* validate.every, steps; 0: only at the end */
-        int64_t samples;      /* validate.samples: the most sequences used; 0: all */
+        int64_t every;   /* validate.every, steps; 0: only at the end */
+        int64_t samples; /* validate.samples: the most sequences used; 0: all */
     } validate;
     struct {
-        int64_t every;        /* sample.every, steps; 0: never */
-        char prompt[CONF_STR];/* sample.prompt */
-        int64_t tokens;       /* sample.tokens: length */
+        int64_t every;         /* sample.every, steps; 0: never */
+        char prompt[CONF_STR]; /* sample.prompt */
+        int64_t tokens;        /* sample.tokens: length */
         double temperature;
         int64_t top_k;
         double top_p;

@@ -1,4 +1,5 @@
-/* The table of configuration keys: name, type, range, default, unit, effect on a resumed run, help. */
+/* The table of configuration keys: name, type, range, default, unit, effect on a resumed run, help.
+ */
 #ifndef CARAT_CONF_CONFIG_TABLE_H
 #define CARAT_CONF_CONFIG_TABLE_H
 
@@ -15,15 +16,15 @@ enum conf_effect {
 };
 
 struct conf_key {
-    const char *name;       /* "optimizer.lr" */
+    const char *name; /* "optimizer.lr" */
     enum conf_kind kind;
-    size_t offset, size;    /* of the member in struct config */
-    double min, max;        /* allowed range of numbers, inclusive */
-    const char *choices;    /* "exact|fast" */
-    const char *def;        /* default as text */
-    const char *unit;       /* for help: "sequences" */
+    size_t offset, size; /* of the member in struct config */
+    double min, max;     /* allowed range of numbers, inclusive */
+    const char *choices; /* "exact|fast" */
+    const char *def;     /* default as text */
+    const char *unit;    /* for help: "sequences" */
     enum conf_effect effect;
-    const char *help;       /* one sentence */
+    const char *help; /* one sentence */
 };
 
 extern const struct conf_key CONF_KEYS[];

@@ -9,19 +9,20 @@
 #include <stdint.h>
 
 struct attention_shape {
-    size_t B, T;      /* sequences, positions */
-    size_t H, K, Hd;  /* query heads, key/value heads (H a multiple of K), head size */
-    size_t window;    /* keys seen, the query's own included; 0: all before it */
-    float scale;      /* scores are q·k·scale */
-    float cap;        /* soft cap: cap·tanh(score/cap); 0: none */
+    size_t B, T;     /* sequences, positions */
+    size_t H, K, Hd; /* query heads, key/value heads (H a multiple of K), head size */
+    size_t window;   /* keys seen, the query's own included; 0: all before it */
+    float scale;     /* scores are q·k·scale */
+    float cap;       /* soft cap: cap·tanh(score/cap); 0: none */
 };
 
 /* Scratch floats that fwd and bwd need for this shape. */
 size_t attention_scratch(const struct attention_shape *s);
 
 /* out[B·T, H·Hd] from qkv[B·T, (H+2K)·Hd], each row the query heads, key heads, value heads.
- * lse[B, H, T] (natural log of the softmax's denominator, maximum included) is kept for the backward
- * pass, may be NULL. start[B,T]: first position that query (b,t) may see (documents), NULL: 0. */
+ * lse[B, H, T] (natural log of the softmax's denominator, maximum included) is kept for the
+ * backward pass, may be NULL. start[B,T]: first position that query (b,t) may see (documents),
+ * NULL: 0. */
 void attention_fwd(float *out, float *lse, const float *qkv, const int32_t *start,
                    const struct attention_shape *s, float *scratch);
 

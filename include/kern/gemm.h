@@ -14,8 +14,8 @@ void gemm_nn(float *c, size_t ldc, const float *a, size_t lda, const float *b, s
 void gemm_tn(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb, size_t m,
              size_t n, size_t k, float alpha, float beta);
 
-/* Threads the products may use, in this process. A product of few rows and columns and a long sum is
- * split along the sum: its last bits then depend on the number. */
+/* Threads the products may use, in this process. A product of few rows and columns and a long sum
+ * is split along the sum: its last bits then depend on the number. */
 void gemm_set_threads(int n);
 /* The kernel that the BLAS picked ("SkylakeX") and its version line; static strings. */
 const char *gemm_core(void);

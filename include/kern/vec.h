@@ -13,7 +13,8 @@ void vec_scale(float *y, float s, size_t n);
 double vec_sumsq(const float *x, size_t n);
 /* True when every value is finite. */
 bool vec_finite(const float *x, size_t n);
-/* exp to 1 ulp and tanh to 3 ulp of float, n values (for the kernels and their tests). y may be x. */
+/* exp to 1 ulp and tanh to 3 ulp of float, n values (for the kernels and their tests). y may be x.
+ */
 void vec_exp(float *y, const float *x, size_t n);
 void vec_tanh(float *y, const float *x, size_t n);
 

@@ -12,7 +12,8 @@ void kvcache_free(struct kvcache *c);
 void kvcache_reset(struct kvcache *c);
 int kvcache_length(const struct kvcache *c);
 /* Reads n tokens (a prompt, or the one just drawn) and gives the logits [V] (final soft cap
- * included) that follow the last of them. Agrees with model_logits. E_DATA when the cache is full. */
+ * included) that follow the last of them. Agrees with model_logits. E_DATA when the cache is full.
+ */
 int kvcache_feed(struct kvcache *c, const float *params, const int32_t *token, int n,
                  float *logits);
 

@@ -8,17 +8,17 @@
 /* What one pass reads; all borrowed. B·T positions, row-major. */
 struct batch_view {
     int B, T;
-    const int32_t *token;   /* [B,T] inputs, 0 … V-1 */
-    const int32_t *target;  /* [B,T] next tokens */
-    const float *weight;    /* [B,T] 1 where the target's loss counts, else 0; NULL: all 1 */
-    const int32_t *start;   /* [B,T] first position that (b,t) may attend to; NULL: 0 */
+    const int32_t *token;  /* [B,T] inputs, 0 … V-1 */
+    const int32_t *target; /* [B,T] next tokens */
+    const float *weight;   /* [B,T] 1 where the target's loss counts, else 0; NULL: all 1 */
+    const int32_t *start;  /* [B,T] first position that (b,t) may attend to; NULL: 0 */
 };
 
 /* What a pass yields: sums over its counted targets, so that they add up over micro-batches. */
 struct pass_result {
-    double loss_sum;    /* nats */
-    double n_targets;   /* counted targets (sum of weights) */
-    double n_correct;   /* counted targets that had the greatest logit */
+    double loss_sum;  /* nats */
+    double n_targets; /* counted targets (sum of weights) */
+    double n_correct; /* counted targets that had the greatest logit */
 };
 
 struct model;

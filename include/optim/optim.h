@@ -15,19 +15,19 @@ struct optim_step {
     double lr;
     double beta1, beta2, eps;
     double weight_decay;
-    double grad_scale;  /* multiplies the summed gradient: clip factor / counted targets */
-    int64_t t;          /* this update's number, from 1 */
+    double grad_scale; /* multiplies the summed gradient: clip factor / counted targets */
+    int64_t t;         /* this update's number, from 1 */
 };
 
 struct optim_rule {
-    const char *name;                       /* "adamw" */
+    const char *name; /* "adamw" */
     int n_slots;
-    const char *slot[OPTIM_MAX_SLOTS];      /* "exp_avg", "exp_avg_sq": names in checkpoints */
+    const char *slot[OPTIM_MAX_SLOTS]; /* "exp_avg", "exp_avg_sq": names in checkpoints */
     /* w[n] and slots are updated from the summed gradient g[n]; decay: this range takes weight
      * decay. */
     void (*update)(float *w, const float *g, float *const slot[], size_t n, bool decay,
                    const struct optim_step *s);
-    const char *note;                       /* one line of help, with its source */
+    const char *note; /* one line of help, with its source */
 };
 
 /* The rule of a name; E_CONFIG with a suggestion. */

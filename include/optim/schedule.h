@@ -7,7 +7,7 @@
 struct schedule;
 
 struct schedule_rule {
-    const char *name;  /* "cosine" */
+    const char *name; /* "cosine" */
     /* Rate as a share of the peak at progress x in [0,1] after warmup. */
     double (*share)(const struct schedule *s, double x);
     const char *note;
@@ -15,10 +15,10 @@ struct schedule_rule {
 
 struct schedule {
     const struct schedule_rule *rule;
-    double peak;            /* rate after warmup */
-    double final_share;     /* of the peak, at the end */
-    double warmup_tokens;   /* W */
-    double total_tokens;    /* N */
+    double peak;          /* rate after warmup */
+    double final_share;   /* of the peak, at the end */
+    double warmup_tokens; /* W */
+    double total_tokens;  /* N */
 };
 
 int schedule_find(const struct schedule_rule **rule, const char *name); /* E_CONFIG, suggestion */

@@ -9,7 +9,8 @@
  * line of a collective function, and before each collective that a failed rank would not reach. */
 int agree(const struct comm *c, int rc);
 
-/* Broadcasts n bytes of root's memory after agreeing on root's rc: for root-only work. Collective. */
+/* Broadcasts n bytes of root's memory after agreeing on root's rc: for root-only work. Collective.
+ */
 int agree_bcast(const struct comm *c, int root, int rc, void *data, size_t n);
 
 #endif

@@ -10,11 +10,11 @@ struct peers;
 struct comm {
     MPI_Comm world;
     int rank, size;
-    int node, n_nodes;         /* this rank's node, in order of the lowest rank on it */
+    int node, n_nodes; /* this rank's node, in order of the lowest rank on it */
     int node_rank, node_size;
     char host[64];
-    bool owns_mpi;             /* comm_init started MPI, so comm_end ends it */
-    struct peers *peers;       /* the ranks' memory, where each can read all others'; else NULL */
+    bool owns_mpi;       /* comm_init started MPI, so comm_end ends it */
+    struct peers *peers; /* the ranks' memory, where each can read all others'; else NULL */
 };
 
 /* MPI_Init_thread (FUNNELED), a duplicate of COMM_WORLD with errors returned, the node map; names

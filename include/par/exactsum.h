@@ -9,9 +9,10 @@
 #define EXACT_LIMBS 68
 
 struct exactsum {
-    int64_t limb[EXACT_LIMBS]; /* weights 2^(32·i + constant), each within ±2^62; carried as needed */
-    int64_t n_pending;         /* additions since the last carry */
-    int64_t special;           /* counts of NaN and infinities: the sum is then NaN or infinite */
+    int64_t
+        limb[EXACT_LIMBS]; /* weights 2^(32·i + constant), each within ±2^62; carried as needed */
+    int64_t n_pending;     /* additions since the last carry */
+    int64_t special;       /* counts of NaN and infinities: the sum is then NaN or infinite */
 };
 
 void exactsum_clear(struct exactsum *a);

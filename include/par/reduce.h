@@ -12,8 +12,8 @@
 #ifndef CARAT_PAR_REDUCE_H
 #define CARAT_PAR_REDUCE_H
 
-#include "par/shard.h"
 #include "par/comm.h"
+#include "par/shard.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,9 +42,10 @@ float *reducer_slab(struct reducer *r);
  * A grad_ready_fn with the reducer as ctx; ranges descend and cover the slab. Does not fail: an MPI
  * error is kept for reducer_finish. */
 void reducer_ready(void *reducer, size_t first, size_t n);
-/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches. out
- * may be NULL, which saves a copy: the sum is at reducer_sum. Ranks without a micro-batch take part.
- * When MPI fails, the others wait for messages that will not come: fatal(E_RANK). Collective. */
+/* Waits for all buckets; out[shard_count] is this rank's shard of the sum over all micro-batches.
+ * out may be NULL, which saves a copy: the sum is at reducer_sum. Ranks without a micro-batch take
+ * part. When MPI fails, the others wait for messages that will not come: fatal(E_RANK). Collective.
+ */
 int reducer_finish(struct reducer *r, float *out);
 /* The same shard in the reducer's own memory; valid until the next reducer_begin. The caller may
  * change it. Local. */

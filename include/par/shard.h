@@ -1,8 +1,9 @@
 /* Who owns which part of a slab: pure arithmetic, the same on every rank.
  *
  * A slab of n floats is cut into buckets; each bucket into one piece per rank, at multiples of
- * SHARD_BLOCK floats counted from the slab's beginning. A rank's shard is its pieces of all buckets,
- * one after the other. Sums of squares are taken per block, so they do not depend on the cut. */
+ * SHARD_BLOCK floats counted from the slab's beginning. A rank's shard is its pieces of all
+ * buckets, one after the other. Sums of squares are taken per block, so they do not depend on the
+ * cut. */
 #ifndef CARAT_PAR_SHARD_H
 #define CARAT_PAR_SHARD_H
 
@@ -15,10 +16,10 @@ struct range {
 };
 
 struct shard {
-    size_t n;            /* floats in the slab */
-    size_t bucket;       /* floats a bucket, a multiple of SHARD_BLOCK */
+    size_t n;      /* floats in the slab */
+    size_t bucket; /* floats a bucket, a multiple of SHARD_BLOCK */
     int n_buckets;
-    int size, rank;      /* ranks that share the slab, and this one */
+    int size, rank; /* ranks that share the slab, and this one */
 };
 
 /* size 1 and rank 0: the whole slab on every rank. bucket_bytes is rounded up to blocks,

@@ -73,12 +73,13 @@ struct trainer {
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
-    double begun_s;     /* clock at the start of the process */
-    double save_s;      /* the last save's seconds */
-    int64_t saved_step; /* step of the newest checkpoint, -1 when there is none */
-    double peak_flops;  /* measured, all ranks together */
-    int pending;        /* this rank's error since the last step: all learn of it in the next */
-    int failed_saves;   /* in a row */
+    double begun_s;           /* clock at the start of the process */
+    double save_s;            /* the last save's seconds */
+    double unreported_save_s; /* seconds spent saving since the last metrics row */
+    int64_t saved_step;       /* step of the newest checkpoint, -1 when there is none */
+    double peak_flops;        /* measured, all ranks together */
+    int pending;      /* this rank's error since the last step: all learn of it in the next */
+    int failed_saves; /* in a row */
 };
 
 /* Opens the data, builds the model, takes the run folder, and starts from random weights, from

@@ -14,7 +14,7 @@ struct weights {
     float *params;               /* slab */
     struct tokenizer *tokenizer; /* NULL when the source holds none */
     int64_t step;                /* -1: not a checkpoint */
-    char *config_text;           /* the run's configuration, YAML; NULL when the source holds none */
+    char *config_text; /* the run's configuration, YAML; NULL when the source holds none */
 };
 
 /* Collective (one rank: a comm over MPI_COMM_SELF). E_DATA names what is missing. */

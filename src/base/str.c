@@ -233,7 +233,9 @@ char *fmt_si(char *buf, size_t n, double v)
         snprintf(buf, n, "%.3g", v);
         return buf;
     }
-    int k = -1;
+    int k = 0;
+    a /= 1000;
+    v /= 1000;
     for (; a >= 999.5 && k < 5; k++) {
         a /= 1000;
         v /= 1000;

@@ -247,7 +247,7 @@ static int verify_names(struct tally *t, const char *pattern)
     rc = agree_bcast(t->c, 0, OK, &n, sizeof n);
     for (int i = 0; rc == OK && i < n; i++) {
         char path[FS_PATH_MAX] = "";
-        if (t->c->rank == 0)
+        if (g.gl_pathv != NULL)
             snprintf(path, sizeof path, "%s", g.gl_pathv[i]);
         rc = agree_bcast(t->c, 0, OK, path, sizeof path);
         if (rc == OK)

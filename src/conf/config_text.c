@@ -41,6 +41,7 @@ int conf_text(const struct config *c, const struct conf_origins *o, char **text)
 {
     struct str out = {0};
     char value[VALUE_MAX];
+    str_add(&out, "");
     for (int i = 0; i < CONF_N_KEYS; i++) {
         const struct conf_key *k = &CONF_KEYS[i];
         conf_value_text(k, c, value, sizeof value);
@@ -50,7 +51,7 @@ int conf_text(const struct config *c, const struct conf_origins *o, char **text)
         add_line(&out, k, value, o != NULL ? o->text[i] : NULL);
     }
     int rc = mem_alloc(text, out.len + 1, 1, "configuration text");
-    if (rc == OK)
+    if (rc == OK && out.s != NULL)
         memcpy(*text, out.s, out.len + 1);
     str_release(&out);
     return rc;

@@ -79,8 +79,8 @@ static int set_string(const struct conf_key *k, char *out, const char *text)
     if (utf8_valid(text, n) != n)
         return ERR(E_CONFIG, "%s: the text is not valid UTF-8", k->name);
     /* The tail is cleared, so that equal settings are equal bytes. */
-    memset(out, 0, k->size);
-    memcpy(out, text, n);
+    memset(out + n, 0, k->size - n);
+    memcpy(out, text, n + 1);
     return OK;
 }
 

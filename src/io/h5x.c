@@ -184,7 +184,8 @@ static const char *object_name(hid_t obj, char buf[NAME_MAX_BYTES])
 static int attr_error(int code, hid_t obj, const char *name, const char *what)
 {
     char at[NAME_MAX_BYTES];
-    return h5x_error(code, "attribute %s of %s: %s", name, object_name(obj, at), what);
+    h5x_error(code, "attribute %s of %s: %s", name, object_name(obj, at), what);
+    return code;
 }
 
 bool h5x_has_attr(hid_t obj, const char *name)

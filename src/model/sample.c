@@ -8,7 +8,7 @@
 /* Greater logits come first, among equals the lower id. */
 static bool before(const float *logits, int32_t a, int32_t b)
 {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+    return logits[a] > logits[b] || (a < b && logits[a] == logits[b]);
 }
 
 static int32_t greatest(const float *logits, size_t V)

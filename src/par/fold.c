@@ -16,7 +16,7 @@ static void add(float *out, const float *a, const float *b, size_t n)
 static void fold_tile(float *out, const struct fold_term *term, int n_terms, size_t first, size_t n,
                       float *tiles)
 {
-    const float *stack[SUMTREE_DEPTH];
+    const float *stack[SUMTREE_DEPTH] = {NULL};
     int top = -1;
     for (int i = 0; i < n_terms; i++) {
         stack[++top] = term[i].x + first;

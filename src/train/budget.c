@@ -34,6 +34,17 @@ static double largest_shard(const struct shard *s)
     return (double)most;
 }
 
+/* Ranks whose micro-batches begin inside a pair keep more partial sums than others. */
+static double largest_reducer(struct shard s, const struct reduce_options *o)
+{
+    size_t most = 0;
+    for (s.rank = 0; s.rank < s.size; s.rank++) {
+        size_t n = reducer_bytes(&s, o);
+        most = n > most ? n : most;
+    }
+    return (double)most;
+}
+
 static double loader_bytes(const struct config *c)
 {
     return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
@@ -53,7 +64,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add(b, "parameters", sizeof(float) * floats);
     add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "gradients", (double)reducer_bytes(&shard, &reduce));
+    add(b, "gradients", largest_reducer(shard, &reduce));
     add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);

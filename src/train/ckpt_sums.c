@@ -103,8 +103,9 @@ static int by_place(const void *a, const void *b)
 int ckpt_sums_join(struct ckpt_sum *row, size_t n, struct ckpt_cover *cover, size_t n_blocks)
 {
     memset(cover, 0, n_blocks * sizeof *cover);
-    if (n > 0)
-        qsort(row, n, sizeof *row, by_place);
+    if (row == NULL)
+        return OK;
+    qsort(row, n, sizeof *row, by_place);
     for (size_t i = 0; i < n; i++) {
         if (row[i].block >= n_blocks || row[i].at != cover[row[i].block].n)
             return ERR(E_BUG, "the ranks' parts of block %llu overlap or leave a gap",
@@ -145,7 +146,7 @@ int ckpt_sums_gather(const struct comm *c, const struct ckpt_sums *s, struct ckp
     place = count != NULL ? count + c->size : NULL;
     TRY_OUT(
         comm_check(MPI_Gather(&mine, 1, MPI_INT, count, 1, MPI_INT, 0, c->world), "MPI_Gather"));
-    if (c->rank == 0)
+    if (count != NULL)
         rc = layout(c, count, place, &total);
     if (rc == OK && c->rank == 0)
         rc = mem_alloc(&all, total / sizeof *all, sizeof *all, "checkpoint sums of all ranks");

@@ -113,7 +113,9 @@ static int after_step(struct trainer *t, const struct step_result *r)
     fill_row(t, r, row);
     for (int i = 0; i < R_N; i++)
         rank_row[i] = r->time[i];
+    rank_row[R_SAVE_S] = t->unreported_save_s;
     rank_row[R_MEM_BYTES] = (double)mem_bytes();
+    t->unreported_save_s = 0;
     t->pending = metrics_step(t->metrics, row, rank_row);
     progress_step(t, r);
     if (last || due(t->at.step, c->validate.every))

@@ -71,12 +71,13 @@ static int make_groups(struct trainer *t)
     for (int i = 0; i < tab->n; i++) {
         const struct tensor *row = &tab->row[i];
         size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        struct optim_group *last = t->n_groups ? &t->groups[t->n_groups - 1] : NULL;
-        if (last && last->decay == row->decay)
+        if (i > 0 && tab->row[i - 1].decay == row->decay) {
+            struct optim_group *last = &t->groups[t->n_groups - 1];
             last->at.n = end - last->at.first;
-        else
-            t->groups[t->n_groups++] =
-                (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
+            continue;
+        }
+        t->groups[t->n_groups++] =
+            (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
     }
     return OK;
 }
@@ -213,6 +214,7 @@ int trainer_save(struct trainer *t)
     rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
     TRY(rc);
+    t->unreported_save_s += t->save_s;
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
              t->save_s);

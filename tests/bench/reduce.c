@@ -1,6 +1,6 @@
 /* What the gradient's sum costs: messages against MPI_Allreduce, additions against running sums and
- * against fixed-point integers. Run it with mpirun: `mpirun -n 2
- * .build/release/tests/bench/reduce`; an argument is the bucket in MiB. */
+ * against fixed-point integers. `mpirun -n 2 .build/release/tests/bench/reduce`; an argument is the
+ * bucket in MiB. For `make bench`: ranks: 2 */
 #include "par/reduce.h"
 #include "base/clock.h"
 #include "base/err.h"

@@ -35,7 +35,7 @@ curve() { # the columns that must not depend on ranks
         {line = ""; for (i = 1; i <= NF; i++) if (i in keep) line = line "," $i; print line}'
 }
 same_curve() { [ -n "$(curve "$1")" ] && [ "$(curve "$1")" = "$(curve "$2")" ]; }
-steps_done() { ls "$work/$1/checkpoints" 2>/dev/null | grep -c 'step-.*h5$'; }
+steps_done() { find "$work/$1/checkpoints" -name 'step-*.h5' 2>/dev/null | wc -l; }
 
 cat >"$work/job.yaml" <<END
 data: {train: $work/tokens.h5, boundary: attention}
@@ -80,8 +80,8 @@ train 2 killed train.steps=4000 schedule.warmup="3 steps" schedule.name=constant
 for _ in $(seq 300); do [ "$(steps_done killed)" -ge 2 ] && break; sleep 0.1; done
 pkill -KILL -f "$work/killed" ; wait
 cp -r "$work/killed" "$work/killed3"
-newest=$(ls "$work/killed/checkpoints" | grep 'step-.*h5$' | tail -1 | tr -dc 0-9); newest=$((10#${newest%5}))
-last=$((newest + 5))
+newest=$(basename "$(find "$work/killed/checkpoints" -name 'step-*.h5' | sort | tail -1)" .h5)
+last=$((10#${newest#step-} + 5))
 constant="schedule.name=constant train.steps=$last checkpoint.every=2"
 constant="schedule.warmup=3steps $constant"
 ok "resume after SIGKILL on 3 ranks" train 3 killed3 $constant
@@ -107,7 +107,7 @@ kill $other; wait 2>/dev/null
 ok "a dead holder's lock" train 1 n3 train.steps=13
 
 # One damaged file: the next older one is used.
-newest=$(ls "$work"/seed/checkpoints/step-*.h5 | tail -1)
+newest=$(find "$work/seed/checkpoints" -name 'step-*.h5' | sort | tail -1)
 size=$(stat -c %s "$newest"); printf 'XXXX' | dd of="$newest" bs=1 seek=$((size - 30000)) conv=notrunc 2>/dev/null
 ok "resume past a damaged file" train 2 seed train.steps=12 run.seed=5
 says "step 8 of 12" "the next older checkpoint is used"
