@@ -16,16 +16,21 @@ void h5x_start(void);
 /* The message of HDF5's error stack as an error of carat: "<what>: <HDF5's words>". */
 int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Arrays of a stripe or more begin on one; smaller ones would leave mostly holes. */
+#define H5X_ALIGN (1 << 20)
+
 /* Files. comm MPI_COMM_NULL: serial driver; else MPI-IO, collective. Created with V18 bounds and
  * alignment; create fails when the file exists (O_EXCL). */
 int h5x_create(hid_t *file, const char *path, MPI_Comm comm);
 int h5x_open(hid_t *file, const char *path, bool write);
+/* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);
-/* A new file whose groups and datasets `make` creates, the same on every rank, through parallel
- * HDF5; root first tries the name, so that no rank hangs where it cannot be created. `fault` names
- * the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
-int h5x_build(const struct comm *c, const char *path, int (*make)(void *ctx, hid_t file), void *ctx,
-              const char *fault);
+/* A new file whose groups and datasets (about n_objects) `make` creates, the same on every rank,
+ * through parallel HDF5. Root first tries the name and reserves what HDF5 itself will write, so
+ * that no rank hangs where that is not possible; room for the values is h5x_reserve's. `fault`
+ * names the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
+int h5x_build(const struct comm *c, const char *path, size_t n_objects,
+              int (*make)(void *ctx, hid_t file), void *ctx, const char *fault);
 /* Reserves the present extent of a file: a full disk shows before anything is written into it. File
  * systems that cannot are asked for their free space. E_IO. Local. */
 int h5x_reserve(const char *path, const char *fault);

@@ -63,6 +63,10 @@ struct ckpt_set {
     const struct tensor_table *tensors;
     struct ckpt_array array[CKPT_MAX_ARRAYS];
     int n_arrays;
+    /* May be NULL. Asked by root between the last write and the rename: is the run folder still
+     * ours? Its error ends the save and nothing is left. */
+    int (*may_publish)(void *ctx);
+    void *may_publish_ctx;
 };
 
 /* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of

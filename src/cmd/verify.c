@@ -27,6 +27,7 @@ enum { TOKENS_AT_ONCE = 1 << 18 };
 /* What has been looked at. */
 struct tally {
     const struct comm *c;
+    bool json;
     json_t *list; /* root's: an object a file */
     int n, n_bad;
     int first_code; /* of the first bad file, with its message */
@@ -198,6 +199,8 @@ static void report(struct tally *t, const char *path, int64_t kind, int rc, doub
     if (*note != '\0')
         json_object_set_new(o, rc != OK ? "error" : "note", json_string(note));
     json_array_append_new(t->list, o);
+    if (t->json)
+        return;
     log_info("%-8s %s: %s, %s in %s%s%s", state, path, name, fmt_bytes(size, sizeof size, bytes),
              fmt_duration(time, sizeof time, seconds), *note != '\0' ? "; " : "", note);
 }
@@ -291,11 +294,11 @@ static int print_list(const struct tally *t)
     return OK;
 }
 
-static int verify_all(struct tally *t, int n, char **paths, bool json)
+static int verify_all(struct tally *t, int n, char **paths)
 {
     for (int i = 0; i < n; i++)
         TRY(verify_one(t, paths[i]));
-    if (json && t->c->rank == 0)
+    if (t->json && t->c->rank == 0)
         TRY(print_list(t));
     if (t->n_bad == 0)
         return OK;
@@ -307,9 +310,9 @@ static int verify_all(struct tally *t, int n, char **paths, bool json)
 
 static int run(struct comm *c, int argc, char **argv, bool json)
 {
-    struct tally t = {.c = c, .list = json_array()};
+    struct tally t = {.c = c, .json = json, .list = json_array()};
     log_to_stderr(json);
-    int rc = agree(c, verify_all(&t, argc - 1, argv + 1, json));
+    int rc = agree(c, verify_all(&t, argc - 1, argv + 1));
     json_decref(t.list);
     return rc;
 }

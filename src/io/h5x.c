@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "h5x_parts.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,9 +12,6 @@
 #include <string.h>
 
 enum {
-    /* Arrays of a stripe or more begin on one; smaller ones would leave mostly holes. */
-    ALIGN_THRESHOLD = 1 << 20,
-    ALIGN_BYTES = 1 << 20,
     NAME_MAX_BYTES = 256,
     TEXT_MAX_BYTES = 64000, /* an object header message holds at most 64 KiB */
     COMPACT_ATTRS = 1024    /* dense storage keeps large attributes without a checksum */
@@ -67,7 +65,7 @@ static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
 {
     *fapl = H5Pcreate(H5P_FILE_ACCESS);
     bool ok = *fapl >= 0 && H5Pset_libver_bounds(*fapl, H5F_LIBVER_V18, newest) >= 0 &&
-              H5Pset_alignment(*fapl, ALIGN_THRESHOLD, ALIGN_BYTES) >= 0 &&
+              H5Pset_alignment(*fapl, H5X_ALIGN, H5X_ALIGN) >= 0 &&
               H5Pset_fclose_degree(*fapl, H5F_CLOSE_STRONG) >= 0;
     if (ok && comm != MPI_COMM_NULL)
         ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 &&
@@ -89,12 +87,14 @@ static void close_list(hid_t list)
         H5Pclose(list);
 }
 
-int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
+int create_packed(hid_t *file, const char *path, MPI_Comm comm, hsize_t own_bytes)
 {
     h5x_start();
     *file = H5I_INVALID_HID;
     hid_t fapl = H5I_INVALID_HID, fcpl = H5I_INVALID_HID;
     int rc = access_list(&fapl, comm, H5F_LIBVER_V18);
+    if (rc == OK && own_bytes > 0 && H5Pset_meta_block_size(fapl, own_bytes) < 0)
+        rc = h5x_error(E_IO, "cannot set up HDF5's file access");
     if (rc == OK)
         rc = root_group_list(&fcpl);
     if (rc == OK) {
@@ -105,6 +105,11 @@ int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
     close_list(fcpl);
     close_list(fapl);
     return rc;
+}
+
+int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
+{
+    return create_packed(file, path, comm, 0);
 }
 
 int h5x_open(hid_t *file, const char *path, bool write)
@@ -126,13 +131,45 @@ int h5x_open(hid_t *file, const char *path, bool write)
     return rc;
 }
 
+static bool is_parallel(hid_t f)
+{
+    hid_t fapl = H5Fget_access_plist(f);
+    bool yes = fapl >= 0 && H5Pget_driver(fapl) == H5FD_MPIO;
+    close_list(fapl);
+    return yes;
+}
+
+/* Room for all that is not written yet. A parallel file's is h5x_build's business, since its ranks
+ * must be of one mind. */
+static int prepare_close(hid_t f, bool parallel)
+{
+    char path[FS_PATH_MAX];
+    hsize_t end;
+    if (parallel)
+        return OK;
+    if (H5Fget_name(f, path, sizeof path) <= 0 || H5Fget_filesize(f, &end) < 0)
+        return h5x_error(E_IO, "cannot tell an HDF5 file's name and length");
+    int rc = room_reserve(path, (int64_t)end);
+    if (rc != OK)
+        room_divert(path);
+    return rc;
+}
+
 int h5x_close(hid_t *file)
 {
     hid_t f = *file;
+    unsigned intent = H5F_ACC_RDONLY;
     *file = H5I_INVALID_HID;
-    if (f >= 0 && H5Fclose(f) < 0)
-        return h5x_error(E_IO, "cannot close an HDF5 file");
-    return OK;
+    if (f < 0)
+        return OK;
+    bool writable = H5Fget_intent(f, &intent) >= 0 && (intent & H5F_ACC_RDWR) != 0;
+    int rc = writable ? prepare_close(f, is_parallel(f)) : OK;
+    if (H5Fclose(f) >= 0)
+        return rc;
+    h5x_error(E_IO, "cannot close an HDF5 file");
+    if (writable) /* HDF5 would crash in the end: better now, with a message */
+        fatal(E_IO, "%s", err_message());
+    return E_IO;
 }
 
 /* ---- attributes ---- */

@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+/* Datasets of /sums. */
+enum { N_SUMS = 3 };
+
 static const char NO_HASH[] = "0000000000000000000000000000000000000000000000000000000000000000";
 
 static size_t longest_name(const struct ckpt_index *x)
@@ -64,7 +67,7 @@ static int make_all(void *ctx, hid_t file)
 
 int ckpt_file_create(const struct comm *c, const char *temp, struct ckpt_index *x)
 {
-    return h5x_build(c, temp, make_all, x, "ckpt.create");
+    return h5x_build(c, temp, x->n + N_SUMS, make_all, x, "ckpt.create");
 }
 
 /* ---- description ---- */
@@ -80,7 +83,9 @@ static int describe_open(hid_t file, struct ckpt_index *x, const struct ckpt_met
 /* Whatever is wrong with a file of our own making is a failure of the file system. */
 static int io_error(int rc, const char *temp)
 {
-    return rc == OK ? OK : err_context(rc == E_DATA ? E_IO : rc, "%s", temp);
+    bool named = strncmp(err_message(), temp, strlen(temp)) == 0;
+    int code = rc == E_DATA ? E_IO : rc;
+    return rc == OK ? OK : err_context(code, "%s", named ? "cannot be saved" : temp);
 }
 
 int ckpt_file_describe(const char *temp, struct ckpt_index *x, const struct ckpt_meta *m)

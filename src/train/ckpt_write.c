@@ -261,6 +261,8 @@ static int commit(struct writer *w)
 
 static int rename_durably(const struct writer *w)
 {
+    if (w->set->may_publish != NULL)
+        TRY(w->set->may_publish(w->set->may_publish_ctx));
     if (fault_hit("ckpt.rename"))
         return ERR(E_IO, "%s: cannot rename (fault ckpt.rename)", w->temp);
     if (rename(w->temp, w->path) != 0)

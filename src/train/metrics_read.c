@@ -272,23 +272,32 @@ static int put_step_columns(hid_t file, const struct history *h)
     return rc;
 }
 
-static int make_rank_columns(hid_t file, const struct history *h, int64_t offset[R_N])
+static int make_rank_columns(hid_t file, const struct history *h)
 {
     const hsize_t dims[2] = {(hsize_t)h->n, (hsize_t)most_ranks(h)};
     char name[64];
-    struct h5x_array a;
     for (int i = 0; i < R_N; i++) {
         rank_column_name(name, i);
         TRY(h5x_make_dataset(file, name, H5T_IEEE_F64LE, 2, dims, RANK_COLUMNS[i].help));
         TRY(put_unit(file, name, RANK_COLUMNS[i].unit));
     }
-    H5Fflush(file, H5F_SCOPE_LOCAL); /* describe compares with the file's size */
-    for (int i = 0; i < R_N; i++) {
+    return OK;
+}
+
+static int find_rank_columns(const char *path, int64_t offset[R_N])
+{
+    hid_t file;
+    struct h5x_array a;
+    char name[64];
+    int rc = OK;
+    TRY(h5x_open(&file, path, false));
+    for (int i = 0; rc == OK && i < R_N; i++) {
         rank_column_name(name, i);
-        TRY(h5x_describe(file, name, &a));
+        rc = h5x_describe(file, name, &a);
         offset[i] = a.offset;
     }
-    return OK;
+    h5x_close(&file);
+    return rc;
 }
 
 /* The rank columns are as large as ranks × steps: they are turned over in pieces of some rows. */
@@ -375,10 +384,11 @@ static int write_merged(const char *temp, const struct history *h)
     TRY(h5x_create(&file, temp, MPI_COMM_NULL));
     int rc = put_step_columns(file, h);
     if (rc == OK)
-        rc = make_rank_columns(file, h, offset);
+        rc = make_rank_columns(file, h);
     int closed = h5x_close(&file);
     TRY(rc);
     TRY(closed);
+    TRY(find_rank_columns(temp, offset));
     TRY(h5x_reserve(temp, "metrics.reserve"));
     if (h->n > 0)
         TRY(write_rank_columns(temp, h, offset));

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILL = 1 << 14, RANKS_MAX = 1 << 22 };
+enum { FILL = 1 << 14, RANKS_MAX = 1 << 22, N_ARRAYS = 2 };
 
 int segment_folder(char *path, const char *run_dir)
 {
@@ -243,7 +243,7 @@ static int fill(const struct comm *c, const struct segment *s, const char *temp)
 
 static int build(const struct comm *c, struct segment *s, const char *temp)
 {
-    TRY(h5x_build(c, temp, make_arrays, s, "metrics.create"));
+    TRY(h5x_build(c, temp, N_ARRAYS, make_arrays, s, "metrics.create"));
     int rc = c->rank == 0 ? describe(s, temp) : OK;
     TRY(agree_bcast(c, 0, rc, s, sizeof *s));
     TRY(agree(c, fill(c, s, temp)));

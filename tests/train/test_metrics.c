@@ -12,6 +12,8 @@
 #include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -341,6 +343,54 @@ START_TEST(failures_are_everyones)
 }
 END_TEST
 
+/* Opens, writes, merges on a file system with room for so many pages. */
+static void use_full(const char *folder, int pages, int *n_whole)
+{
+    char run[FS_PATH_MAX], filler[FS_PATH_MAX];
+    ck_assert_int_eq(fs_join(run, folder, "run"), OK);
+    ck_assert_int_eq(fs_join(filler, folder, "filler"), OK);
+    if (ck_world.rank == 0) {
+        int fd = open(filler, O_WRONLY | O_CREAT, 0600);
+        int64_t size = fs_free_bytes(folder) - (int64_t)pages * 4096;
+        ck_assert_int_eq(fallocate(fd, 0, 0, size), 0);
+        close(fd);
+    }
+    barrier();
+    int rc = write_steps(&ck_world, run, 0, 1, 20);
+    ck_all(&ck_world, rc == OK || rc == E_IO);
+    if (rc == OK && ck_world.rank == 0)
+        mem_free(merged(run, "/loss", 20));
+    *n_whole += rc == OK;
+    barrier();
+    if (ck_world.rank == 0) {
+        char command[2 * FS_PATH_MAX];
+        snprintf(command, sizeof command, "rm -rf %s/*", folder);
+        ck_assert_int_eq(system(command), 0);
+    }
+    barrier();
+}
+
+START_TEST(a_disk_may_be_full_at_any_place)
+{
+    char folder[FS_PATH_MAX];
+    int mounted = 0, n_whole = 0, n = 0;
+    ck_assert_int_eq(fs_join(folder, dir, "small"), OK);
+    if (ck_world.rank == 0)
+        mounted = mkdir(folder, 0700) == 0 && mount("none", folder, "tmpfs", 0, "size=4m") == 0;
+    MPI_Bcast(&mounted, 1, MPI_INT, 0, ck_world.world);
+    if (!mounted) {
+        if (ck_world.rank == 0)
+            printf("SKIP: no small file system can be mounted here\n");
+        return;
+    }
+    for (int pages = 0; pages < 320; pages += pages < 20 ? 2 : 7, n++)
+        use_full(folder, pages, &n_whole);
+    ck_all(&ck_world, n_whole > 2 && n_whole < n - 5);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
 /* ---- killed ---- */
 
 /* Writes steps for ever; root tells each one that all ranks have written. */
@@ -411,6 +461,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_damaged_row_is_left_out_and_counted);
     tcase_add_test(t, a_run_without_metrics_has_no_rows);
     tcase_add_test(t, failures_are_everyones);
+    tcase_add_test(t, a_disk_may_be_full_at_any_place);
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }
 
@@ -433,6 +484,8 @@ int main(int argc, char **argv)
     char command[300];
     snprintf(command, sizeof command, "rm -rf %s", dir);
     MPI_Barrier(c.world);
+    if (c.rank == 0)
+        umount(run_path("small")); /* where a test ended early */
     if (c.rank == 0 && system(command) != 0)
         status = EXIT_FAILURE;
     comm_end(&c);

@@ -1,0 +1,22 @@
+/* Room on the disk before HDF5 wants it: HDF5 1.10 does not survive a write that fails. Where the
+ * close of a file fails it frees the file but keeps its number, and crashes over it in the end; a
+ * collective write of metadata that fails on one rank leaves the others waiting. */
+#ifndef CARAT_IO_H5X_PARTS_H
+#define CARAT_IO_H5X_PARTS_H
+
+#include <hdf5.h>
+#include <mpi.h>
+#include <stdint.h>
+
+/* Reserves the file's first `bytes` bytes without making it longer. File systems that cannot are
+ * asked for their free space. E_IO. */
+int room_reserve(const char *path, int64_t bytes);
+/* Every descriptor of the file that this process has becomes one of a piece of memory: what HDF5
+ * still wants to write goes nowhere, and it can close the file. */
+void room_divert(const char *path);
+
+/* h5x_create with all of HDF5's own structures in one place at the beginning, up to so many bytes;
+ * 0: wherever they come to lie. */
+int create_packed(hid_t *file, const char *path, MPI_Comm comm, hsize_t own_bytes);
+
+#endif
