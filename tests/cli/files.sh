@@ -68,7 +68,7 @@ exits 0 "$carat" prepare src include -o "$work/tokens.h5" --train-tokenizer 400
 exits 0 train 2 a
 exits 0 train 1 b
 exits 0 train 1 c run.seed=7
-last=$work/a/checkpoints/step-000000008.h5 first=$work/a/checkpoints/step-000000004.h5
+last=$work/a/checkpoints/step-000000008.h5
 segment=$work/a/metrics/seg-0000-0000.h5
 
 # Whole.
