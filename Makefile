@@ -54,7 +54,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 deps: ## check every dependency; as root on Debian install what is missing
-	@.make/deps
+	@.make/deps --tests
 
 carat: $(BUILD)/carat
 	@cp -f $< $@.new && mv -f $@.new $@
@@ -93,7 +93,7 @@ tests/fixture_check: $(BUILD)/tests/model/fixture_check
 .PHONY: tests/fixture_check
 
 check: ## install what is missing, build, run every test (one: make check T=rmsnorm)
-	@.make/deps --quiet
+	@.make/deps --quiet --tests
 	@$(MAKE) --no-print-directory -j2 all tests tests/fixture_check
 	@.make/check $(BUILD) $(T)
 tests: $(TESTS)

@@ -36,7 +36,7 @@ lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h ## layers, clang-format, shellc
 
 # The tests of another build than the one that `make` leaves behind: instrumented $(1), in its own
 # folder. ./carat stays what it was.
-instrumented = $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXTRA='$(3)' \
+instrumented = .make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXTRA='$(3)' \
 	  .build/$(1)/carat tests .build/$(1)/tests/model/fixture_check && \
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
