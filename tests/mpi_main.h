@@ -40,9 +40,9 @@ static inline const char *ck_folder(void)
 {
     if (ck_folder_path[0] == '\0') {
         snprintf(ck_folder_path, sizeof ck_folder_path, "/tmp/carat-test-XXXXXX");
-        bool made = ck_world.rank != 0 || mkdtemp(ck_folder_path) != NULL;
+        if (ck_world.rank == 0 && mkdtemp(ck_folder_path) == NULL)
+            MPI_Abort(ck_world.world, E_IO);
         MPI_Bcast(ck_folder_path, sizeof ck_folder_path, MPI_CHAR, 0, ck_world.world);
-        ck_all(&ck_world, made);
     }
     return ck_folder_path;
 }

@@ -72,8 +72,9 @@ static int print_list(void)
         printf("  %-10s %s\n", topic_name(i), topic_help(i));
     puts(
         "\n"
-        "Exit codes: 0 done, 64 usage, 65 bad data, 69 a rank failed, 70 a bug, 71 out of memory,\n"
-        "74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged, 78 bad configuration.");
+        "Exit codes: 0 done, 1 differs (diff), 64 usage, 65 bad data, 69 a rank failed, 70 a bug,\n"
+        "71 out of memory, 74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged,\n"
+        "78 bad configuration.");
     return OK;
 }
 

@@ -149,8 +149,9 @@ int train_loop(struct trainer *t)
     int rc = run_steps(t);
     if (rc != OK && rc != E_STOPPED)
         return rc;
-    TRY(metrics_close(t->metrics));
-    t->metrics = NULL;
+    int closed = metrics_close(t->metrics);
+    t->metrics = NULL; /* closed or not, it is freed */
+    TRY(closed);
     progress_end(t, rc);
     return rc;
 }

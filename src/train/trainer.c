@@ -152,6 +152,7 @@ static int build(struct trainer *t)
                                      .max_micro = t->n_micro};
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
+    TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
     bool resumed;
     TRY(resume_newest(t, &resumed));
@@ -183,6 +184,7 @@ int trainer_init(struct trainer *t, const struct config *conf, const struct mode
 
 void trainer_release(struct trainer *t)
 {
+    metrics_free(t->metrics);
     loader_free(t->feed.loader);
     loader_free(t->valid_loader);
     store_close(&t->train_store);
@@ -200,17 +202,23 @@ void trainer_release(struct trainer *t)
     memset(t, 0, sizeof *t);
 }
 
+static int may_publish(void *ctx)
+{
+    const struct trainer *t = ctx;
+    return run_still_ours(&t->lock);
+}
+
 int trainer_save(struct trainer *t)
 {
     char path[FS_PATH_MAX], size[32];
     struct ckpt_set set;
     double bytes;
-    int rc = t->comm->rank == 0 ? run_still_ours(&t->lock) : OK;
-    if (rc == OK)
-        rc = ckpt_path(path, t->conf->run.dir, t->at.step);
+    int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
     if (rc == OK)
         rc = resume_describe(t, &set);
     TRY(agree(t->comm, rc));
+    set.may_publish = may_publish;
+    set.may_publish_ctx = t;
     rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
     TRY(rc);

@@ -452,6 +452,7 @@ END_TEST
 
 static void add(TCase *t)
 {
+    snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, rows_are_read_back_and_merged);
     tcase_add_test(t, columns_have_units_and_meanings);
     tcase_add_test(t, the_highest_attempt_wins);
@@ -465,7 +466,6 @@ static void add(TCase *t)
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }
 
-/* One folder for all ranks, made and removed by the first. */
 int main(int argc, char **argv)
 {
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -473,21 +473,5 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     if (argc > 2 && strcmp(argv[1], "child") == 0)
         return child(argc, argv);
-    struct comm c;
-    if (comm_init(&c, &argc, &argv) != OK)
-        return EXIT_FAILURE;
-    snprintf(dir, sizeof dir, "/tmp/carat-metrics-XXXXXX");
-    if (c.rank == 0 && mkdtemp(dir) == NULL)
-        return EXIT_FAILURE;
-    MPI_Bcast(dir, sizeof dir, MPI_CHAR, 0, c.world);
-    int status = run_suite_mpi(&argc, &argv, "train/metrics", add);
-    char command[300];
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    MPI_Barrier(c.world);
-    if (c.rank == 0)
-        umount(run_path("small")); /* where a test ended early */
-    if (c.rank == 0 && system(command) != 0)
-        status = EXIT_FAILURE;
-    comm_end(&c);
-    return status;
+    return run_suite_mpi(&argc, &argv, "train/metrics", add);
 }

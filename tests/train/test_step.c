@@ -74,6 +74,7 @@ static void finish(struct trainer *t)
 {
     char command[FS_PATH_MAX + 16];
     ck_all(&ck_world, metrics_close(t->metrics) == OK);
+    t->metrics = NULL;
     trainer_release(t);
     MPI_Barrier(ck_world.world);
     snprintf(command, sizeof command, "rm -rf '%s/run'", ck_folder());
