@@ -48,6 +48,10 @@ extern const struct metric_column RANK_COLUMNS[R_N];
 
 struct metrics;
 
+/* The attempt that follows all those of which the run folder holds metrics; 0 when it holds none.
+ * Local. */
+int metrics_next_attempt(const char *run_dir, int64_t *attempt);
+
 /* Opens a new segment for an attempt of the run in run_dir. Collective. E_IO. */
 int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt);
 /* One step's rows: root writes row[M_N] (NaN where not measured), every rank its rank_row[R_N].

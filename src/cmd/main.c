@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 {
     set_environment();
     int rc = dispatch(argc, argv);
-    if (rc == OK && fflush(stdout) != 0)
+    if (rc == OK && (fflush(stdout) != 0 || ferror(stdout)))
         rc = ERR(E_IO, "standard output could not be written");
     if (rc != OK && speaks()) {
         fflush(stdout);

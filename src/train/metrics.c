@@ -130,6 +130,19 @@ static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
 }
 
+int metrics_next_attempt(const char *run_dir, int64_t *attempt)
+{
+    struct segment *list;
+    size_t k;
+    *attempt = 0;
+    TRY(segment_list(run_dir, &list, &k));
+    for (size_t i = 0; i < k; i++)
+        if (list[i].attempt >= *attempt)
+            *attempt = list[i].attempt + 1;
+    mem_free(list);
+    return OK;
+}
+
 /* A run that begins again at the same attempt (there was no checkpoint yet) goes on counting. */
 static int first_free(const char *run_dir, int64_t attempt, int64_t *n)
 {

@@ -105,14 +105,19 @@ static int by_step(const void *a, const void *b)
     return (p->at > q->at) - (p->at < q->at);
 }
 
+/* What an attempt wrote at or beyond the step where a later one began is a branch that was left. */
 static void keep_newest(struct history *h)
 {
     int64_t kept = 0;
+    double attempt = 0;
     if (h->n > 0)
         qsort(h->row, (size_t)h->n, sizeof *h->row, by_step);
     for (int64_t i = 0; i < h->n; i++)
-        if (i + 1 == h->n || h->row[i + 1].v[M_STEP] != h->row[i].v[M_STEP])
+        if ((i + 1 == h->n || h->row[i + 1].v[M_STEP] != h->row[i].v[M_STEP]) &&
+            h->row[i].v[M_ATTEMPT] >= attempt) {
+            attempt = h->row[i].v[M_ATTEMPT];
             h->row[kept++] = h->row[i];
+        }
     h->n = kept;
 }
 

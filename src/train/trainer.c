@@ -138,6 +138,16 @@ static int measure_peak(struct trainer *t)
     return OK;
 }
 
+/* Later than the checkpoint's and than any that left metrics without a checkpoint. */
+static int number_attempt(struct trainer *t)
+{
+    int64_t next = 0;
+    int rc = t->comm->rank == 0 ? metrics_next_attempt(t->conf->run.dir, &next) : OK;
+    TRY(agree_bcast(t->comm, 0, rc, &next, sizeof next));
+    t->at.attempt = next > t->at.attempt ? next : t->at.attempt;
+    return OK;
+}
+
 static int build(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -158,6 +168,7 @@ static int build(struct trainer *t)
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
+    TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
     feed_begin(&t->feed, t->feed.loader,
