@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "io/safetensors.h"
+#include "optim/optim.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -331,19 +332,28 @@ static int read_settings(hid_t file, struct adamw *o)
     return OK;
 }
 
-static void adamw_tensor(const struct adamw *o, const struct tensor *t, int step, float scale,
-                         const float *g, float *w)
+/* The program's own update rule, decay groups and clipping. */
+static int adamw_step(const struct adamw *o, const struct tensor_table *t, int step, double norm,
+                      const float *g, float *w)
 {
-    float b1 = (float)o->beta1, b2 = (float)o->beta2;
-    float keep = t->n_dims == 2 ? (float)(1 - o->lr * o->decay) : 1;
-    double c1 = 1 - pow(o->beta1, step), c2 = 1 - pow(o->beta2, step);
-    float rate = (float)(o->lr / c1), root = (float)sqrt(c2);
-    for (size_t i = t->offset; i < t->offset + t->n; i++) {
-        float d = g[i] * scale;
-        o->m[i] = b1 * o->m[i] + (1 - b1) * d;
-        o->v[i] = b2 * o->v[i] + (1 - b2) * d * d;
-        w[i] = w[i] * keep - rate * o->m[i] / (sqrtf(o->v[i]) / root + (float)o->eps);
+    const struct optim_step how = {.lr = o->lr,
+                                   .beta1 = o->beta1,
+                                   .beta2 = o->beta2,
+                                   .eps = o->eps,
+                                   .weight_decay = o->decay,
+                                   .grad_scale = clip_scale(norm, o->clip),
+                                   .t = step};
+    const struct optim_rule *rule;
+    float *const slots[] = {o->m, o->v};
+    struct shard whole;
+    TRY(optim_find(&rule, "adamw"));
+    shard_init(&whole, t->n_elems, 1 << 20, 1, 0);
+    for (int i = 0; i < t->n; i++) {
+        const struct tensor *row = &t->row[i];
+        const struct optim_group group = {.at = {row->offset, row->n}, .decay = row->decay};
+        optim_update(rule, &how, &whole, &group, 1, w, g, slots);
     }
+    return OK;
 }
 
 static int adamw_steps(struct run *r, const struct adamw *o)
@@ -355,11 +365,9 @@ static int adamw_steps(struct run *r, const struct adamw *o)
     TRY(read_expected(r->f->file, "adamw/grad_norm", (size_t)n, norm));
     for (int s = 0; s < n; s++) {
         double got_norm, got_loss = mean_grads(r, &got_norm);
-        float scale = (float)fmin(1, o->clip / (got_norm + 1e-6));
         e_loss = worse(e_loss, fabs(got_loss - loss[s]));
         e_norm = worse(e_norm, relative(got_norm, norm[s]));
-        for (int i = 0; i < t->n; i++)
-            adamw_tensor(o, &t->row[i], s + 1, scale, r->grads, r->params);
+        TRY(adamw_step(o, t, s + 1, got_norm, r->grads, r->params));
     }
     r->row(r->ctx, "adamw/loss", "", e_loss, TOL_ADAM_LOSS);
     r->row(r->ctx, "adamw/grad_norm", "", e_norm, TOL_ADAM_NORM);
