@@ -143,15 +143,28 @@ static int run_steps(struct trainer *t)
     return t->saved_step == t->at.step ? OK : trainer_save(t);
 }
 
+/* A request that came too late is none for the next start. */
+static void drop_requests(const struct trainer *t)
+{
+    if (t->comm->rank != 0)
+        return;
+    (void)run_asked(t->conf->run.dir, "stop");
+    (void)run_asked(t->conf->run.dir, "save");
+}
+
 int train_loop(struct trainer *t)
 {
     progress_banner(t);
+    if (t->at.step >= t->n_steps)
+        log_info("nothing to do   the run is at step %lld of %lld; a greater train.steps goes on",
+                 (long long)t->at.step, (long long)t->n_steps);
     int rc = run_steps(t);
     if (rc != OK && rc != E_STOPPED)
         return rc;
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);
+    drop_requests(t);
     progress_end(t, rc);
     return rc;
 }
