@@ -10,6 +10,14 @@
 #include <stdint.h>
 #include <string.h>
 
+/* What an array holds: float, or uint16_t patterns of bfloat16. */
+enum dtype { F32, BF16 };
+
+static inline size_t dtype_size(enum dtype t)
+{
+    return t == BF16 ? sizeof(uint16_t) : sizeof(float);
+}
+
 static inline uint32_t f32_bits(float x)
 {
     uint32_t u;

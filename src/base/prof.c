@@ -1,0 +1,37 @@
+#include "base/prof.h"
+
+const char *const PROF_PARTS[PART_N] = {"forward", "backward", "reduction", "update", "files"};
+
+const struct prof_name PROF_NAMES[PROF_N] = {
+    [PROF_LOAD] = {PART_IO, "load", "waiting for the next micro-batch"},
+    [PROF_EMBED] = {PART_FORWARD, "embedding", "rows of the embedding"},
+    [PROF_NORM] = {PART_FORWARD, "norms", "RMSNorm and residual sums"},
+    [PROF_QKV] = {PART_FORWARD, "q, k, v", "product"},
+    [PROF_HEADS] = {PART_FORWARD, "heads", "norms of queries and keys, rotation"},
+    [PROF_ATTENTION] = {PART_FORWARD, "attention", "scores, softmax, weighted values"},
+    [PROF_O] = {PART_FORWARD, "o", "product"},
+    [PROF_GATE_UP] = {PART_FORWARD, "gate, up", "product"},
+    [PROF_GEGLU] = {PART_FORWARD, "geglu", "gelu(gate) · up"},
+    [PROF_DOWN] = {PART_FORWARD, "down", "product"},
+    [PROF_HEAD] = {PART_FORWARD, "head", "product: logits"},
+    [PROF_LOSS] = {PART_FORWARD, "loss", "softmax cross-entropy and its gradient"},
+    [PROF_HEAD_BWD] = {PART_BACKWARD, "head", "two products"},
+    [PROF_DOWN_BWD] = {PART_BACKWARD, "down", "two products"},
+    [PROF_GEGLU_BWD] = {PART_BACKWARD, "geglu", "gradient of gelu(gate) · up"},
+    [PROF_GATE_UP_BWD] = {PART_BACKWARD, "gate, up", "two products"},
+    [PROF_O_BWD] = {PART_BACKWARD, "o", "two products"},
+    [PROF_ATTENTION_BWD] = {PART_BACKWARD, "attention", "five products and the softmax's gradient"},
+    [PROF_HEADS_BWD] = {PART_BACKWARD, "heads", "rotation back, norms of queries and keys"},
+    [PROF_QKV_BWD] = {PART_BACKWARD, "q, k, v", "two products"},
+    [PROF_NORM_BWD] = {PART_BACKWARD, "norms", "RMSNorm, its input again, residual sums"},
+    [PROF_EMBED_BWD] = {PART_BACKWARD, "embedding", "rows of its gradient; clearing"},
+    [PROF_RECOMPUTE] = {PART_BACKWARD, "recompute", "activations that were not kept"},
+    [PROF_REDUCE_HIDDEN] = {PART_REDUCE, "hidden", "between layers of the backward pass"},
+    [PROF_REDUCE] = {PART_REDUCE, "exposed", "after the backward pass: summing and waiting"},
+    [PROF_AGREE] = {PART_REDUCE, "agree", "the step's packed reduction: loss, norm, flags"},
+    [PROF_OPTIM] = {PART_UPDATE, "optimizer", "clip, decay, update of the shard"},
+    [PROF_GATHER] = {PART_UPDATE, "all-gather", "every rank gets all parameters"},
+    [PROF_PACK] = {PART_UPDATE, "pack", "weights in the form that products read"},
+    [PROF_METRICS] = {PART_IO, "metrics", "rows and the progress line"},
+    [PROF_REST] = {PART_IO, "rest", "what no other phase covers"},
+};
