@@ -28,5 +28,7 @@ void log_status_end(void);
 bool log_is_terminal(void);
 /* Keeps stdout for a command's own output (JSON, generated text): info then goes to stderr. */
 void log_to_stderr(bool yes);
+/* Keeps info from stdout and stderr: the log file alone gets it. Warnings stay. */
+void log_quiet(bool yes);
 
 #endif

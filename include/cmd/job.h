@@ -13,11 +13,13 @@ struct job {
     struct config conf;
     struct conf_origins origins;
     struct model_spec spec;
-    char name[64];      /* of the job file or run folder, without its ending */
-    bool without_data;  /* set by the caller: a token store that is not there is no error; the
-                           preset's vocabulary is used then, and epochs have no length */
-    bool has_data;      /* the token store could be opened: the two counts are its */
-    uint64_t n_tokens;  /* of the training split */
+    char name[64];     /* of the job file or run folder, without its ending */
+    bool without_data; /* set by the caller: a token store that is not there is no error; the
+                          preset's vocabulary is used then, and epochs have no length */
+    bool without_run;  /* set by the caller: keys of a run (data.train, its length) that are not set
+                          are no error; a step is made of them */
+    bool has_data;     /* the token store could be opened: the two counts are its */
+    uint64_t n_tokens; /* of the training split */
     uint64_t n_samples; /* of batch.seq_len tokens in it */
     bool print_only;    /* --print-config was asked for and is done: nothing else is filled */
 };

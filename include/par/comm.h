@@ -20,6 +20,9 @@ struct comm {
 /* MPI_Init_thread (FUNNELED), a duplicate of COMM_WORLD with errors returned, the node map; names
  * this process to log, fault and the abort hook of fatal(). Collective. E_RANK. */
 int comm_init(struct comm *c, int *argc, char ***argv);
+/* The first n ranks of c as processes of their own; the others are in none (size 0). End it with
+ * comm_end. Collective over c. E_RANK. */
+int comm_first(struct comm *out, const struct comm *c, int n);
 /* Collective; ends MPI when comm_init began it. */
 void comm_end(struct comm *c);
 

@@ -8,4 +8,8 @@
  * after a save that a signal, a file or the time limit asked for. Collective. */
 int train_loop(struct trainer *t);
 
+/* What follows every step: its rows of the metrics and its line; row gets what was written. Leaves
+ * an error in t->pending. Collective when a segment of metrics is full. */
+void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]);
+
 #endif

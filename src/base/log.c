@@ -18,7 +18,7 @@ static struct {
     int rank;
     char who[128];
     FILE *file;
-    bool to_stderr;
+    bool to_stderr, quiet;
     bool status_shown;
 } sink;
 
@@ -74,13 +74,19 @@ static int terminal(void)
 
 bool log_is_terminal(void)
 {
-    return sink.rank == 0 && !sink.to_stderr && terminal() >= 0;
+    return sink.rank == 0 && !sink.to_stderr && !sink.quiet && terminal() >= 0;
 }
 
 void log_to_stderr(bool yes)
 {
     log_status_end();
     sink.to_stderr = yes;
+}
+
+void log_quiet(bool yes)
+{
+    log_status_end();
+    sink.quiet = yes;
 }
 
 void log_status_end(void)
@@ -120,7 +126,8 @@ void log_info(const char *fmt, ...)
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
+    if (!sink.quiet)
+        write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
     write_file_line("", fmt, again);
     va_end(again);
     va_end(ap);

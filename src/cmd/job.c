@@ -185,6 +185,15 @@ static int load_data(struct job *j)
     return spec_check(&j->spec);
 }
 
+/* What is asked of a run alone. */
+static void supply_run(struct config *c)
+{
+    if (*c->data.train == '\0')
+        snprintf(c->data.train, sizeof c->data.train, "synthetic tokens");
+    if (c->train.length.unit == UNIT_NONE)
+        c->train.length = (struct amount){1, UNIT_STEPS};
+}
+
 int job_load(struct job *j, int argc, char **argv)
 {
     struct arguments a;
@@ -196,6 +205,8 @@ int job_load(struct job *j, int argc, char **argv)
         j->print_only = true;
         return print_config(j);
     }
+    if (j->without_run)
+        supply_run(&j->conf);
     int rc = conf_check(&j->conf);
     if (rc != OK)
         return err_context(rc, "%s", a.file);

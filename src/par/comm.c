@@ -85,6 +85,14 @@ static int map_nodes(struct comm *c)
     return rc;
 }
 
+static int name_ranks(struct comm *c)
+{
+    MPI_TRY(MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN));
+    MPI_TRY(MPI_Comm_rank(c->world, &c->rank));
+    MPI_TRY(MPI_Comm_size(c->world, &c->size));
+    return name_host(c);
+}
+
 int comm_init(struct comm *c, int *argc, char ***argv)
 {
     *c = (struct comm){.world = MPI_COMM_NULL};
@@ -92,15 +100,23 @@ int comm_init(struct comm *c, int *argc, char ***argv)
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &c->world));
-    MPI_TRY(MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN));
-    MPI_TRY(MPI_Comm_rank(c->world, &c->rank));
-    MPI_TRY(MPI_Comm_size(c->world, &c->size));
-    TRY(name_host(c));
+    TRY(name_ranks(c));
     log_set_rank(c->rank, c->host);
     fault_set_rank(c->rank);
     err_set_abort_hook(abort_all);
     TRY(map_nodes(c));
     return peers_new(&c->peers, c);
+}
+
+int comm_first(struct comm *out, const struct comm *c, int n)
+{
+    *out = (struct comm){.world = MPI_COMM_NULL};
+    MPI_TRY(MPI_Comm_split(c->world, c->rank < n ? 0 : MPI_UNDEFINED, c->rank, &out->world));
+    if (out->world == MPI_COMM_NULL)
+        return OK;
+    TRY(name_ranks(out));
+    TRY(map_nodes(out));
+    return peers_new(&out->peers, out);
 }
 
 void comm_end(struct comm *c)

@@ -105,11 +105,9 @@ static int periodic_save(struct trainer *t)
     return OK;
 }
 
-static int after_step(struct trainer *t, const struct step_result *r)
+void loop_report(struct trainer *t, const struct step_result *r, double row[M_N])
 {
-    double row[M_N], rank_row[R_N];
-    const struct config *c = t->conf;
-    bool last = t->at.step == t->n_steps;
+    double rank_row[R_N];
     fill_row(t, r, row);
     for (int i = 0; i < R_N; i++)
         rank_row[i] = r->time[i];
@@ -118,6 +116,14 @@ static int after_step(struct trainer *t, const struct step_result *r)
     t->unreported_save_s = 0;
     t->pending = metrics_step(t->metrics, row, rank_row);
     progress_step(t, r);
+}
+
+static int after_step(struct trainer *t, const struct step_result *r)
+{
+    double row[M_N];
+    const struct config *c = t->conf;
+    bool last = t->at.step == t->n_steps;
+    loop_report(t, r, row);
     if (last || due(t->at.step, c->validate.every))
         TRY(validate(t, row));
     if (due(t->at.step, c->sample.every) && t->comm->rank == 0)
