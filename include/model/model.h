@@ -3,6 +3,7 @@
 #define CARAT_MODEL_MODEL_H
 
 #include "base/mem.h"
+#include "base/prof.h"
 #include "model/tensors.h"
 
 /* What one pass reads; all borrowed. B·T positions, row-major. */
@@ -30,6 +31,9 @@ void model_free(struct model *m);
 /* Bytes that model_new would hold, the slabs not included: for plans. Exact; SIZE_MAX where
  * model_new refuses the batch. */
 size_t model_bytes(const struct model_spec *s, int B, int T, bool training);
+/* Passes charge their time to the phases of a running stopwatch, up to each call of a
+ * grad_ready_fn. Borrowed; NULL, as at first: nothing is measured. */
+void model_set_prof(struct model *m, struct prof *p);
 const struct model_spec *model_get_spec(const struct model *m);
 const struct tensor_table *model_tensors(const struct model *m);
 

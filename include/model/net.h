@@ -3,6 +3,7 @@
 #ifndef CARAT_MODEL_NET_H
 #define CARAT_MODEL_NET_H
 
+#include "base/prof.h"
 #include "model/acts.h"
 #include "model/tensors.h"
 
@@ -12,6 +13,7 @@ struct net {
     struct tensor_table table;
     size_t at[TENSOR_N_KINDS]; /* a kind's offset in the slab, in layer 0 */
     size_t layer_stride;       /* floats from layer to layer in the slab */
+    struct prof *prof;         /* borrowed; NULL: nothing is measured */
 };
 
 /* Checks the spec and takes a copy. n_rows: positions in all; T: the longest sequence.
@@ -26,5 +28,11 @@ static inline size_t net_at(const struct net *n, enum tensor_kind kind, int laye
 {
     return n->at[kind] + (size_t)layer * n->layer_stride;
 }
+
+/* Charges the time since the last lap to products of rows·cols·k multiply-adds each, or to passes
+ * over so many floats. */
+void net_lap_products(const struct net *n, enum prof_phase phase, int n_products, size_t rows,
+                      size_t cols, size_t k);
+void net_lap_pass(const struct net *n, enum prof_phase phase, size_t floats);
 
 #endif

@@ -66,12 +66,14 @@ void block_embed(const struct net *n, const struct pass *p, const float *params,
 {
     embed_fwd(act(&n->acts, ACT_X, 0), weight(n, params, TENSOR_EMBED, 0), token, p->N,
               (size_t)n->spec.D, embed_scale(n));
+    net_lap_pass(n, PROF_EMBED, 2 * p->N * (size_t)n->spec.D);
 }
 
 void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads)
 {
     embed_bwd(grads + net_at(n, TENSOR_EMBED, 0), act(&n->acts, ACT_DX, 0), token, p->N,
               (size_t)n->spec.D, embed_scale(n));
+    net_lap_pass(n, PROF_EMBED_BWD, 3 * p->N * (size_t)n->spec.D);
 }
 
 /* The norm in front of a product, into ACT_XN; the backward pass does it again rather than keep it.
@@ -82,6 +84,16 @@ static const float *norm_input(const struct net *n, const struct sizes *z, const
     float *xn = act(&n->acts, ACT_XN, 0);
     rmsnorm_fwd(xn, z->D, act(&n->acts, ACT_RSTD, 0), x, z->D, w, z->N, z->D, z->eps);
     return xn;
+}
+
+/* Attention's operations: so many for each element of a head and each key that a query sees. */
+static void lap_attention(const struct net *n, enum prof_phase phase,
+                          const struct attention_shape *s, double each)
+{
+    double T = (double)s->T, seen = (double)(s->window == 0 || s->window > s->T ? s->T : s->window);
+    double pairs = (double)(s->B * s->H) * seen * (T - (seen - 1) / 2);
+    double floats = (double)(s->B * s->T * (2 * s->H + 2 * s->K) * s->Hd);
+    prof_lap(n->prof, phase, pairs * (double)s->Hd * each, floats * sizeof(float) * each / 4);
 }
 
 /* ---- forward ---- */
@@ -117,8 +129,11 @@ void block_qkv(const struct net *n, const struct pass *p, int layer, const float
     float *product = act(&n->acts, n->spec.qk_norm ? ACT_RAW : ACT_QKV, layer);
     const float *xn =
         norm_input(n, &z, act(&n->acts, ACT_X, layer), weight(n, params, TENSOR_INPUT_NORM, layer));
+    net_lap_pass(n, PROF_NORM, 2 * z.N * z.D);
     gemm_nt(product, z.C, xn, z.D, weight(n, params, TENSOR_Q, layer), z.D, z.N, z.C, z.D, 1, 0);
+    net_lap_products(n, PROF_QKV, 1, z.N, z.C, z.D);
     finish_heads(n, p, &z, layer, params);
+    net_lap_pass(n, PROF_HEADS, 2 * z.N * z.C);
 }
 
 /* out = res + norm(branch). */
@@ -154,10 +169,13 @@ static void attention_out(const struct net *n, const struct sizes *z, int layer,
     const float *att = act(a, ACT_ATT, layer), *w = weight(n, params, TENSOR_O, layer);
     if (!n->spec.post_norms) {
         add_product(z, act(a, ACT_X_MID, layer), act(a, ACT_X, layer), att, w, z->Q);
+        net_lap_products(n, PROF_O, 1, z->N, z->D, z->Q);
         return;
     }
     gemm_nt(act(a, ACT_O, layer), z->D, att, z->Q, w, z->Q, z->N, z->D, z->Q, 1, 0);
+    net_lap_products(n, PROF_O, 1, z->N, z->D, z->Q);
     finish_mid(n, z, layer, params);
+    net_lap_pass(n, PROF_NORM, 3 * z->N * z->D);
 }
 
 static void mlp_out(const struct net *n, const struct sizes *z, int layer, const float *params)
@@ -168,11 +186,14 @@ static void mlp_out(const struct net *n, const struct sizes *z, int layer, const
     float *y = act(a, ACT_Y, layer), *next = act(a, ACT_X, layer + 1);
     if (!n->spec.post_norms) {
         add_product(z, next, mid, h, w, z->F);
+        net_lap_products(n, PROF_DOWN, 1, z->N, z->D, z->F);
         return;
     }
     gemm_nt(y, z->D, h, z->F, w, z->F, z->N, z->D, z->F, 1, 0);
+    net_lap_products(n, PROF_DOWN, 1, z->N, z->D, z->F);
     add_normed(z, next, mid, y, act(a, ACT_Y_RSTD, layer),
                weight(n, params, TENSOR_POST_FFN_NORM, layer));
+    net_lap_pass(n, PROF_NORM, 3 * z->N * z->D);
 }
 
 void block_rest(const struct net *n, const struct pass *p, int layer, const float *params)
@@ -182,9 +203,12 @@ void block_rest(const struct net *n, const struct pass *p, int layer, const floa
     attention_out(n, &z, layer, params);
     const float *xn = norm_input(n, &z, act(&n->acts, ACT_X_MID, layer),
                                  weight(n, params, TENSOR_PRE_FFN_NORM, layer));
+    net_lap_pass(n, PROF_NORM, 2 * z.N * z.D);
     gemm_nt(gu, 2 * z.F, xn, z.D, weight(n, params, TENSOR_GATE, layer), z.D, z.N, 2 * z.F, z.D, 1,
             0);
+    net_lap_products(n, PROF_GATE_UP, 1, z.N, 2 * z.F, z.D);
     geglu_fwd(act(&n->acts, ACT_H, 0), gu, z.N, z.F);
+    net_lap_pass(n, PROF_GEGLU, 3 * z.N * z.F);
     mlp_out(n, &z, layer, params);
 }
 
@@ -196,6 +220,7 @@ void block_fwd(const struct net *n, const struct pass *p, int layer, const float
     block_qkv(n, p, layer, params);
     attention_fwd(act(a, ACT_ATT, layer), lse, act(a, ACT_QKV, layer), p->start, &shape,
                   act(a, ACT_SCRATCH, 0));
+    lap_attention(n, PROF_ATTENTION, &shape, 4);
     block_rest(n, p, layer, params);
 }
 
@@ -210,6 +235,7 @@ static const float *bwd_post_norm(const struct net *n, const struct sizes *z, co
     if (!n->spec.post_norms)
         return dx;
     rmsnorm_bwd(d, z->D, dw, dx, z->D, branch, z->D, rstd, w, z->N, z->D, 0);
+    net_lap_pass(n, PROF_NORM_BWD, 3 * z->N * z->D);
     return d;
 }
 
@@ -220,6 +246,7 @@ static void bwd_pre_norm(const struct net *n, const struct sizes *z, const float
     const struct acts *a = &n->acts;
     rmsnorm_bwd(act(a, ACT_DX, 0), z->D, dw, act(a, ACT_DXN, 0), z->D, x, z->D, act(a, ACT_RSTD, 0),
                 w, z->N, z->D, 1);
+    net_lap_pass(n, PROF_NORM_BWD, 4 * z->N * z->D);
 }
 
 static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const float *params,
@@ -234,13 +261,18 @@ static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const
     const float *dy = bwd_post_norm(n, z, act(a, ACT_Y, layer), act(a, ACT_Y_RSTD, layer),
                                     params + post, grads + post);
     gemm_nn(h, z->F, dy, z->D, params + down, z->F, z->N, z->F, z->D, 1, 0);
+    net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
     geglu_bwd(gu, h, h, gu, z->N, z->F);
+    net_lap_pass(n, PROF_GEGLU_BWD, 6 * z->N * z->F);
     gemm_tn(grads + down, z->F, dy, z->D, h, z->F, z->D, z->F, z->N, 1, 0);
+    net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
     if (n->spec.post_norms)
         finish_mid(n, z, layer, params);
     const float *xn = norm_input(n, z, mid, params + pre);
+    net_lap_pass(n, PROF_NORM_BWD, (n->spec.post_norms ? 5 : 2) * z->N * z->D);
     gemm_tn(grads + gate, z->D, gu, 2 * z->F, xn, z->D, 2 * z->F, z->D, z->N, 1, 0);
     gemm_nn(dxn, z->D, gu, 2 * z->F, params + gate, z->D, z->N, z->D, 2 * z->F, 1, 0);
+    net_lap_products(n, PROF_GATE_UP_BWD, 2, z->N, 2 * z->F, z->D);
     bwd_pre_norm(n, z, mid, params + pre, grads + pre);
 }
 
@@ -273,14 +305,20 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
                                     params + post, grads + post);
     gemm_nn(datt, z->Q, dy, z->D, params + o, z->Q, z->N, z->Q, z->D, 1, 0);
     gemm_tn(grads + o, z->Q, dy, z->D, att, z->Q, z->D, z->Q, z->N, 1, 0);
+    net_lap_products(n, PROF_O_BWD, 2, z->N, z->D, z->Q);
     if (n->spec.qk_norm)
         finish_heads(n, p, z, layer, params);
+    net_lap_pass(n, PROF_HEADS_BWD, n->spec.qk_norm ? 2 * z->N * z->C : 0);
     attention_bwd(dqkv, datt, att, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start, &shape,
                   act(a, ACT_SCRATCH, 0));
+    lap_attention(n, PROF_ATTENTION_BWD, &shape, 10);
     bwd_heads(n, p, z, layer, params, grads);
+    net_lap_pass(n, PROF_HEADS_BWD, (n->spec.qk_norm ? 3 : 2) * z->N * z->C);
     const float *xn = norm_input(n, z, x, params + pre);
+    net_lap_pass(n, PROF_NORM_BWD, 2 * z->N * z->D);
     gemm_tn(grads + qkv, z->D, dqkv, z->C, xn, z->D, z->C, z->D, z->N, 1, 0);
     gemm_nn(act(a, ACT_DXN, 0), z->D, dqkv, z->C, params + qkv, z->D, z->N, z->D, z->C, 1, 0);
+    net_lap_products(n, PROF_QKV_BWD, 2, z->N, z->C, z->D);
     bwd_pre_norm(n, z, x, params + pre, grads + pre);
 }
 

@@ -24,13 +24,16 @@ static void chunk_loss(const struct net *n, const float *params, const struct ba
     float *logits = act(a, ACT_LOGITS, 0);
     const float *xn = act(a, ACT_XN, 0) + first * D;
     gemm_nt(logits, V, xn, D, params + embed, D, count, V, D, 1, 0);
+    net_lap_products(n, PROF_HEAD, 1, count, V, D);
     softmax_ce(act(a, ACT_LOSS, 0) + first, (uint8_t *)act(a, ACT_CORRECT, 0) + first, logits,
                b->target + first, b->weight == NULL ? NULL : b->weight + first, count, V,
                (float)n->spec.final_cap, grads != NULL);
+    net_lap_pass(n, PROF_LOSS, (grads == NULL ? 1 : 2) * count * V);
     if (grads == NULL)
         return;
     gemm_nn(act(a, ACT_DXN, 0) + first * D, D, logits, V, params + embed, D, count, D, V, 1, 0);
     gemm_tn(grads + embed, D, logits, V, xn, D, V, D, count, 1, first == 0 ? 0 : 1);
+    net_lap_products(n, PROF_HEAD_BWD, 2, count, V, D);
 }
 
 static void add_up(const struct net *n, const struct pass *p, const float *weight,
@@ -57,12 +60,16 @@ void head_loss(const struct net *n, const struct pass *p, const float *params,
     size_t D = (size_t)n->spec.D, norm = net_at(n, TENSOR_FINAL_NORM, 0);
     size_t chunk = acts_chunk_rows(p->N, (size_t)n->spec.V);
     final_norm(n, params, 0, p->N);
+    net_lap_pass(n, PROF_NORM, 2 * p->N * D);
     for (size_t first = 0; first < p->N; first += chunk)
         chunk_loss(n, params, b, grads, first, p->N - first < chunk ? p->N - first : chunk);
     add_up(n, p, b->weight, out);
-    if (grads != NULL)
-        rmsnorm_bwd(act(a, ACT_DX, 0), D, grads + norm, act(a, ACT_DXN, 0), D,
-                    act(a, ACT_X, n->spec.L), D, act(a, ACT_RSTD, 0), params + norm, p->N, D, 0);
+    net_lap_pass(n, PROF_LOSS, 0);
+    if (grads == NULL)
+        return;
+    rmsnorm_bwd(act(a, ACT_DX, 0), D, grads + norm, act(a, ACT_DXN, 0), D, act(a, ACT_X, n->spec.L),
+                D, act(a, ACT_RSTD, 0), params + norm, p->N, D, 0);
+    net_lap_pass(n, PROF_NORM_BWD, 3 * p->N * D);
 }
 
 void head_logits(const struct net *n, const float *params, size_t first_row, size_t n_rows,

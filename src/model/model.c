@@ -54,6 +54,11 @@ size_t model_bytes(const struct model_spec *s, int B, int T, bool training)
            net_bytes(s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
 }
 
+void model_set_prof(struct model *m, struct prof *p)
+{
+    m->net.prof = p;
+}
+
 const struct model_spec *model_get_spec(const struct model *m)
 {
     return &m->net.spec;
@@ -140,6 +145,7 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
     if (!m->training)
         fatal(E_BUG, "a model made without training memory was asked for gradients");
     clear_grads(&n->table, grads);
+    net_lap_pass(n, PROF_EMBED_BWD, 0);
     run_layers(n, &p, params, b->token);
     head_loss(n, &p, params, b, grads, out);
     hand_over(&h, net_at(n, TENSOR_FINAL_NORM, 0));

@@ -43,3 +43,16 @@ size_t net_bytes(const struct model_spec *s, size_t n_rows, size_t T, enum act_u
     struct acts plan;
     return acts_plan(&plan, s, n_rows, T, use) + tensors_count(s) * sizeof(struct tensor);
 }
+
+void net_lap_products(const struct net *n, enum prof_phase phase, int n_products, size_t rows,
+                      size_t cols, size_t k)
+{
+    double flops = 2.0 * (double)rows * (double)cols * (double)k;
+    double floats = (double)(rows * k + cols * k + rows * cols);
+    prof_lap(n->prof, phase, n_products * flops, n_products * floats * sizeof(float));
+}
+
+void net_lap_pass(const struct net *n, enum prof_phase phase, size_t floats)
+{
+    prof_lap(n->prof, phase, 0, (double)floats * sizeof(float));
+}
