@@ -78,6 +78,7 @@ struct trainer {
     double unreported_save_s; /* seconds spent saving since the last metrics row */
     int64_t saved_step;       /* step of the newest checkpoint, -1 when there is none */
     double peak_flops;        /* measured, all ranks together */
+    struct prof *prof;        /* of this rank's steps; NULL: not measured */
     int pending;      /* this rank's error since the last step: all learn of it in the next */
     int failed_saves; /* in a row */
 };
@@ -88,6 +89,9 @@ struct trainer {
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                  const struct comm *comm, double begun_s);
 void trainer_release(struct trainer *t);
+
+/* Charges the phases of the steps that follow to p (NULL: to none). Local. */
+void trainer_set_prof(struct trainer *t, struct prof *p);
 
 /* One optimizer step. Collective: every rank returns the same code. */
 int trainer_step(struct trainer *t, struct step_result *r);

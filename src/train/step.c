@@ -31,6 +31,20 @@ static void give_zero(struct trainer *t)
     reducer_ready(t->reducer, 0, t->tensors->n_elems);
 }
 
+/* Each of a rank's floats is read from every rank and written once. */
+static double reduced_bytes(const struct trainer *t)
+{
+    double floats = (double)shard_count(&t->shard, t->shard.rank);
+    return sizeof(float) * floats * (double)(t->comm->size + 1);
+}
+
+static void on_grad_ready(void *ctx, size_t first, size_t n)
+{
+    struct trainer *t = ctx;
+    reducer_ready(t->reducer, first, n);
+    prof_lap(t->prof, PROF_REDUCE_HIDDEN, 0, 0);
+}
+
 static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *r)
 {
     int rc = t->pending;
@@ -42,18 +56,19 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
         if (rc == OK)
             rc = feed_next(&t->feed, &b, (int)t->conf->batch.seq_len);
         r->time[R_LOAD_S] += lap(&mark);
+        prof_lap(t->prof, PROF_LOAD, 0, 0);
         if (rc != OK) {
             give_zero(t);
             continue;
         }
-        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, reducer_ready,
-                   t->reducer);
+        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, on_grad_ready, t);
         sums_add_pass(s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
     int reduced = reducer_finish(t->reducer, NULL);
     t->grad = reducer_sum(t->reducer);
     r->time[R_REDUCE_S] += lap(&mark);
+    prof_lap(t->prof, PROF_REDUCE, 0, reduced_bytes(t));
     return rc != OK ? rc : reduced;
 }
 
@@ -78,6 +93,22 @@ static int gather_gradient(struct trainer *t)
     return zero_allgather(t->comm, &t->shard, t->grad_slab);
 }
 
+/* Parameters and state are read and written, the gradient is read. */
+static double updated_bytes(const struct trainer *t)
+{
+    double floats = (double)shard_count(&t->state, t->state.rank);
+    return sizeof(float) * floats * (2.0 * (1 + t->rule->n_slots) + 1);
+}
+
+/* The others' parameters, read and written. */
+static double gathered_bytes(const struct trainer *t)
+{
+    if (t->grad_slab != NULL)
+        return 0;
+    return sizeof(float) * 2.0 *
+           (double)(t->tensors->n_elems - shard_count(&t->shard, t->shard.rank));
+}
+
 static int update(struct trainer *t, struct step_result *r)
 {
     const struct optim_step s = {.lr = r->lr,
@@ -95,8 +126,10 @@ static int update(struct trainer *t, struct step_result *r)
     optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params,
                  sharded ? t->grad : t->grad_slab, t->slot);
     r->time[R_OPTIM_S] = lap(&mark);
+    prof_lap(t->prof, PROF_OPTIM, 0, updated_bytes(t));
     int rc = sharded ? zero_allgather(t->comm, &t->shard, t->params) : OK;
     r->time[R_GATHER_S] = lap(&mark);
+    prof_lap(t->prof, PROF_GATHER, 0, gathered_bytes(t));
     return rc;
 }
 
@@ -127,6 +160,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
+    prof_start(t->prof);
     *r = (struct step_result){0};
     int rc = sum_gradients(t, &s, r);
     reduce_sumsq(&s.sumsq, &t->shard, t->grad);
@@ -135,6 +169,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
     r->time[R_REDUCE_S] += lap(&mark);
+    prof_lap(t->prof, PROF_AGREE, 0, 0);
     conclude(t, &s, r);
     if (r->finite) {
         TRY(update(t, r));
@@ -143,6 +178,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
         TRY(leave_out_update(t, r));
     }
     r->step_s = clock_now_s() - begin;
+    prof_lap(t->prof, PROF_REST, 0, 0);
     t->at.step++;
     t->at.samples += (uint64_t)t->conf->batch.global;
     t->at.targets += r->targets;

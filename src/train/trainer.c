@@ -213,6 +213,12 @@ void trainer_release(struct trainer *t)
     memset(t, 0, sizeof *t);
 }
 
+void trainer_set_prof(struct trainer *t, struct prof *p)
+{
+    t->prof = p;
+    model_set_prof(t->model, p);
+}
+
 static int may_publish(void *ctx)
 {
     const struct trainer *t = ctx;

@@ -1,7 +1,7 @@
 /* The machine's speed: plausible, and a bfloat16 rate exactly where the CPU can. */
-#include "kern/peak.h"
 #include "base/err.h"
 #include "check_main.h"
+#include "kern/peak.h"
 
 #include <string.h>
 
