@@ -1,3 +1,5 @@
+#include "plan.h"
+
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -9,45 +11,35 @@
 #include "train/derive.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
-/* Of the rate of bare products, a training step reaches about this share: the rest goes to softmax,
- * norms, the loss, the optimizer and the memory they wait for. */
-static const double STEP_EFFICIENCY = 0.8;
-static const double RATE_SECONDS = 0.2;
 static const double GIGA = 1e9;
 
-struct request {
-    int64_t ranks, ranks_a_node;
-    double gflops, memory; /* 0: measured here, this machine's */
-    bool json, lr_curve, help;
-};
-
-struct plan {
-    const struct job *job;
-    int64_t ranks, ranks_a_node, nodes;
-    int64_t n_micro, accumulation; /* micro-batches a step: all, and of the busiest rank */
-    int64_t n_steps;
-    struct schedule schedule;
-    struct str derivation;
-    double n_params, flops_token, flops_step, tokens_step;
-    struct budget budget;
-    double node_bytes, limit_bytes;
-    double rank_flops; /* FLOP/s of a rank in training */
-    bool measured;
-    double step_s, run_s, core_hours;
-};
+/* --nodes with the ranks of a node, or --ranks and as many nodes as that takes. */
+static int place_ranks(struct plan *p, const struct request *r)
+{
+    p->ranks = r->ranks;
+    p->ranks_a_node =
+        r->ranks_a_node > 0 && r->ranks_a_node < r->ranks ? r->ranks_a_node : r->ranks;
+    if (r->nodes > 0) {
+        p->ranks_a_node = r->ranks_a_node > 0 ? r->ranks_a_node : (r->ranks - 1) / r->nodes + 1;
+        p->ranks = r->ranks > 1 ? r->ranks : r->nodes * p->ranks_a_node;
+    }
+    p->nodes = (p->ranks + p->ranks_a_node - 1) / p->ranks_a_node;
+    if (r->nodes > 0 && p->nodes != r->nodes)
+        return ERR(E_USAGE, "%" PRId64 " ranks, %" PRId64 " a node, do not fill %" PRId64 " nodes",
+                   p->ranks, p->ranks_a_node, r->nodes);
+    return OK;
+}
 
 static int count_batch(struct plan *p, const struct request *r)
 {
     const struct config *c = &p->job->conf;
+    if (r->nodes < 0 || r->nodes > 1024)
+        return ERR(E_USAGE, "--nodes %" PRId64 ": 1 to 1024", r->nodes);
     if (r->ranks < 1 || r->ranks > 1 << 20)
         return ERR(E_USAGE, "--ranks %" PRId64 ": at least 1", r->ranks);
-    p->ranks = r->ranks;
-    p->ranks_a_node =
-        r->ranks_a_node > 0 && r->ranks_a_node < r->ranks ? r->ranks_a_node : r->ranks;
-    p->nodes = (p->ranks + p->ranks_a_node - 1) / p->ranks_a_node;
+    TRY(place_ranks(p, r));
     p->n_micro = derive_n_micro(c);
     p->accumulation = (p->n_micro + p->ranks - 1) / p->ranks;
     p->tokens_step = derive_step_tokens(c);
@@ -84,20 +76,12 @@ static int count_memory(struct plan *p, const struct request *r)
 
 static int count_time(struct plan *p, const struct request *r)
 {
-    const struct config *c = &p->job->conf;
-    p->measured = r->gflops <= 0;
-    p->rank_flops = r->gflops * GIGA;
-    if (p->measured) {
-        TRY(probe_gemm_flops(&p->rank_flops, (int)c->parallel.threads, RATE_SECONDS));
-        p->rank_flops *= STEP_EFFICIENCY;
-    }
-    /* The busiest rank sets the pace; its last micro-batch may be the short one. */
-    double sequences = (double)(p->accumulation * c->batch.micro);
-    if (sequences > (double)c->batch.global)
-        sequences = (double)c->batch.global;
-    p->step_s = sequences * (double)c->batch.seq_len * p->flops_token / p->rank_flops;
-    p->run_s = p->step_s * (double)p->n_steps;
-    p->core_hours = p->run_s / 3600 * (double)(p->ranks * c->parallel.threads);
+    TRY(plan_model(p, r));
+    p->time = step_model_time(&p->model, p->ranks);
+    p->rank_flops =
+        p->flops_token * (double)(p->model.micro * p->job->conf.batch.seq_len) / p->model.micro_s;
+    p->run_s = p->time.step_s * (double)p->n_steps;
+    p->core_hours = p->run_s / 3600 * (double)(p->ranks * p->job->conf.parallel.threads);
     return OK;
 }
 
@@ -190,23 +174,43 @@ static void print_memory(const struct plan *p)
 }
 
 /* Steps are often shorter than what fmt_duration can tell apart. */
-static char *step_text(char *buf, size_t n, double s)
+char *plan_step_text(char *buf, size_t n, double s)
 {
-    if (s >= 1)
+    if (s >= 10)
         return fmt_duration(buf, n, s);
-    snprintf(buf, n, "%.3g ms", 1000 * s);
+    snprintf(buf, n, "%.3g %s", s >= 1 ? s : 1000 * s, s >= 1 ? "s" : "ms");
     return buf;
+}
+
+static void print_rates(const struct plan *p)
+{
+    const struct step_model *m = &p->model;
+    char how[128] = "as given; memory assumed";
+    if (p->measured)
+        snprintf(how, sizeof how, "%s measured here, %d at once",
+                 p->rates.whole ? "passes of a micro-batch" : "parts of a pass", p->rates.copies);
+    printf("rate            %.4g GFLOP/s and %.3g GB/s a rank: %s\n", p->rank_flops / GIGA,
+           m->rank_bytes_per_s / GIGA, how);
+    if (p->nodes > 1)
+        printf("network         %.3g us and %.4g GB/s a node%s\n", m->latency_s * 1e6,
+               m->link_bytes_per_s / GIGA, p->net_given ? "" : " (assumed; --net says otherwise)");
 }
 
 static void print_time(const struct plan *p)
 {
-    char step[32], run[32];
-    printf("rate            %.4g GFLOP/s a rank, %s\n", p->rank_flops / GIGA,
-           p->measured ? "from matrix products measured here" : "as given");
-    printf("time            about %s a step, %s in all, %.3g core-hours; messages and files not "
-           "counted\n",
-           step_text(step, sizeof step, p->step_s), fmt_duration(run, sizeof run, p->run_s),
-           p->core_hours);
+    const struct step_time *t = &p->time;
+    char step[32], passes[32], sums[32], sent[32], update[32], gather[32], run[32];
+    print_rates(p);
+    printf("step            about %s: passes %s, sums %s, messages waited for %s, optimizer %s, "
+           "parameters %s\n",
+           plan_step_text(step, sizeof step, t->step_s),
+           plan_step_text(passes, sizeof passes, t->passes_s),
+           plan_step_text(sums, sizeof sums, t->sum_s),
+           plan_step_text(sent, sizeof sent, t->exposed_s + t->agree_s),
+           plan_step_text(update, sizeof update, t->optim_s),
+           plan_step_text(gather, sizeof gather, t->gather_s));
+    printf("time            %s in all, %.3g core-hours; validation and files not counted\n",
+           fmt_duration(run, sizeof run, p->run_s), p->core_hours);
 }
 
 static void print_text(const struct plan *p)
@@ -216,57 +220,8 @@ static void print_text(const struct plan *p)
     print_length(p);
     print_memory(p);
     print_time(p);
-}
-
-static json_t *derivation_json(const char *text)
-{
-    json_t *lines = json_array();
-    for (const char *at = text; at != NULL && *at != '\0';) {
-        size_t n = strcspn(at, "\n");
-        json_array_append_new(lines, json_stringn(at, n));
-        at += n + (at[n] == '\n');
-    }
-    return lines;
-}
-
-static json_t *memory_json(const struct plan *p)
-{
-    json_t *rank = json_object();
-    for (int i = 0; i < p->budget.n; i++)
-        json_object_set_new(rank, p->budget.row[i].label, json_real(p->budget.row[i].bytes));
-    return json_pack("{s:o, s:f, s:f, s:f, s:b, s:f}", "rank", rank, "rank_bytes",
-                     budget_total(&p->budget), "node_bytes", p->node_bytes, "limit_bytes",
-                     p->limit_bytes, "fits", p->node_bytes <= p->limit_bytes, "checkpoint_bytes",
-                     p->budget.checkpoint_bytes);
-}
-
-static json_t *model_json(const struct model_spec *s)
-{
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "family", s->family, "vocab", s->V,
-                     "width", s->D, "layers", s->L, "heads", s->H, "kv_heads", s->K, "head_dim",
-                     s->Hd, "ffn", s->F);
-}
-
-static int print_json(const struct plan *p)
-{
-    json_t *j = json_pack(
-        "{s:s, s:o, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:o, s:o, s:f, s:f, "
-        "s:f, "
-        "s:f}",
-        "job", p->job->name, "model", model_json(&p->job->spec), "parameters", p->n_params,
-        "flops_per_token", p->flops_token, "flops_per_step", p->flops_step, "ranks",
-        (json_int_t)p->ranks, "nodes", (json_int_t)p->nodes, "micro_batches",
-        (json_int_t)p->n_micro, "accumulation", (json_int_t)p->accumulation, "tokens_per_step",
-        p->tokens_step, "steps", (json_int_t)p->n_steps, "tokens",
-        p->tokens_step * (double)p->n_steps, "peak_lr", p->schedule.peak, "lr_derivation",
-        derivation_json(p->derivation.s), "memory", memory_json(p), "rank_flops", p->rank_flops,
-        "step_s", p->step_s, "run_s", p->run_s, "core_hours", p->core_hours);
-    if (j == NULL)
-        return ERR(E_BUG, "the plan is no valid JSON");
-    json_dumpf(j, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(j);
-    return OK;
+    if (p->n_nodes_asked > 0)
+        plan_print_nodes(p);
 }
 
 /* What makes the largest part smaller. */
@@ -306,7 +261,7 @@ static int show(const struct plan *p, const struct request *r)
         return OK;
     }
     if (r->json)
-        TRY(print_json(p));
+        TRY(plan_print_json(p));
     else
         print_text(p);
     return check_fit(p);
@@ -333,10 +288,15 @@ int cmd_plan(int argc, char **argv)
     const struct opt table[] = {
         {"ranks", 'n', OPT_INT, &r.ranks, "N", "ranks of the job (default 1)"},
         {"ranks-per-node", 0, OPT_INT, &r.ranks_a_node, "N", "of them on one node (default: all)"},
+        {"nodes", 0, OPT_INT, &r.nodes, "N",
+         "a table for 1, 2, 4, … N nodes of --ranks-per-node ranks"},
+        {"net", 0, OPT_STR, &r.net, "LATENCY,BANDWIDTH",
+         "between nodes, such as 2us,25GB/s (default 2us,12.5GB/s): `carat bench` measures it"},
         {"memory", 0, OPT_F64, &r.memory, "SIZE",
          "memory of a node, such as 64GiB (default: this machine's)"},
         {"gflops", 0, OPT_F64, &r.gflops, "X",
-         "GFLOP/s that a rank reaches in training (default: from products measured here)"},
+         "GFLOP/s of a rank's passes (default: measured here in about 3 s, by as many processes "
+         "as a node has ranks or this machine processors)"},
         {"lr-curve", 0, OPT_FLAG, &r.lr_curve, NULL, "print step,tokens,lr as CSV, nothing else"},
         {"json", 0, OPT_FLAG, &r.json, NULL, "print JSON"},
         JOB_OPTIONS,
@@ -345,13 +305,17 @@ int cmd_plan(int argc, char **argv)
     enum { N = sizeof table / sizeof *table };
     TRY(opts_parse(table, N, &argc, argv));
     if (r.help) {
-        opts_help(stdout, "carat plan JOB [key=value …] [options]",
-                  "Tells before a run what it will take: parameters, FLOPs, micro-batches, the "
-                  "learning rate line by line, memory of a rank and a node, checkpoint size, time. "
-                  "Needs no MPI, and no data unless the length is in epochs. Exit code 71 when the "
-                  "job will not fit.",
-                  table, N,
-                  "carat plan jobs/quickstart.yaml --ranks 8 --memory 64GiB batch.micro=4");
+        opts_help(
+            stdout, "carat plan JOB [key=value …] [options]",
+            "Tells before a run what it will take: parameters, FLOPs, micro-batches, the "
+            "learning rate line by line, memory of a rank and a node, checkpoint size, time. "
+            "Needs no MPI, and no data unless the length is in epochs. Exit code 71 when the "
+            "job will not fit. Between nodes a message takes latency + bytes / bandwidth; "
+            "gradients travel beside the last micro-batch's backward pass. Contention, "
+            "stragglers and files are not modelled: with many nodes it is a lower bound.",
+            table, N,
+            "carat plan jobs/quickstart.yaml --ranks 8 --memory 64GiB batch.micro=4\n"
+            "carat plan jobs/gemma3-270m.yaml --nodes 64 --ranks-per-node 32 --net 2us,25GB/s");
         return OK;
     }
     return run(&r, argc, argv);
