@@ -1,5 +1,6 @@
 #include "kern/geglu.h"
 
+#include "typed.h"
 #include "vmath.h"
 
 /* gelu_tanh(x) = x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) = x·logistic(x·(A + B·x²)): the same
@@ -28,41 +29,72 @@ static inline float gelu(float x)
     return x * gelu_share(c, c * c);
 }
 
-void geglu_fwd(float *restrict h, const float *restrict gu, size_t n, size_t F)
+INLINE void rows_fwd(void *h, enum dtype th, size_t ldh, const void *gu, enum dtype tgu,
+                     size_t ldgu, size_t n, size_t F)
 {
     for (size_t i = 0; i < n; i++) {
-        const float *gate = gu + i * 2 * F, *up = gate + F;
-        float *hi = h + i * F;
+        const void *gate = at_const(gu, tgu, i * ldgu), *up = at_const(gate, tgu, F);
+        void *hi = at(h, th, i * ldh);
+#pragma GCC ivdep
         for (size_t j = 0; j < F; j++)
-            hi[j] = gelu(gate[j]) * up[j];
+            put(hi, th, j, gelu(get(gate, tgu, j)) * get(up, tgu, j));
     }
+}
+
+void geglu_fwd(void *h, enum dtype th, size_t ldh, const void *gu, enum dtype tgu, size_t ldgu,
+               size_t n, size_t F)
+{
+    if (th == BF16 && tgu == BF16)
+        rows_fwd(h, BF16, ldh, gu, BF16, ldgu, n, F);
+    else if (th == BF16)
+        rows_fwd(h, BF16, ldh, gu, F32, ldgu, n, F);
+    else if (tgu == BF16)
+        rows_fwd(h, F32, ldh, gu, BF16, ldgu, n, F);
+    else
+        rows_fwd(h, F32, ldh, gu, F32, ldgu, n, F);
 }
 
 /* One row. Every place is read before the same place is written, so dgate may be gate, dup up, and
  * h dh. gelu' = s + x·s·(1 - s)·(A + 3B·x²), s the logistic. */
-static inline void row_bwd(float *dgate, float *dup, float *h, const float *dh, const float *gate,
-                           const float *up, size_t F, int keep_h)
+INLINE void row_bwd(void *dgate, void *h, const void *dh, enum dtype th, const void *gate,
+                    enum dtype tgu, size_t F, int keep_h)
 {
+    const void *up = at_const(gate, tgu, F);
+    void *dup = at(dgate, tgu, F);
 #pragma GCC ivdep
     for (size_t j = 0; j < F; j++) {
-        float x = gate[j], u = up[j], d = dh[j], c = held(x), c2 = c * c;
-        float s = gelu_share(c, c2), y = x * s;
+        float x = get(gate, tgu, j), u = get(up, tgu, j), d = get(dh, th, j);
+        float c = held(x), c2 = c * c, s = gelu_share(c, c2), y = x * s;
         float slope = fmaf_(c * s * (1.0f - s), fmaf_(c2, 3.0f * GELU_B, GELU_A), s);
-        dgate[j] = d * u * slope;
-        dup[j] = d * y;
+        put(dgate, tgu, j, d * u * slope);
+        put(dup, tgu, j, d * y);
         if (keep_h)
-            h[j] = y * u;
+            put(h, th, j, y * u);
     }
 }
 
-void geglu_bwd(float *dgu, float *h, const float *dh, const float *gu, size_t n, size_t F)
+INLINE void rows_bwd(void *dgu, void *h, const void *dh, enum dtype th, size_t ldh, const void *gu,
+                     enum dtype tgu, size_t ldgu, size_t n, size_t F)
 {
     for (size_t i = 0; i < n; i++) {
-        const float *gate = gu + i * 2 * F;
-        float *dgate = dgu + i * 2 * F;
+        const void *gate = at_const(gu, tgu, i * ldgu), *dhi = at_const(dh, th, i * ldh);
+        void *dgate = at(dgu, tgu, i * ldgu);
         if (h)
-            row_bwd(dgate, dgate + F, h + i * F, dh + i * F, gate, gate + F, F, 1);
+            row_bwd(dgate, at(h, th, i * ldh), dhi, th, gate, tgu, F, 1);
         else
-            row_bwd(dgate, dgate + F, NULL, dh + i * F, gate, gate + F, F, 0);
+            row_bwd(dgate, NULL, dhi, th, gate, tgu, F, 0);
     }
+}
+
+void geglu_bwd(void *dgu, void *h, const void *dh, enum dtype th, size_t ldh, const void *gu,
+               enum dtype tgu, size_t ldgu, size_t n, size_t F)
+{
+    if (th == BF16 && tgu == BF16)
+        rows_bwd(dgu, h, dh, BF16, ldh, gu, BF16, ldgu, n, F);
+    else if (th == BF16)
+        rows_bwd(dgu, h, dh, BF16, ldh, gu, F32, ldgu, n, F);
+    else if (tgu == BF16)
+        rows_bwd(dgu, h, dh, F32, ldh, gu, BF16, ldgu, n, F);
+    else
+        rows_bwd(dgu, h, dh, F32, ldh, gu, F32, ldgu, n, F);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "lanes.h"
+#include "typed.h"
 
 enum {
     BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
@@ -86,18 +87,29 @@ static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
     return row;
 }
 
+/* Where a row's gradient goes, and what it is of. */
+struct gradient {
+    void *to;
+    size_t target, V;
+    float weight;
+};
+
 /* Exponentials kept → weight · (softmax - target). */
-static void grad_kept(float *e, const float *tops, const struct running *r, float weight,
-                      size_t target, size_t V)
+INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
+                      const struct running *r)
 {
-    for (size_t i = 0; i < V; i += BLOCK) {
-        size_t n = V - i < BLOCK ? V - i : BLOCK;
-        double share = exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum;
-        float f = (float)(share * (double)weight);
+    for (size_t i = 0; i < g.V; i += BLOCK) {
+        size_t n = g.V - i < BLOCK ? g.V - i : BLOCK;
+        float f = (float)(exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum * g.weight);
+        float hit = g.target - i < n ? e[g.target] * f : 0.0f;
+        const float *from = e + i;
+        void *to = at(g.to, t, i);
+#pragma GCC ivdep
         for (size_t j = 0; j < n; j++)
-            e[i + j] *= f;
+            put(to, t, j, from[j] * f);
+        if (g.target - i < n)
+            put(g.to, t, g.target, hit - g.weight);
     }
-    e[target] -= weight;
 }
 
 /* With a cap, or with nothing to be kept: logits become capped ones where write is non-zero. */
@@ -119,40 +131,45 @@ static struct row pass_reading(float *z, size_t target, size_t V, float cap, int
 }
 
 /* Capped logits → weight · (softmax - target) · (1 - (z/cap)²), the last only with a cap. */
-static void grad_again(float *z, const struct running *r, float weight, size_t target, size_t V,
+INLINE void grad_again(struct gradient g, enum dtype t, const float *z, const struct running *r,
                        float cap)
 {
     float inverse = cap == 0.0f ? 0.0f : 1.0f / cap;
     float lse = (float)((double)r->top + log2(r->sum));
-    float zt = z[target] * inverse;
-    for (size_t j = 0; j < V; j++) {
-        float t = z[j] * inverse;
+    float ratio = z[g.target] * inverse, slope = fmaf_(-ratio, ratio, 1.0f);
+    float hit = g.weight * vm_exp2_softmax(fmaf_(z[g.target], VM_LOG2E, -lse)) * slope;
+#pragma GCC ivdep
+    for (size_t j = 0; j < g.V; j++) {
+        float x = z[j] * inverse;
         float p = vm_exp2_softmax(fmaf_(z[j], VM_LOG2E, -lse));
-        z[j] = weight * p * fmaf_(-t, t, 1.0f);
+        put(g.to, t, j, g.weight * p * fmaf_(-x, x, 1.0f));
     }
-    z[target] -= weight * fmaf_(-zt, zt, 1.0f);
+    put(g.to, t, g.target, hit - g.weight * slope);
 }
 
-static struct row one_row(float *z, size_t target, float weight, size_t V, float cap, int grad)
+INLINE struct row one_row(struct gradient g, enum dtype t, float *z, float cap)
 {
     float tops[MAX_TOPS];
-    if (grad && cap == 0.0f && V <= (size_t)MAX_TOPS * BLOCK) {
-        struct row row = pass_keeping(z, tops, target, V);
-        grad_kept(z, tops, &row.run, weight, target, V);
+    if (g.to && cap == 0.0f && g.V <= (size_t)MAX_TOPS * BLOCK) {
+        struct row row = pass_keeping(z, tops, g.target, g.V);
+        grad_kept(g, t, z, tops, &row.run);
         return row;
     }
-    struct row row = pass_reading(z, target, V, cap, grad);
-    if (grad)
-        grad_again(z, &row.run, weight, target, V, cap);
+    struct row row = pass_reading(z, g.target, g.V, cap, g.to != NULL);
+    if (g.to)
+        grad_again(g, t, z, &row.run, cap);
     return row;
 }
 
-void softmax_ce(float *loss, uint8_t *correct, float *logits, const int32_t *target,
-                const float *weight, size_t n, size_t V, float cap, int grad)
+void softmax_ce(float *loss, uint8_t *correct, void *grad, enum dtype tg, size_t ldg, float *logits,
+                size_t ldz, const int32_t *target, const float *weight, size_t n, size_t V,
+                float cap)
 {
     for (size_t i = 0; i < n; i++) {
-        float w = weight ? weight[i] : 1.0f;
-        struct row row = one_row(logits + i * V, (size_t)target[i], w, V, cap, grad);
+        struct gradient g = {grad ? at(grad, tg, i * ldg) : NULL, (size_t)target[i], V,
+                             weight ? weight[i] : 1.0f};
+        float *z = logits + i * ldz;
+        struct row row = tg == BF16 ? one_row(g, BF16, z, cap) : one_row(g, F32, z, cap);
         loss[i] = row_loss(&row.run, row.seen.z);
         if (correct)
             correct[i] = row.seen.is_first && !(row.run.max > row.seen.z);
