@@ -1,7 +1,6 @@
 #include "kern/geglu.h"
 
 #include "typed.h"
-#include "vmath.h"
 
 /* gelu_tanh(x) = x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))) = x·logistic(x·(A + B·x²)): the same
  * function with one exponential, and no cancellation where tanh is near -1. */
@@ -11,22 +10,23 @@
  * range and no x³ overflows. */
 #define GELU_END 9.9f
 
-static inline float held(float x)
+/* Within ±GELU_END; a NaN stays one. */
+INLINE vf held(vf x)
 {
-    x = x < -GELU_END ? -GELU_END : x;
-    return x > GELU_END ? GELU_END : x;
+    return v_min(v_splat(GELU_END), v_max(v_splat(-GELU_END), x));
 }
 
 /* logistic(x·(A + B·x²)) for x within ±GELU_END, by a power of two. */
-static inline float gelu_share(float x, float x2)
+INLINE vf gelu_share(vf x, vf x2)
 {
-    return 1.0f / (1.0f + vm_exp2_inside(x * fmaf_(x2, -GELU_B * VM_LOG2E, -GELU_A * VM_LOG2E)));
+    return 1.0f / (v_exp2_inside(x * (x2 * (-GELU_B * VM_LOG2E) - GELU_A * VM_LOG2E)) + 1.0f);
 }
 
-static inline float gelu(float x)
+INLINE void fwd_step(void *h, enum dtype th, const void *gate, const void *up, enum dtype tgu,
+                     size_t j, size_t n)
 {
-    float c = held(x);
-    return x * gelu_share(c, c * c);
+    vf x = get(gate, tgu, j, n), c = held(x);
+    put(h, th, j, n, x * gelu_share(c, c * c) * get(up, tgu, j, n));
 }
 
 INLINE void rows_fwd(void *h, enum dtype th, size_t ldh, const void *gu, enum dtype tgu,
@@ -35,9 +35,11 @@ INLINE void rows_fwd(void *h, enum dtype th, size_t ldh, const void *gu, enum dt
     for (size_t i = 0; i < n; i++) {
         const void *gate = at_const(gu, tgu, i * ldgu), *up = at_const(gate, tgu, F);
         void *hi = at(h, th, i * ldh);
-#pragma GCC ivdep
-        for (size_t j = 0; j < F; j++)
-            put(hi, th, j, gelu(get(gate, tgu, j)) * get(up, tgu, j));
+        size_t j = 0;
+        for (; j + VL <= F; j += VL)
+            fwd_step(hi, th, gate, up, tgu, j, VL);
+        if (j < F)
+            fwd_step(hi, th, gate, up, tgu, j, F - j);
     }
 }
 
@@ -54,35 +56,38 @@ void geglu_fwd(void *h, enum dtype th, size_t ldh, const void *gu, enum dtype tg
         rows_fwd(h, F32, ldh, gu, F32, ldgu, n, F);
 }
 
-/* One row. Every place is read before the same place is written, so dgate may be gate, dup up, and
- * h dh. gelu' = s + x·s·(1 - s)·(A + 3B·x²), s the logistic. */
-INLINE void row_bwd(void *dgate, void *h, const void *dh, enum dtype th, const void *gate,
-                    enum dtype tgu, size_t F, int keep_h)
+/* One row's places; dgate may be gate, h may be dh or NULL. */
+struct back {
+    void *dgate, *dup, *h;
+    const void *gate, *up, *dh;
+    enum dtype tgu, th;
+};
+
+/* gelu' = s + x·s·(1 - s)·(A + 3B·x²), s the logistic. */
+INLINE void bwd_step(const struct back *b, size_t j, size_t n)
 {
-    const void *up = at_const(gate, tgu, F);
-    void *dup = at(dgate, tgu, F);
-#pragma GCC ivdep
-    for (size_t j = 0; j < F; j++) {
-        float x = get(gate, tgu, j), u = get(up, tgu, j), d = get(dh, th, j);
-        float c = held(x), c2 = c * c, s = gelu_share(c, c2), y = x * s;
-        float slope = fmaf_(c * s * (1.0f - s), fmaf_(c2, 3.0f * GELU_B, GELU_A), s);
-        put(dgate, tgu, j, d * u * slope);
-        put(dup, tgu, j, d * y);
-        if (keep_h)
-            put(h, th, j, y * u);
-    }
+    vf x = get(b->gate, b->tgu, j, n), u = get(b->up, b->tgu, j, n), d = get(b->dh, b->th, j, n);
+    vf c = held(x), c2 = c * c, s = gelu_share(c, c2), y = x * s;
+    vf slope = c * s * (1.0f - s) * (c2 * (3.0f * GELU_B) + GELU_A) + s;
+    put(b->dgate, b->tgu, j, n, d * u * slope);
+    put(b->dup, b->tgu, j, n, d * y);
+    if (b->h)
+        put(b->h, b->th, j, n, y * u);
 }
 
 INLINE void rows_bwd(void *dgu, void *h, const void *dh, enum dtype th, size_t ldh, const void *gu,
                      enum dtype tgu, size_t ldgu, size_t n, size_t F)
 {
     for (size_t i = 0; i < n; i++) {
-        const void *gate = at_const(gu, tgu, i * ldgu), *dhi = at_const(dh, th, i * ldh);
-        void *dgate = at(dgu, tgu, i * ldgu);
-        if (h)
-            row_bwd(dgate, at(h, th, i * ldh), dhi, th, gate, tgu, F, 1);
-        else
-            row_bwd(dgate, NULL, dhi, th, gate, tgu, F, 0);
+        struct back b = {.tgu = tgu, .th = th, .h = h ? at(h, th, i * ldh) : NULL};
+        b.gate = at_const(gu, tgu, i * ldgu), b.up = at_const(b.gate, tgu, F);
+        b.dgate = at(dgu, tgu, i * ldgu), b.dup = at(b.dgate, tgu, F);
+        b.dh = at_const(dh, th, i * ldh);
+        size_t j = 0;
+        for (; j + VL <= F; j += VL)
+            bwd_step(&b, j, VL);
+        if (j < F)
+            bwd_step(&b, j, F - j);
     }
 }
 

@@ -1,117 +1,114 @@
 #include "kern/heads.h"
 
-#include <string.h>
-
 #include "rows.h"
-#include "typed.h"
 
-/* y = x, normed where there is a weight, turned by the angles of one position. half = Hd/2. y may
- * be x. */
-INLINE void turn(float *y, const float *x, const float *w, float r, const float *angle, size_t half)
+/* y = x, normed where there is a weight, turned by the angles of one position. */
+struct turn {
+    const float *x, *w, *angle; /* w: of the norm; angle[2, half] */
+    float r;                    /* its rstd */
+    size_t half;                /* Hd/2 */
+};
+
+/* Vectors at j and at half + j. */
+struct pair {
+    vf a, b;
+};
+
+INLINE vf normed(const struct turn *t, bool norm, size_t j, size_t n)
 {
-#pragma GCC ivdep
-    for (size_t i = 0; i < half; i++) {
-        float c = angle[i], s = angle[half + i];
-        float a = w ? x[i] * r * (1.0f + w[i]) : x[i];
-        float b = w ? x[half + i] * r * (1.0f + w[half + i]) : x[half + i];
-        y[i] = fmaf_(a, c, -(b * s));
-        y[half + i] = fmaf_(b, c, a * s);
-    }
+    vf x = get(t->x, F32, j, n);
+    return norm ? x * t->r * (get(t->w, F32, j, n) + 1.0f) : x;
 }
 
-/* One head; returns its rstd. */
-static float head(float *y, const float *x, const float *w, const float *angle, size_t Hd,
-                  float eps)
+INLINE void turn_step(float *y, const struct turn *t, bool norm, size_t j, size_t n)
 {
-    if (!w) {
-        turn(y, x, NULL, 1.0f, angle, Hd / 2);
-        return 1.0f;
-    }
-    float r = row_rstd(x, Hd, eps);
-    turn(y, x, w, r, angle, Hd / 2);
-    return r;
+    vf c = get(t->angle, F32, j, n), s = get(t->angle, F32, t->half + j, n);
+    vf a = normed(t, norm, j, n), b = normed(t, norm, t->half + j, n);
+    put(y, F32, j, n, a * c - b * s);
+    put(y, F32, t->half + j, n, b * c + a * s);
+}
+
+/* One head. y may be x. */
+INLINE void turn_head(float *y, const struct turn *t, bool norm)
+{
+    size_t j = 0;
+    for (; j + VL <= t->half; j += VL)
+        turn_step(y, t, norm, j, VL);
+    if (j < t->half)
+        turn_step(y, t, norm, j, t->half - j);
 }
 
 void heads_fwd(float *qkv, size_t ldqkv, float *rstd, const float *raw, size_t ldraw,
                const float *wq, const float *wk, const float *cos_sin, const struct heads_shape *s)
 {
-    size_t turned = s->H + s->K, values = turned * s->Hd;
+    size_t turned = s->H + s->K;
+    struct turn t = {.half = s->Hd / 2};
     for (size_t i = 0; i < s->B * s->T; i++) {
-        const float *x = raw + i * ldraw, *angle = cos_sin + (i % s->T + s->first) * s->Hd;
+        t.x = raw + i * ldraw;
+        t.angle = cos_sin + (i % s->T + s->first) * s->Hd;
         float *y = qkv + i * ldqkv;
-        for (size_t h = 0; h < turned; h++) {
-            const float *w = wq ? (h < s->H ? wq : wk) : NULL;
-            float r = head(y + h * s->Hd, x + h * s->Hd, w, angle, s->Hd, s->eps);
-            if (w && rstd)
-                rstd[i * turned + h] = r;
+        for (size_t h = 0; h < turned; h++, t.x += s->Hd, y += s->Hd) {
+            if (!wq) {
+                turn_head(y, &t, false);
+                continue;
+            }
+            t.w = h < s->H ? wq : wk;
+            t.r = row_rstd(t.x, s->Hd, s->eps);
+            turn_head(y, &t, true);
+            if (rstd)
+                rstd[i * turned + h] = t.r;
         }
-        if (y != x)
-            memcpy(y + values, x + values, s->K * s->Hd * sizeof *y);
+        if (y != t.x)
+            store_row(y, F32, t.x, s->K * s->Hd);
     }
 }
 
-/* One head's gradient. dy[Hd] comes from behind the rotation. */
+/* One head's gradient from behind the rotation. */
 struct back {
-    const float *dy, *x, *w, *angle;
-    size_t half; /* Hd/2 */
+    const float *dy, *angle;
+    size_t half;
+    struct norm_back norm; /* its dy is not used: it exists only as vectors */
 };
 
-/* Elements i and i + half of the gradient before the rotation. */
-struct pair {
-    float a, b;
-};
-
-INLINE struct pair turned_back(struct back k, size_t i)
+INLINE struct pair turned_back(const struct back *k, size_t j, size_t n)
 {
-    float c = k.angle[i], s = k.angle[k.half + i], a = k.dy[i], b = k.dy[k.half + i];
-    return (struct pair){fmaf_(a, c, b * s), fmaf_(b, c, -(a * s))};
+    vf c = get(k->angle, F32, j, n), s = get(k->angle, F32, k->half + j, n);
+    vf a = get(k->dy, F32, j, n), b = get(k->dy, F32, k->half + j, n);
+    return (struct pair){a * c + b * s, b * c - a * s};
 }
 
-/* Pair i's part of Σ g·x, g the gradient times the norm's weight. */
-INLINE float weighted(struct back k, size_t i)
+/* sum + dy·(1+w)·x over both halves. */
+INLINE vf add_both(vf sum, void *row, size_t j, size_t n)
 {
-    struct pair d = turned_back(k, i);
-    float upper = d.b * (1.0f + k.w[k.half + i]) * k.x[k.half + i];
-    return fmaf_(d.a * (1.0f + k.w[i]), k.x[i], upper);
+    const struct back *k = row;
+    const struct norm_back *m = &k->norm;
+    size_t up = k->half + j;
+    struct pair d = turned_back(k, j, n);
+    vf a = d.a * (get(m->w, F32, j, n) + 1.0f), b = d.b * (get(m->w, F32, up, n) + 1.0f);
+    return sum + a * get(m->x, F32, j, n) + b * get(m->x, F32, up, n);
 }
 
-static float weighted_sum(struct back k)
+/* Both halves' gradient before rotation and norm. Turning back once more costs less than a place to
+ * keep what was turned. */
+INLINE void back_step(void *dx, enum dtype t, const struct back *k, bool norm, size_t j, size_t n)
 {
-    float acc[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= k.half; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            acc[l] += weighted(k, i + l);
-    for (size_t l = 0; i + l < k.half; l++)
-        acc[l] += weighted(k, i + l);
-    return lanes_total(acc);
-}
-
-/* As norm_row_bwd, on a gradient that is turned back on the way: turning twice costs less than a
- * place to keep it. dx may be dy in F32. */
-INLINE void head_norm_bwd(void *dx, enum dtype t, float *dw, struct back k, float r)
-{
-    float shrink = -(weighted_sum(k) / (float)(2 * k.half)) * r * r * r;
-    size_t half = k.half;
-#pragma GCC ivdep
-    for (size_t i = 0; i < half; i++) {
-        struct pair d = turned_back(k, i);
-        float ga = d.a * r, gb = d.b * r, xa = k.x[i], xb = k.x[half + i];
-        dw[i] = fmaf_(ga, xa, dw[i]);
-        dw[half + i] = fmaf_(gb, xb, dw[half + i]);
-        put(dx, t, i, fmaf_(ga, 1.0f + k.w[i], xa * shrink));
-        put(dx, t, half + i, fmaf_(gb, 1.0f + k.w[half + i], xb * shrink));
+    struct pair d = turned_back(k, j, n);
+    if (norm) {
+        d.a = norm_back_of(&k->norm, d.a, j, n);
+        d.b = norm_back_of(&k->norm, d.b, k->half + j, n);
     }
+    put(dx, t, j, n, d.a);
+    put(dx, t, k->half + j, n, d.b);
 }
 
-INLINE void head_turn_back(void *dx, enum dtype t, struct back k)
+/* One head. dx may be dy in F32. */
+INLINE void head_back(void *dx, enum dtype t, const struct back *k, bool norm)
 {
-#pragma GCC ivdep
-    for (size_t i = 0; i < k.half; i++) {
-        struct pair d = turned_back(k, i);
-        put(dx, t, i, d.a);
-        put(dx, t, k.half + i, d.b);
-    }
+    size_t j = 0;
+    for (; j + VL <= k->half; j += VL)
+        back_step(dx, t, k, norm, j, VL);
+    if (j < k->half)
+        back_step(dx, t, k, norm, j, k->half - j);
 }
 
 INLINE void rows_bwd(void *draw, enum dtype t, size_t lddraw, float *dwq, float *dwk,
@@ -119,24 +116,26 @@ INLINE void rows_bwd(void *draw, enum dtype t, size_t lddraw, float *dwq, float 
                      const float *rstd, const float *wq, const float *wk, const float *cos_sin,
                      const struct heads_shape *s)
 {
-    size_t turned = s->H + s->K, values = turned * s->Hd;
+    size_t turned = s->H + s->K;
     struct back k = {.half = s->Hd / 2};
     for (size_t i = 0; i < s->B * s->T; i++) {
-        const float *dy = dqkv + i * lddqkv;
         void *dx = at(draw, t, i * lddraw);
+        k.dy = dqkv + i * lddqkv;
         k.angle = cos_sin + (i % s->T + s->first) * s->Hd;
-        for (size_t h = 0; h < turned; h++) {
-            void *to = at(dx, t, h * s->Hd);
-            k.dy = dy + h * s->Hd;
+        for (size_t h = 0; h < turned; h++, k.dy += s->Hd, dx = at(dx, t, s->Hd)) {
             if (!wq) {
-                head_turn_back(to, t, k);
+                head_back(dx, t, &k, false);
                 continue;
             }
-            k.x = raw + i * ldraw + h * s->Hd;
-            k.w = h < s->H ? wq : wk;
-            head_norm_bwd(to, t, h < s->H ? dwq : dwk, k, rstd[i * turned + h]);
+            bool query = h < s->H;
+            k.norm = (struct norm_back){.x = raw + i * ldraw + h * s->Hd,
+                                        .w = query ? wq : wk,
+                                        .dw = query ? dwq : dwk,
+                                        .r = rstd[i * turned + h]};
+            norm_back_begin(&k.norm, row_sum(add_both, &k, k.half), s->Hd);
+            head_back(dx, t, &k, true);
         }
-        store_row(at(dx, t, values), t, dy + values, s->K * s->Hd);
+        store_row(dx, t, k.dy, s->K * s->Hd);
     }
 }
 
