@@ -153,12 +153,12 @@ static void loss_only(struct job *j)
 
 static void attend(struct job *j)
 {
-    attention_fwd(j->b, j->d, j->a, NULL, &j->s, j->scratch);
+    attention_fwd(j->b, F32, j->d, j->a, NULL, &j->s, j->scratch);
 }
 
 static void attend_bwd(struct job *j)
 {
-    attention_bwd(j->c, j->b, j->b, j->d, j->a, NULL, &j->s, j->scratch);
+    attention_bwd(j->c, j->b, j->b, F32, j->d, j->a, NULL, &j->s, j->scratch);
 }
 
 static void decode(struct job *j)
