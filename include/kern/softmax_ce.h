@@ -3,17 +3,21 @@
 #ifndef CARAT_KERN_SOFTMAX_CE_H
 #define CARAT_KERN_SOFTMAX_CE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/half.h"
 
 /* z ← cap·tanh(z/cap), in place, n values; nothing when cap is 0. */
 void softcap(float *z, size_t n, float cap);
 
 /* For each of n rows: loss[i] = -log softmax(capped logits)[target[i]], in nats, correct[i] = 1
- * when the target has the greatest logit (lowest index wins a tie), may be NULL. When grad is
- * non-zero logits are replaced by weight[i] · d loss[i] / d (uncapped logits); weight NULL: all 1.
- * logits[n,V] uncapped. Targets outside 0 … V-1 are the caller's bug. */
-void softmax_ce(float *loss, uint8_t *correct, float *logits, const int32_t *target,
-                const float *weight, size_t n, size_t V, float cap, int grad);
+ * when the target has the greatest logit (lowest index wins a tie), may be NULL; and where grad is
+ * not NULL grad[n,V] = weight[i] · d loss[i] / d (uncapped logits) in its own type, weight NULL:
+ * all 1.
+ * logits[n,V] uncapped, rows ldz floats apart; they are left alone when grad is NULL, otherwise
+ * used up. grad may be logits' own storage where ldg elements of it take no more bytes than ldz
+ * floats: a row is then written over the place of its own or an earlier row. Targets outside 0 …
+ * V-1 are the caller's bug. */
+void softmax_ce(float *loss, uint8_t *correct, void *grad, enum dtype tg, size_t ldg, float *logits,
+                size_t ldz, const int32_t *target, const float *weight, size_t n, size_t V,
+                float cap);
 
 #endif

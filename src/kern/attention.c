@@ -28,6 +28,7 @@ struct tile {
     size_t q0, n_q, k0, n_k;
     size_t ld;      /* floats between rows of scores: a multiple of LANES, at least n_k */
     size_t ldqkv;   /* floats between positions of qkv */
+    size_t ldout;   /* elements between positions of out */
     size_t row0;    /* b·T: the sequence's first row */
     size_t head0;   /* the group's first query head */
     size_t key_col; /* column of the group's key head in a row of qkv */
@@ -42,6 +43,17 @@ static size_t min_size(size_t a, size_t b)
 static size_t round_up(size_t n, size_t to)
 {
     return (n + to - 1) / to * to;
+}
+
+/* Floats between positions of qkv, elements between those of out. */
+static size_t ld_qkv(const struct attention_shape *s)
+{
+    return s->ldqkv ? s->ldqkv : (s->H + 2 * s->K) * s->Hd;
+}
+
+static size_t ld_out(const struct attention_shape *s)
+{
+    return s->ldout ? s->ldout : s->H * s->Hd;
 }
 
 static size_t tile_queries(const struct attention_shape *s)
@@ -66,9 +78,9 @@ static size_t transposed_ld(const struct attention_shape *s)
 }
 
 /* Scratch, cut up: two squares of scores, three stacks of head rows, two numbers a row, and one
- * head's keys and values, transposed. */
+ * head's keys and values: transposed, and as they lie ([T,Hd], in the products' type). */
 struct scratch {
-    float *scores, *dscores, *q, *o, *dq, *row, *top, *keys, *values;
+    float *scores, *dscores, *q, *o, *dq, *row, *top, *keys, *values, *key_rows, *value_rows;
 };
 
 static size_t cut(struct scratch *c, float *at, const struct attention_shape *s)
@@ -85,8 +97,11 @@ static size_t cut(struct scratch *c, float *at, const struct attention_shape *s)
         c->top = c->row + round_up(rows, LANES);
         c->keys = c->top + round_up(rows, LANES);
         c->values = c->keys + s->Hd * transposed_ld(s);
+        c->key_rows = c->values + s->Hd * transposed_ld(s);
+        c->value_rows = c->key_rows + s->T * s->Hd;
     }
-    return 2 * square + 3 * stack + 2 * round_up(rows, LANES) + 2 * s->Hd * transposed_ld(s);
+    return 2 * square + 3 * stack + 2 * round_up(rows, LANES) +
+           2 * s->Hd * (transposed_ld(s) + s->T);
 }
 
 size_t attention_scratch(const struct attention_shape *s)
@@ -116,7 +131,8 @@ static struct tile tile_at(const struct attention_shape *s, const int32_t *start
         t.k0 = min_size(t.k0, first_key(&t, q));
     t.n_k = q0 + t.n_q - t.k0;
     t.ld = score_ld(s);
-    t.ldqkv = (s->H + 2 * s->K) * s->Hd;
+    t.ldqkv = ld_qkv(s);
+    t.ldout = ld_out(s);
     t.row0 = b * s->T;
     t.head0 = kv * t.group;
     t.key_col = (s->H + kv) * s->Hd;
@@ -141,6 +157,22 @@ static size_t head_at(const struct tile *t, size_t ld, size_t h, size_t i)
     return (t->row0 + t->q0 + i) * ld + (t->head0 + h) * t->s->Hd;
 }
 
+/* x[n] as an operand of the products. */
+static void copy_operand(float *restrict to, const float *restrict x, size_t n, enum dtype products)
+{
+    if (products == F32)
+        memcpy(to, x, n * sizeof *x);
+    else
+        for (size_t j = 0; j < n; j++)
+            to[j] = bf16_to_f32(f32_to_bf16(x[j]));
+}
+
+static void round_operand(float *x, size_t n, enum dtype products)
+{
+    for (size_t j = 0; products == BF16 && j < n; j++)
+        x[j] = bf16_to_f32(f32_to_bf16(x[j]));
+}
+
 /* stack[group·n_q, Hd] from x, whose positions are ld apart. One stack means one product, which
  * packs the keys once for the whole group. */
 static void gather(float *stack, const float *x, size_t ld, const struct tile *t)
@@ -148,21 +180,30 @@ static void gather(float *stack, const float *x, size_t ld, const struct tile *t
     size_t Hd = t->s->Hd;
     for (size_t h = 0; h < t->group; h++)
         for (size_t i = 0; i < t->n_q; i++)
-            memcpy(stack + (h * t->n_q + i) * Hd, x + head_at(t, ld, h, i), Hd * sizeof *x);
+            copy_operand(stack + (h * t->n_q + i) * Hd, x + head_at(t, ld, h, i), Hd,
+                         t->s->products);
+}
+
+/* out[n] of type `type` from x[n]. */
+static void store(void *out, enum dtype type, size_t at, const float *x, size_t n, float factor)
+{
+    float *wide = (float *)out + at;
+    uint16_t *narrow = (uint16_t *)out + at;
+    for (size_t j = 0; type == F32 && j < n; j++)
+        wide[j] = x[j] * factor;
+    for (size_t j = 0; type == BF16 && j < n; j++)
+        narrow[j] = f32_to_bf16(x[j] * factor);
 }
 
 /* The reverse, each row times factor[row] (NULL: 1). */
-static void scatter(float *restrict x, const float *restrict stack, const float *restrict factor,
-                    size_t ld, const struct tile *t)
+static void scatter(void *x, enum dtype type, const float *stack, const float *factor, size_t ld,
+                    const struct tile *t)
 {
     size_t Hd = t->s->Hd;
     for (size_t h = 0; h < t->group; h++)
         for (size_t i = 0; i < t->n_q; i++) {
             size_t row = h * t->n_q + i;
-            float f = factor ? factor[row] : 1.0f;
-            float *to = x + head_at(t, ld, h, i);
-            for (size_t j = 0; j < Hd; j++)
-                to[j] = stack[row * Hd + j] * f;
+            store(x, type, head_at(t, ld, h, i), stack + row * Hd, Hd, factor ? factor[row] : 1.0f);
         }
 }
 
@@ -208,14 +249,20 @@ static void transpose(float *restrict y, const float *restrict x, size_t ldx,
             y[e * ldy + j] = x[j * ldx + e];
 }
 
-static void transpose_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
-                           const struct attention_shape *s, int values_too)
+/* One head's keys and values as operands: as they lie, and keys (with `transposed_values` values
+ * too) transposed. */
+static void pack_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
+                      const struct attention_shape *s, int transposed_values)
 {
-    size_t ld = (s->H + 2 * s->K) * s->Hd;
-    const float *keys = qkv + b * s->T * ld + (s->H + kv) * s->Hd;
-    transpose(c->keys, keys, ld, s);
-    if (values_too)
-        transpose(c->values, keys + s->K * s->Hd, ld, s);
+    size_t ld = ld_qkv(s), Hd = s->Hd;
+    const float *keys = qkv + b * s->T * ld + (s->H + kv) * Hd, *values = keys + s->K * Hd;
+    for (size_t j = 0; j < s->T; j++) {
+        copy_operand(c->key_rows + j * Hd, keys + j * ld, Hd, s->products);
+        copy_operand(c->value_rows + j * Hd, values + j * ld, Hd, s->products);
+    }
+    transpose(c->keys, c->key_rows, Hd, s);
+    if (transposed_values)
+        transpose(c->values, c->value_rows, Hd, s);
 }
 
 /* How many of n columns (or rows) one call takes, each costing `work` multiplications. */
@@ -330,7 +377,7 @@ static void finish_rows(float *lse, float *sum, const float *top, const struct t
         sum[row] = 1.0f / sum[row];
 }
 
-static void tile_fwd(float *out, float *lse, const float *qkv, const struct tile *t,
+static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const struct tile *t,
                      const struct scratch *c)
 {
     size_t Hd = t->s->Hd, rows = t->group * t->n_q;
@@ -339,33 +386,49 @@ static void tile_fwd(float *out, float *lse, const float *qkv, const struct tile
             t->s->scale);
     softmax_tile(c->scores, c->row, c->top, t);
     finish_rows(lse, c->row, c->top, t);
-    thin_nn(c->o, Hd, c->scores, t->ld, qkv + value_at(t), t->ldqkv, rows, Hd, t->n_k, 1.0f);
-    scatter(out, c->o, c->row, t->s->H * Hd, t);
+    round_operand(c->scores, rows * t->ld, t->s->products);
+    thin_nn(c->o, Hd, c->scores, t->ld, c->value_rows + t->k0 * Hd, Hd, rows, Hd, t->n_k, 1.0f);
+    scatter(out, tout, c->o, c->row, t->ldout, t);
 }
 
-void attention_fwd(float *out, float *lse, const float *qkv, const int32_t *start,
+void attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const int32_t *start,
                    const struct attention_shape *s, float *scratch)
 {
     struct scratch c;
     cut(&c, scratch, s);
     for (size_t b = 0; b < s->B; b++)
         for (size_t kv = 0; kv < s->K; kv++) {
-            transpose_head(&c, qkv, b, kv, s, 0);
+            pack_head(&c, qkv, b, kv, s, 0);
             for (size_t q0 = 0; q0 < s->T; q0 += tile_queries(s)) {
                 struct tile t = tile_at(s, start, b, kv, q0);
-                tile_fwd(out, lse, qkv, &t, &c);
+                tile_fwd(out, tout, lse, qkv, &t, &c);
             }
         }
 }
 
-/* delta[row] = dout · out: the mean of dP under P, which the softmax's gradient takes off. */
-static void deltas(float *delta, const float *dout, const float *out, const struct tile *t)
+/* dout · out of one head's row. */
+static float row_delta(const float *dout, const void *out, enum dtype tout, size_t n)
 {
-    size_t Hd = t->s->Hd, ld = t->s->H * Hd;
+    if (tout == F32)
+        return lanes_dot(dout, out, n);
+    const uint16_t *narrow = out;
+    float sum = 0.0f;
+    for (size_t j = 0; j < n; j++)
+        sum = fmaf_(dout[j], bf16_to_f32(narrow[j]), sum);
+    return sum;
+}
+
+/* delta[row] = dout · out: the mean of dP under P, which the softmax's gradient takes off. dout as
+ * the products have it, so that a row's gradients of scores sum to 0. */
+static void deltas(float *delta, const float *stack, const void *out, enum dtype tout,
+                   const struct tile *t)
+{
+    size_t Hd = t->s->Hd;
     for (size_t h = 0; h < t->group; h++)
         for (size_t i = 0; i < t->n_q; i++) {
-            size_t at = head_at(t, ld, h, i);
-            delta[h * t->n_q + i] = lanes_dot(dout + at, out + at, Hd);
+            size_t row = h * t->n_q + i, at = head_at(t, t->ldout, h, i);
+            delta[row] =
+                row_delta(stack + row * Hd, (const char *)out + at * dtype_size(tout), tout, Hd);
         }
 }
 
@@ -414,44 +477,47 @@ static void softmax_tile_bwd(float *scores, float *dscores, const float *delta, 
 
 /* Five products: scores again, dP, then dV, dQ, dK. Keys' and values' gradients add up over tiles
  * in order of queries, over the group's heads within a product. */
-static void tile_bwd(float *dqkv, const float *dout, const float *out, const float *lse,
-                     const float *qkv, const struct tile *t, const struct scratch *c)
+static void tile_bwd(float *dqkv, const float *dout, const void *out, enum dtype tout,
+                     const float *lse, const float *qkv, const struct tile *t,
+                     const struct scratch *c)
 {
     size_t Hd = t->s->Hd, rows = t->group * t->n_q, ld = t->ldqkv, ldt = transposed_ld(t->s);
     float scale = t->s->scale;
     gather(c->q, qkv, ld, t);
-    gather(c->o, dout, t->s->H * Hd, t);
-    deltas(c->row, dout, out, t);
+    gather(c->o, dout, t->ldout, t);
+    deltas(c->row, c->o, out, tout, t);
     thin_nn(c->scores, t->ld, c->q, Hd, c->keys + t->k0, ldt, rows, t->n_k, Hd, scale);
     thin_nn(c->dscores, t->ld, c->o, Hd, c->values + t->k0, ldt, rows, t->n_k, Hd, 1.0f);
     softmax_tile_bwd(c->scores, c->dscores, c->row, lse, t);
+    round_operand(c->scores, rows * t->ld, t->s->products);
+    round_operand(c->dscores, rows * t->ld, t->s->products);
     thin_tn(dqkv + value_at(t), ld, c->scores, t->ld, c->o, Hd, t->n_k, Hd, rows, 1.0f);
-    thin_nn(c->dq, Hd, c->dscores, t->ld, qkv + key_at(t), ld, rows, Hd, t->n_k, scale);
+    thin_nn(c->dq, Hd, c->dscores, t->ld, c->key_rows + t->k0 * Hd, Hd, rows, Hd, t->n_k, scale);
     thin_tn(dqkv + key_at(t), ld, c->dscores, t->ld, c->q, Hd, t->n_k, Hd, rows, scale);
-    scatter(dqkv, c->dq, NULL, ld, t);
+    scatter(dqkv, F32, c->dq, NULL, ld, t);
 }
 
 /* Keys' and values' gradients start from 0; queries' are written whole. */
 static void clear_dkv(float *dqkv, const struct attention_shape *s)
 {
-    size_t ld = (s->H + 2 * s->K) * s->Hd;
+    size_t ld = ld_qkv(s);
     for (size_t i = 0; i < s->B * s->T; i++)
         memset(dqkv + i * ld + s->H * s->Hd, 0, 2 * s->K * s->Hd * sizeof *dqkv);
 }
 
-void attention_bwd(float *dqkv, const float *dout, const float *out, const float *lse,
-                   const float *qkv, const int32_t *start, const struct attention_shape *s,
-                   float *scratch)
+void attention_bwd(float *dqkv, const float *dout, const void *out, enum dtype tout,
+                   const float *lse, const float *qkv, const int32_t *start,
+                   const struct attention_shape *s, float *scratch)
 {
     struct scratch c;
     cut(&c, scratch, s);
     clear_dkv(dqkv, s);
     for (size_t b = 0; b < s->B; b++)
         for (size_t kv = 0; kv < s->K; kv++) {
-            transpose_head(&c, qkv, b, kv, s, 1);
+            pack_head(&c, qkv, b, kv, s, 1);
             for (size_t q0 = 0; q0 < s->T; q0 += tile_queries(s)) {
                 struct tile t = tile_at(s, start, b, kv, q0);
-                tile_bwd(dqkv, dout, out, lse, qkv, &t, &c);
+                tile_bwd(dqkv, dout, out, tout, lse, qkv, &t, &c);
             }
         }
 }

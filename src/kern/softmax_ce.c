@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "lanes.h"
+#include "rows.h"
 
 enum {
     BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
@@ -17,8 +17,11 @@ void softcap(float *z, size_t n, float cap)
     if (cap == 0.0f)
         return;
     float inverse = 1.0f / cap;
-    for (size_t i = 0; i < n; i++)
-        z[i] = cap * vm_tanh(z[i] * inverse);
+    size_t j = 0;
+    for (; j + VL <= n; j += VL)
+        v_store(z + j, v_tanh(v_load(z + j) * inverse) * cap);
+    if (j < n)
+        put(z, F32, j, n - j, v_tanh(get(z, F32, j, n - j) * inverse) * cap);
 }
 
 /* A row's softmax so far, in base 2: sum of 2^(z·log2 e - top), top the maximum's z·log2 e. */
@@ -27,20 +30,53 @@ struct running {
     double sum;
 };
 
-/* e[n] = 2^(z·log2 e - top) after z[n] has been taken into the maximum; e may be z. */
-static void absorb(struct running *r, float *e, const float *z, size_t n)
+/* The greatest of n logits and floor; a NaN never wins, it reaches the result through the sum. */
+static float greatest(const float *z, size_t n, float floor)
 {
-    float max = lanes_max(z, n, r->max);
-    float top = max * VM_LOG2E;
+    vf top[SUM_VECTORS];
+    size_t j = 0;
+    for (size_t k = 0; k < SUM_VECTORS; k++)
+        top[k] = v_splat(floor);
+    for (; j + SUM_LANES <= n; j += SUM_LANES)
+        for (size_t k = 0; k < SUM_VECTORS; k++)
+            top[k] = v_max(v_load(z + j + k * VL), top[k]);
+    for (size_t k = 1; k < SUM_VECTORS; k++)
+        top[0] = v_max(top[k], top[0]);
+    floor = v_greatest(top[0]);
+    for (; j < n; j++)
+        floor = z[j] > floor ? z[j] : floor;
+    return floor;
+}
+
+/* Logits and where their exponentials go; e NULL: nowhere. */
+struct exps {
+    float *e;
+    const float *z;
+    float top;
+};
+
+INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
+{
+    const struct exps *x = row;
+    vf e = v_exp2(get(x->z, F32, j, n) * VM_LOG2E - x->top);
+    if (n < VL)
+        e = v_select(v_lanes() < (int32_t)n, e, (vf){0});
+    if (x->e)
+        put(x->e, F32, j, n, e);
+    return sum + e;
+}
+
+/* e[n] = 2^(z·log2 e - top) after z[n] has been taken into the maximum; e may be z, or NULL. */
+INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
+{
+    float max = greatest(z, n, r->max), top = max * VM_LOG2E;
     if (max > r->max) {
         r->sum *= exp2((double)r->top - (double)top);
         r->max = max;
         r->top = top;
     }
-#pragma GCC ivdep
-    for (size_t j = 0; j < n; j++)
-        e[j] = vm_exp2_softmax(fmaf_(z[j], VM_LOG2E, -top));
-    r->sum += (double)lanes_sum(e, n);
+    struct exps x = {e, z, top};
+    r->sum += (double)row_sum(add_exp, &x, n);
 }
 
 /* What a row's target has to do with the maximum. */
@@ -86,25 +122,36 @@ static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
     return row;
 }
 
+/* Where a row's gradient goes, and what it is of. */
+struct gradient {
+    void *to;
+    size_t target, V;
+    float weight;
+};
+
 /* Exponentials kept → weight · (softmax - target). */
-static void grad_kept(float *e, const float *tops, const struct running *r, float weight,
-                      size_t target, size_t V)
+INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
+                      const struct running *r)
 {
-    for (size_t i = 0; i < V; i += BLOCK) {
-        size_t n = V - i < BLOCK ? V - i : BLOCK;
-        double share = exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum;
-        float f = (float)(share * (double)weight);
-        for (size_t j = 0; j < n; j++)
-            e[i + j] *= f;
+    float hit = 0.0f;
+    for (size_t i = 0; i < g.V; i += BLOCK) {
+        size_t end = g.V - i < BLOCK ? g.V : i + BLOCK, j = i;
+        float f = (float)(exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum * g.weight);
+        if (g.target >= i && g.target < end)
+            hit = e[g.target] * f - g.weight; /* before it is written over */
+        for (; j + VL <= end; j += VL)
+            put(g.to, t, j, VL, v_load(e + j) * f);
+        if (j < end)
+            put(g.to, t, j, end - j, get(e, F32, j, end - j) * f);
     }
-    e[target] -= weight;
+    put(g.to, t, g.target, 1, v_splat(hit));
 }
 
 /* With a cap, or with nothing to be kept: logits become capped ones where write is non-zero. */
 static struct row pass_reading(float *z, size_t target, size_t V, float cap, int write)
 {
     struct row row = {.run = {.max = LOWEST, .top = LOWEST * VM_LOG2E}};
-    float capped[BLOCK], e[BLOCK];
+    float capped[BLOCK];
     for (size_t i = 0; i < V; i += BLOCK) {
         size_t n = V - i < BLOCK ? V - i : BLOCK;
         float *zi = z + i;
@@ -113,46 +160,64 @@ static struct row pass_reading(float *z, size_t target, size_t V, float cap, int
         softcap(zi, n, cap);
         if (target - i < n)
             row.seen = see_target(zi, target - i, row.run.max);
-        absorb(&row.run, e, zi, n);
+        absorb(&row.run, NULL, zi, n);
     }
     return row;
 }
 
-/* Capped logits → weight · (softmax - target) · (1 - (z/cap)²), the last only with a cap. */
-static void grad_again(float *z, const struct running *r, float weight, size_t target, size_t V,
+/* Capped logits → weight · softmax · (1 - (z/cap)²), the last only with a cap. */
+struct again {
+    float cap_inverse, lse, weight;
+};
+
+INLINE vf slope_of(const struct again *a, vf z)
+{
+    vf ratio = z * a->cap_inverse;
+    return 1.0f - ratio * ratio;
+}
+
+INLINE vf grad_of(const struct again *a, vf z)
+{
+    return v_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
+}
+
+INLINE void grad_again(struct gradient g, enum dtype t, const float *z, const struct running *r,
                        float cap)
 {
-    float inverse = cap == 0.0f ? 0.0f : 1.0f / cap;
-    float lse = (float)((double)r->top + log2(r->sum));
-    float zt = z[target] * inverse;
-    for (size_t j = 0; j < V; j++) {
-        float t = z[j] * inverse;
-        float p = vm_exp2_softmax(fmaf_(z[j], VM_LOG2E, -lse));
-        z[j] = weight * p * fmaf_(-t, t, 1.0f);
-    }
-    z[target] -= weight * fmaf_(-zt, zt, 1.0f);
+    struct again a = {cap == 0.0f ? 0.0f : 1.0f / cap, (float)((double)r->top + log2(r->sum)),
+                      g.weight};
+    vf zt = v_splat(z[g.target]);
+    size_t j = 0;
+    for (; j + VL <= g.V; j += VL)
+        put(g.to, t, j, VL, grad_of(&a, v_load(z + j)));
+    if (j < g.V)
+        put(g.to, t, j, g.V - j, grad_of(&a, get(z, F32, j, g.V - j)));
+    put(g.to, t, g.target, 1, grad_of(&a, zt) - slope_of(&a, zt) * g.weight);
 }
 
-static struct row one_row(float *z, size_t target, float weight, size_t V, float cap, int grad)
+INLINE struct row one_row(struct gradient g, enum dtype t, float *z, float cap)
 {
     float tops[MAX_TOPS];
-    if (grad && cap == 0.0f && V <= (size_t)MAX_TOPS * BLOCK) {
-        struct row row = pass_keeping(z, tops, target, V);
-        grad_kept(z, tops, &row.run, weight, target, V);
+    if (g.to && cap == 0.0f && g.V <= (size_t)MAX_TOPS * BLOCK) {
+        struct row row = pass_keeping(z, tops, g.target, g.V);
+        grad_kept(g, t, z, tops, &row.run);
         return row;
     }
-    struct row row = pass_reading(z, target, V, cap, grad);
-    if (grad)
-        grad_again(z, &row.run, weight, target, V, cap);
+    struct row row = pass_reading(z, g.target, g.V, cap, g.to != NULL);
+    if (g.to)
+        grad_again(g, t, z, &row.run, cap);
     return row;
 }
 
-void softmax_ce(float *loss, uint8_t *correct, float *logits, const int32_t *target,
-                const float *weight, size_t n, size_t V, float cap, int grad)
+void softmax_ce(float *loss, uint8_t *correct, void *grad, enum dtype tg, size_t ldg, float *logits,
+                size_t ldz, const int32_t *target, const float *weight, size_t n, size_t V,
+                float cap)
 {
     for (size_t i = 0; i < n; i++) {
-        float w = weight ? weight[i] : 1.0f;
-        struct row row = one_row(logits + i * V, (size_t)target[i], w, V, cap, grad);
+        struct gradient g = {grad ? at(grad, tg, i * ldg) : NULL, (size_t)target[i], V,
+                             weight ? weight[i] : 1.0f};
+        float *z = logits + i * ldz;
+        struct row row = tg == BF16 ? one_row(g, BF16, z, cap) : one_row(g, F32, z, cap);
         loss[i] = row_loss(&row.run, row.seen.z);
         if (correct)
             correct[i] = row.seen.is_first && !(row.run.max > row.seen.z);

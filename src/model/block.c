@@ -3,8 +3,8 @@
 #include "kern/embed.h"
 #include "kern/geglu.h"
 #include "kern/gemm.h"
+#include "kern/heads.h"
 #include "kern/rmsnorm.h"
-#include "kern/rope.h"
 #include "kern/vec.h"
 
 #include <math.h>
@@ -82,7 +82,7 @@ static const float *norm_input(const struct net *n, const struct sizes *z, const
                                const float *w)
 {
     float *xn = act(&n->acts, ACT_XN, 0);
-    rmsnorm_fwd(xn, z->D, act(&n->acts, ACT_RSTD, 0), x, z->D, w, z->N, z->D, z->eps);
+    rmsnorm_fwd(xn, F32, z->D, act(&n->acts, ACT_RSTD, 0), x, z->D, w, z->N, z->D, z->eps);
     return xn;
 }
 
@@ -98,29 +98,23 @@ static void lap_attention(const struct net *n, enum prof_phase phase,
 
 /* ---- forward ---- */
 
-/* Norms of queries and keys, a head at a time: ACT_RAW to ACT_QKV; values are copied. */
-static void norm_heads(const struct net *n, const struct sizes *z, int layer, const float *params)
+static struct heads_shape heads_of(const struct pass *p, const struct sizes *z)
 {
-    const float *raw = act(&n->acts, ACT_RAW, layer);
-    float *qkv = act(&n->acts, ACT_QKV, layer), *rstd = act(&n->acts, ACT_RAW_RSTD, layer);
-    for (size_t h = 0; h < z->H + z->K; h++) {
-        const float *w = weight(n, params, h < z->H ? TENSOR_Q_NORM : TENSOR_K_NORM, layer);
-        rmsnorm_fwd(qkv + h * z->Hd, z->C, rstd + h * z->N, raw + h * z->Hd, z->C, w, z->N, z->Hd,
-                    z->eps);
-    }
-    size_t values = (z->H + z->K) * z->Hd;
-    for (size_t i = 0; i < z->N; i++)
-        memcpy(qkv + i * z->C + values, raw + i * z->C + values, z->K * z->Hd * sizeof *qkv);
+    return (struct heads_shape){
+        .B = p->B, .T = p->T, .first = p->first, .H = z->H, .K = z->K, .Hd = z->Hd, .eps = z->eps};
 }
 
 /* Norms and rotation of the product's queries and keys; again in the backward pass. */
 static void finish_heads(const struct net *n, const struct pass *p, const struct sizes *z,
                          int layer, const float *params)
 {
-    if (n->spec.qk_norm)
-        norm_heads(n, z, layer, params);
-    rope_fwd(act(&n->acts, ACT_QKV, layer), z->C, angles(n, layer), p->B, p->T, p->first,
-             z->H + z->K, z->Hd);
+    struct heads_shape s = heads_of(p, z);
+    bool norm = n->spec.qk_norm;
+    float *qkv = act(&n->acts, ACT_QKV, layer);
+    heads_fwd(qkv, z->C, norm ? act(&n->acts, ACT_RAW_RSTD, layer) : NULL,
+              norm ? act(&n->acts, ACT_RAW, layer) : qkv, z->C,
+              norm ? weight(n, params, TENSOR_Q_NORM, layer) : NULL,
+              norm ? weight(n, params, TENSOR_K_NORM, layer) : NULL, angles(n, layer), &s);
 }
 
 void block_qkv(const struct net *n, const struct pass *p, int layer, const float *params)
@@ -140,9 +134,8 @@ void block_qkv(const struct net *n, const struct pass *p, int layer, const float
 static void add_normed(const struct sizes *z, float *out, const float *res, const float *branch,
                        float *rstd, const float *norm)
 {
-    if (out != res)
-        memcpy(out, res, z->N * z->D * sizeof *out);
-    rmsnorm_add_fwd(out, rstd, branch, norm, z->N, z->D, z->eps);
+    rmsnorm_residual_fwd(out, NULL, F32, z->D, rstd, NULL, res, branch, norm, NULL, z->N, z->D,
+                         z->eps);
 }
 
 /* out = res + in[N,k] · w[D,k]ᵀ. */
@@ -207,7 +200,7 @@ void block_rest(const struct net *n, const struct pass *p, int layer, const floa
     gemm_nt(gu, 2 * z.F, xn, z.D, weight(n, params, TENSOR_GATE, layer), z.D, z.N, 2 * z.F, z.D, 1,
             0);
     net_lap_products(n, PROF_GATE_UP, 1, z.N, 2 * z.F, z.D);
-    geglu_fwd(act(&n->acts, ACT_H, 0), gu, z.N, z.F);
+    geglu_fwd(act(&n->acts, ACT_H, 0), F32, z.F, gu, F32, 2 * z.F, z.N, z.F);
     net_lap_pass(n, PROF_GEGLU, 3 * z.N * z.F);
     mlp_out(n, &z, layer, params);
 }
@@ -218,7 +211,7 @@ void block_fwd(const struct net *n, const struct pass *p, int layer, const float
     struct attention_shape shape = block_attention(n, p, layer);
     float *lse = a->use == USE_TRAIN ? act(a, ACT_LSE, layer) : NULL;
     block_qkv(n, p, layer, params);
-    attention_fwd(act(a, ACT_ATT, layer), lse, act(a, ACT_QKV, layer), p->start, &shape,
+    attention_fwd(act(a, ACT_ATT, layer), F32, lse, act(a, ACT_QKV, layer), p->start, &shape,
                   act(a, ACT_SCRATCH, 0));
     lap_attention(n, PROF_ATTENTION, &shape, 4);
     block_rest(n, p, layer, params);
@@ -234,7 +227,7 @@ static const float *bwd_post_norm(const struct net *n, const struct sizes *z, co
     float *d = act(&n->acts, ACT_DXN, 0);
     if (!n->spec.post_norms)
         return dx;
-    rmsnorm_bwd(d, z->D, dw, dx, z->D, branch, z->D, rstd, w, z->N, z->D, 0);
+    rmsnorm_bwd(d, F32, z->D, dw, dx, z->D, branch, z->D, rstd, w, z->N, z->D, 0);
     net_lap_pass(n, PROF_NORM_BWD, 3 * z->N * z->D);
     return d;
 }
@@ -244,8 +237,8 @@ static void bwd_pre_norm(const struct net *n, const struct sizes *z, const float
                          float *dw)
 {
     const struct acts *a = &n->acts;
-    rmsnorm_bwd(act(a, ACT_DX, 0), z->D, dw, act(a, ACT_DXN, 0), z->D, x, z->D, act(a, ACT_RSTD, 0),
-                w, z->N, z->D, 1);
+    rmsnorm_bwd(act(a, ACT_DX, 0), F32, z->D, dw, act(a, ACT_DXN, 0), z->D, x, z->D,
+                act(a, ACT_RSTD, 0), w, z->N, z->D, 1);
     net_lap_pass(n, PROF_NORM_BWD, 4 * z->N * z->D);
 }
 
@@ -262,7 +255,7 @@ static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const
                                     params + post, grads + post);
     gemm_nn(h, z->F, dy, z->D, params + down, z->F, z->N, z->F, z->D, 1, 0);
     net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
-    geglu_bwd(gu, h, h, gu, z->N, z->F);
+    geglu_bwd(gu, h, h, F32, z->F, gu, F32, 2 * z->F, z->N, z->F);
     net_lap_pass(n, PROF_GEGLU_BWD, 6 * z->N * z->F);
     gemm_tn(grads + down, z->F, dy, z->D, h, z->F, z->D, z->F, z->N, 1, 0);
     net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
@@ -280,15 +273,15 @@ static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const
 static void bwd_heads(const struct net *n, const struct pass *p, const struct sizes *z, int layer,
                       const float *params, float *grads)
 {
+    struct heads_shape s = heads_of(p, z);
+    bool norm = n->spec.qk_norm;
+    size_t q = norm ? net_at(n, TENSOR_Q_NORM, layer) : 0;
+    size_t k = norm ? net_at(n, TENSOR_K_NORM, layer) : 0;
     float *dqkv = act(&n->acts, ACT_DQKV, 0);
-    const float *raw = act(&n->acts, ACT_RAW, layer), *rstd = act(&n->acts, ACT_RAW_RSTD, layer);
-    rope_bwd(dqkv, z->C, angles(n, layer), p->B, p->T, p->first, z->H + z->K, z->Hd);
-    for (size_t h = 0; n->spec.qk_norm && h < z->H + z->K; h++) {
-        size_t w = net_at(n, h < z->H ? TENSOR_Q_NORM : TENSOR_K_NORM, layer);
-        float *d = dqkv + h * z->Hd;
-        rmsnorm_bwd(d, z->C, grads + w, d, z->C, raw + h * z->Hd, z->C, rstd + h * z->N, params + w,
-                    z->N, z->Hd, 0);
-    }
+    heads_bwd(dqkv, F32, z->C, grads + q, grads + k, dqkv, z->C,
+              norm ? act(&n->acts, ACT_RAW, layer) : NULL, z->C,
+              norm ? act(&n->acts, ACT_RAW_RSTD, layer) : NULL, norm ? params + q : NULL,
+              params + k, angles(n, layer), &s);
 }
 
 static void bwd_attention(const struct net *n, const struct pass *p, const struct sizes *z,
@@ -308,10 +301,9 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
     net_lap_products(n, PROF_O_BWD, 2, z->N, z->D, z->Q);
     if (n->spec.qk_norm)
         finish_heads(n, p, z, layer, params);
+    attention_bwd(dqkv, datt, att, F32, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start,
+                  &shape, act(a, ACT_SCRATCH, 0));
     net_lap_pass(n, PROF_HEADS_BWD, n->spec.qk_norm ? 2 * z->N * z->C : 0);
-    attention_bwd(dqkv, datt, att, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start, &shape,
-                  act(a, ACT_SCRATCH, 0));
-    lap_attention(n, PROF_ATTENTION_BWD, &shape, 10);
     bwd_heads(n, p, z, layer, params, grads);
     net_lap_pass(n, PROF_HEADS_BWD, (n->spec.qk_norm ? 3 : 2) * z->N * z->C);
     const float *xn = norm_input(n, z, x, params + pre);

@@ -9,7 +9,7 @@ static float *final_norm(const struct net *n, const float *params, size_t first,
 {
     size_t D = (size_t)n->spec.D;
     float *xn = act(&n->acts, ACT_XN, 0) + first * D;
-    rmsnorm_fwd(xn, D, act(&n->acts, ACT_RSTD, 0) + first,
+    rmsnorm_fwd(xn, F32, D, act(&n->acts, ACT_RSTD, 0) + first,
                 act(&n->acts, ACT_X, n->spec.L) + first * D, D,
                 params + net_at(n, TENSOR_FINAL_NORM, 0), count, D, (float)n->spec.eps);
     return xn;
@@ -25,9 +25,9 @@ static void chunk_loss(const struct net *n, const float *params, const struct ba
     const float *xn = act(a, ACT_XN, 0) + first * D;
     gemm_nt(logits, V, xn, D, params + embed, D, count, V, D, 1, 0);
     net_lap_products(n, PROF_HEAD, 1, count, V, D);
-    softmax_ce(act(a, ACT_LOSS, 0) + first, (uint8_t *)act(a, ACT_CORRECT, 0) + first, logits,
-               b->target + first, b->weight == NULL ? NULL : b->weight + first, count, V,
-               (float)n->spec.final_cap, grads != NULL);
+    softmax_ce(act(a, ACT_LOSS, 0) + first, (uint8_t *)act(a, ACT_CORRECT, 0) + first,
+               grads == NULL ? NULL : logits, F32, V, logits, V, b->target + first,
+               b->weight == NULL ? NULL : b->weight + first, count, V, (float)n->spec.final_cap);
     net_lap_pass(n, PROF_LOSS, (grads == NULL ? 1 : 2) * count * V);
     if (grads == NULL)
         return;
@@ -67,8 +67,8 @@ void head_loss(const struct net *n, const struct pass *p, const float *params,
     net_lap_pass(n, PROF_LOSS, 0);
     if (grads == NULL)
         return;
-    rmsnorm_bwd(act(a, ACT_DX, 0), D, grads + norm, act(a, ACT_DXN, 0), D, act(a, ACT_X, n->spec.L),
-                D, act(a, ACT_RSTD, 0), params + norm, p->N, D, 0);
+    rmsnorm_bwd(act(a, ACT_DX, 0), F32, D, grads + norm, act(a, ACT_DXN, 0), D,
+                act(a, ACT_X, n->spec.L), D, act(a, ACT_RSTD, 0), params + norm, p->N, D, 0);
     net_lap_pass(n, PROF_NORM_BWD, 3 * p->N * D);
 }
 

@@ -11,6 +11,7 @@
 #include "kern/embed.h"
 #include "kern/geglu.h"
 #include "kern/gemm.h"
+#include "kern/heads.h"
 #include "kern/peak.h"
 #include "kern/rmsnorm.h"
 #include "kern/rope.h"
@@ -95,32 +96,34 @@ static void gemm_512(struct job *j)
 
 static void norm_fwd(struct job *j)
 {
-    rmsnorm_fwd(j->b, j->d1, j->d, j->a, j->d1, j->c, j->n, j->d1, EPS);
+    rmsnorm_fwd(j->b, F32, j->d1, j->d, j->a, j->d1, j->c, j->n, j->d1, EPS);
 }
 
 static void norm_bwd(struct job *j)
 {
-    rmsnorm_bwd(j->b, j->d1, j->c + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->c, j->n, j->d1, 0);
+    rmsnorm_bwd(j->b, F32, j->d1, j->c + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->c, j->n, j->d1,
+                0);
 }
 
 static void norm_add(struct job *j)
 {
-    rmsnorm_add_fwd(j->b, j->d, j->a, j->c, j->n, j->d1, EPS);
+    rmsnorm_residual_fwd(j->b, NULL, F32, 0, j->d, NULL, j->b, j->a, j->c, NULL, j->n, j->d1, EPS);
 }
 
-static void rope(struct job *j)
+static void heads(struct job *j)
 {
-    rope_fwd(j->a, 5 * j->d1, j->c, j->n / 512, 512, 0, 5, j->d1);
+    struct heads_shape s = {.B = j->n / 512, .T = 512, .H = 4, .K = 1, .Hd = j->d1, .eps = EPS};
+    heads_fwd(j->b, 6 * j->d1, j->d, j->a, 6 * j->d1, j->scratch, j->scratch, j->c, &s);
 }
 
 static void glu_fwd(struct job *j)
 {
-    geglu_fwd(j->b, j->a, j->n, j->d1);
+    geglu_fwd(j->b, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
 }
 
 static void glu_bwd(struct job *j)
 {
-    geglu_bwd(j->b, j->c, j->c, j->a, j->n, j->d1);
+    geglu_bwd(j->b, j->c, j->c, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
 }
 
 static void look_up(struct job *j)
@@ -135,27 +138,27 @@ static void look_up_bwd(struct job *j)
 
 static void loss(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, j->token, NULL, j->n, j->V, 0.0f, 1);
+    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
 }
 
 static void loss_capped(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, j->token, NULL, j->n, j->V, 30.0f, 1);
+    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 30.0f);
 }
 
 static void loss_only(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, j->token, NULL, j->n, j->V, 0.0f, 0);
+    softmax_ce(j->d, NULL, NULL, F32, 0, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
 }
 
 static void attend(struct job *j)
 {
-    attention_fwd(j->b, j->d, j->a, NULL, &j->s, j->scratch);
+    attention_fwd(j->b, F32, j->d, j->a, NULL, &j->s, j->scratch);
 }
 
 static void attend_bwd(struct job *j)
 {
-    attention_bwd(j->c, j->b, j->b, j->d, j->a, NULL, &j->s, j->scratch);
+    attention_bwd(j->c, j->b, j->b, F32, j->d, j->a, NULL, &j->s, j->scratch);
 }
 
 static void decode(struct job *j)
@@ -218,8 +221,8 @@ static void bench_rows(struct job *j)
     by_bytes("embed_bwd 2048x640", look_up_bwd, j, e, 12 * e);
     j->d1 = 256;
     rope_table(j->c, 512, 256, 10000.0, 1.0);
-    e = (double)(j->n * 5 * j->d1);
-    by_bytes("rope 2048x5x256", rope, j, e, 8 * e);
+    e = (double)(j->n * 6 * j->d1);
+    by_bytes("heads 2048x6x256", heads, j, e, 8 * e);
     j->d1 = 2048;
     e = (double)(j->n * j->d1);
     by_bytes("geglu_fwd 2048x2048", glu_fwd, j, e, 12 * e);

@@ -13,6 +13,7 @@
 #define GRAD_TOLERANCE   6e-6
 #define TARGET_TOLERANCE 2e-7
 #define DIFFERENCE       1e-3
+#define GAP              77.0f /* what stands between rows */
 
 struct set {
     size_t n, V;
@@ -62,7 +63,8 @@ static double row_error(const struct set *s, size_t i, double weight)
 static void compare(size_t n, size_t V, float cap, double scale, bool weighted)
 {
     struct set s = set_new(n, V, cap, scale);
-    softmax_ce(s.loss, s.correct, s.logits, s.target, weighted ? s.weight : NULL, n, V, cap, 1);
+    softmax_ce(s.loss, s.correct, s.logits, F32, V, s.logits, V, s.target,
+               weighted ? s.weight : NULL, n, V, cap);
     ref_softmax_ce(s.loss64, s.correct64, s.grad64, s.logits64, s.target,
                    weighted ? s.weight64 : NULL, n, V, (double)cap);
     const char *where = "n %zu V %zu cap %g: %g";
@@ -98,14 +100,90 @@ START_TEST(leaves_logits_alone)
         struct set s = set_new(3, 1300, capped ? 3.0f : 0.0f, 5.0);
         float *was = ref_floats(3 * 1300), loss[3];
         memcpy(was, s.logits, 3 * 1300 * sizeof *was);
-        softmax_ce(loss, NULL, s.logits, s.target, NULL, 3, 1300, s.cap, 0);
+        softmax_ce(loss, NULL, NULL, F32, 0, s.logits, 1300, s.target, NULL, 3, 1300, s.cap);
         ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) == 0);
-        softmax_ce(s.loss, NULL, s.logits, s.target, NULL, 3, 1300, s.cap, 1);
+        softmax_ce(s.loss, NULL, s.logits, F32, 1300, s.logits, 1300, s.target, NULL, 3, 1300,
+                   s.cap);
         ck_assert(memcmp(loss, s.loss, sizeof loss) == 0);
         ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) != 0);
         free(was);
         set_free(&s);
     }
+}
+END_TEST
+
+/* Logits of a set in rows ldz apart, GAP between them. */
+static float *spread(const struct set *s, size_t ldz)
+{
+    float *z = ref_floats(s->n * ldz);
+    for (size_t i = 0; i < s->n * ldz; i++)
+        z[i] = i % ldz < s->V ? s->logits[i / ldz * s->V + i % ldz] : GAP;
+    return z;
+}
+
+/* Where the rows of got are not want rounded to the type. */
+static void check_typed(const void *got, enum dtype t, size_t ldg, const float *want, size_t n,
+                        size_t V)
+{
+    void *expect = ref_typed(want, t, n * V);
+    for (size_t i = 0; i < n; i++)
+        ck_assert(memcmp((const char *)got + i * ldg * dtype_size(t),
+                         (const char *)expect + i * V * dtype_size(t), V * dtype_size(t)) == 0);
+    free(expect);
+}
+
+/* What stands between rows of gradients, and behind the logits, is as it was. */
+static void check_gaps(const void *got, enum dtype t, size_t ldg, size_t n, size_t V)
+{
+    float *x = ref_untyped(got, t, n * ldg);
+    for (size_t i = 0; i < n * ldg; i++)
+        ck_assert(i % ldg < V || x[i] == GAP);
+    free(x);
+}
+
+/* A gradient of its own, with gaps, against the one in place of dense logits. */
+static void compare_apart(struct set *s, enum dtype t, const float *want, const float *loss)
+{
+    size_t ldz = s->V + 5, ldg = s->V + 3;
+    float *z = spread(s, ldz), *gap = ref_floats(s->n * ldg);
+    for (size_t i = 0; i < s->n * ldg; i++)
+        gap[i] = GAP;
+    void *grad = ref_typed(gap, t, s->n * ldg);
+    softmax_ce(s->loss, s->correct, grad, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap);
+    check_typed(grad, t, ldg, want, s->n, s->V);
+    check_gaps(grad, t, ldg, s->n, s->V);
+    check_gaps(z, F32, ldz, s->n, s->V);
+    ck_assert(memcmp(loss, s->loss, s->n * sizeof *loss) == 0);
+    free(z), free(gap), free(grad);
+}
+
+/* In the logits' own place: rows as far apart in bytes, closer, or dense. */
+static void compare_in_place(struct set *s, enum dtype t, size_t ldg, size_t ldz, const float *want)
+{
+    float *z = spread(s, ldz);
+    softmax_ce(s->loss, NULL, z, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap);
+    check_typed(z, t, ldg, want, s->n, s->V);
+    free(z);
+}
+
+START_TEST(gradient_has_types_and_places)
+{
+    static const size_t sizes[] = {1, 2, 7, 16, 33, 100, 511, 512, 513, 1537, 5000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int variant = 0; variant < 4; variant++) {
+            size_t V = sizes[i], ldz = V + 5;
+            enum dtype t = variant & 1 ? BF16 : F32;
+            struct set s = set_new(3, V, variant & 2 ? 20.0f : 0.0f, 5.0);
+            float *want = ref_floats(3 * V), loss[3];
+            memcpy(want, s.logits, 3 * V * sizeof *want);
+            softmax_ce(loss, NULL, want, F32, V, want, V, s.target, s.weight, 3, V, s.cap);
+            compare_apart(&s, t, want, loss);
+            compare_in_place(&s, t, t == BF16 ? 2 * ldz : ldz, ldz, want);
+            compare_in_place(&s, t, V + 1, ldz, want);
+            compare_in_place(&s, t, V, V, want);
+            free(want);
+            set_free(&s);
+        }
 }
 END_TEST
 
@@ -149,7 +227,8 @@ START_TEST(lowest_index_wins_a_tie)
                 for (int grad = 0; grad < 2; grad++) {
                     memset(z, 0, V * sizeof *z);
                     z[at[i]] = z[at[j]] = 2.0f;
-                    softmax_ce(&loss, &correct, z, which ? at + j : at + i, NULL, 1, V, 0.0f, grad);
+                    softmax_ce(&loss, &correct, grad ? z : NULL, F32, V, z, V,
+                               which ? at + j : at + i, NULL, 1, V, 0.0f);
                     ck_assert_int_eq(correct, which == 0);
                 }
     free(z);
@@ -163,20 +242,20 @@ START_TEST(survives_extremes)
     int32_t target = 599;
     for (int i = 0; i < 600; i++)
         z[i] = i < 590 ? -INFINITY : 1e4f * (float)(i - 599); /* -inf throughout the first block */
-    softmax_ce(&loss, &correct, z, &target, NULL, 1, 600, 0.0f, 1);
+    softmax_ce(&loss, &correct, z, F32, 600, z, 600, &target, NULL, 1, 600, 0.0f);
     ck_assert(loss == 0.0f && correct == 1);
     for (int i = 0; i < 600; i++)
         ck_assert(fabsf(z[i]) < 1e-30f);
     float y[3] = {-1e4f, 3e4f, 0.0f};
     target = 0;
-    softmax_ce(&loss, &correct, y, &target, NULL, 1, 3, 0.0f, 1);
+    softmax_ce(&loss, &correct, y, F32, 3, y, 3, &target, NULL, 1, 3, 0.0f);
     ck_assert_float_eq_tol(loss, 4e4f, 1e-2f);
     ck_assert(correct == 0 && y[0] == -1.0f && y[1] == 1.0f && fabsf(y[2]) < 1e-30f);
     const float bad[] = {NAN, INFINITY};
     for (int i = 0; i < 4; i++) {
         float x[3] = {0.0f, 1.0f, 2.0f};
         x[1] = bad[i % 2];
-        softmax_ce(&loss, NULL, x, &target, NULL, 1, 3, i < 2 ? 0.0f : 30.0f, 1);
+        softmax_ce(&loss, NULL, x, F32, 3, x, 3, &target, NULL, 1, 3, i < 2 ? 0.0f : 30.0f);
         /* a cap makes infinity finite */
         ck_assert(i == 3 ? isfinite(loss) : isnan(loss) && isnan(x[0]));
     }
@@ -187,7 +266,7 @@ START_TEST(weight_zero_is_no_gradient)
 {
     struct set s = set_new(2, 40, 0.0f, 5.0);
     s.weight[0] = 0.0f, s.weight[1] = 1.0f;
-    softmax_ce(s.loss, NULL, s.logits, s.target, s.weight, 2, 40, 0.0f, 1);
+    softmax_ce(s.loss, NULL, s.logits, F32, 40, s.logits, 40, s.target, s.weight, 2, 40, 0.0f);
     ck_assert(s.loss[0] > 0.0f); /* the loss itself is not weighted */
     double sum = 0.0;
     for (size_t i = 0; i < 40; i++) {
@@ -209,8 +288,8 @@ START_TEST(cap_counts)
     for (int i = 0; i < 4; i++)
         ck_assert_double_lt(fabs((double)z[i] - 30.0 * tanh((double)was[i] / 30.0)), 1e-5);
     struct set a = set_new(1, 50, 4.0f, 5.0), b = set_new(1, 50, 4.1f, 5.0);
-    softmax_ce(a.loss, NULL, a.logits, a.target, NULL, 1, 50, a.cap, 1);
-    softmax_ce(b.loss, NULL, b.logits, b.target, NULL, 1, 50, b.cap, 1);
+    softmax_ce(a.loss, NULL, a.logits, F32, 50, a.logits, 50, a.target, NULL, 1, 50, a.cap);
+    softmax_ce(b.loss, NULL, b.logits, F32, 50, b.logits, 50, b.target, NULL, 1, 50, b.cap);
     ck_assert(fabsf(a.loss[0] - b.loss[0]) > (float)DIFFERENCE);
     set_free(&a), set_free(&b);
 }
@@ -222,8 +301,9 @@ START_TEST(does_not_depend_on_alignment)
         struct set s = set_new(1, 1333, capped ? 20.0f : 0.0f, 5.0);
         float *z = ref_floats(1333 + 1), loss;
         memcpy(z + 1, s.logits, 1333 * sizeof *z);
-        softmax_ce(s.loss, NULL, s.logits, s.target, NULL, 1, 1333, s.cap, 1);
-        softmax_ce(&loss, NULL, z + 1, s.target, NULL, 1, 1333, s.cap, 1);
+        softmax_ce(s.loss, NULL, s.logits, F32, 1333, s.logits, 1333, s.target, NULL, 1, 1333,
+                   s.cap);
+        softmax_ce(&loss, NULL, z + 1, F32, 1333, z + 1, 1333, s.target, NULL, 1, 1333, s.cap);
         ck_assert(memcmp(z + 1, s.logits, 1333 * sizeof *z) == 0 && loss == s.loss[0]);
         free(z);
         set_free(&s);
@@ -236,6 +316,7 @@ static void add(TCase *t)
     tcase_add_test(t, twin_has_the_right_gradient);
     tcase_add_test(t, follows_the_twin);
     tcase_add_test(t, leaves_logits_alone);
+    tcase_add_test(t, gradient_has_types_and_places);
     tcase_add_test(t, lowest_index_wins_a_tie);
     tcase_add_test(t, survives_extremes);
     tcase_add_test(t, weight_zero_is_no_gradient);

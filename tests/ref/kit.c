@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 const size_t ref_sizes[] = {1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65, 100, 129, 257};
 const size_t ref_n_sizes = sizeof ref_sizes / sizeof *ref_sizes;
@@ -69,6 +70,26 @@ double *ref_widen(const float *x, size_t n)
     double *y = ref_doubles(n);
     for (size_t i = 0; i < n; i++)
         y[i] = x[i];
+    return y;
+}
+
+void *ref_typed(const float *x, enum dtype t, size_t n)
+{
+    void *y = cleared(n, dtype_size(t));
+    if (t == BF16)
+        bf16_narrow(y, x, n);
+    else
+        memcpy(y, x, n * sizeof *x);
+    return y;
+}
+
+float *ref_untyped(const void *x, enum dtype t, size_t n)
+{
+    float *y = ref_floats(n);
+    if (t == BF16)
+        bf16_widen(y, x, n);
+    else
+        memcpy(y, x, n * sizeof *y);
     return y;
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/half.h"
 #include "kern/attention.h"
 
 /* C = alpha·op(A)·op(B) + beta·C, C[m,n]; ta: A is [k,m]; tb: B is [n,k]. */
@@ -55,6 +56,9 @@ double *ref_random_double(size_t n, uint64_t seed, double scale);
 /* n integers uniform in 0 … below-1. */
 int32_t *ref_random_ints(size_t n, uint64_t seed, uint32_t below);
 double *ref_widen(const float *x, size_t n);
+/* n values of x in a type, rounded; and back, exactly. */
+void *ref_typed(const float *x, enum dtype t, size_t n);
+float *ref_untyped(const void *x, enum dtype t, size_t n);
 
 /* max |got - want| / max |want| (or the plain distance when want is all 0); infinite when got has
  * a value that is not finite. */
