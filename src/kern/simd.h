@@ -54,7 +54,7 @@ INLINE void v_store(void *x, vf v)
 
 INLINE vf v_splat(float x)
 {
-    return (vf){0} + x;
+    return x - (vf){0}; /* exact for every x, so nothing is computed */
 }
 
 /* mask ? a : b, lane by lane; mask is all ones or all zeros in a lane. */
