@@ -35,12 +35,13 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
 {
     int rc = t->pending;
     double mark = clock_now_s();
-    struct range mine = reducer_begin(t->reducer, t->n_micro);
+    struct range mine = reducer_begin(t->reducer);
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
         struct pass_result p;
         if (rc == OK)
             rc = feed_next(&t->feed, &b, (int)t->conf->batch.seq_len);
+        prof_lap(t->prof, PROF_LOAD, 0, 0);
         r->time[R_LOAD_S] += lap(&mark);
         if (rc != OK) {
             give_zero(t);
@@ -51,8 +52,8 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
         sums_add_pass(s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
-    int reduced = reducer_finish(t->reducer, NULL);
-    t->grad = reducer_sum(t->reducer);
+    int reduced = reducer_finish(t->reducer);
+    s->sumsq = *reducer_sumsq(t->reducer);
     r->time[R_REDUCE_S] += lap(&mark);
     return rc != OK ? rc : reduced;
 }
@@ -71,13 +72,25 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->save = s->save > 0;
 }
 
-/* parallel.shard none: every rank holds the whole gradient and all of the state. */
-static int gather_gradient(struct trainer *t)
+/* Bytes that an update moves: all but the gradient is written as well as read. */
+static double update_bytes(const struct trainer *t)
 {
-    zero_to_slab(&t->shard, t->grad_slab, t->grad);
-    return zero_allgather(t->comm, &t->shard, t->grad_slab);
+    double floats = (double)shard_count(&t->state, t->state.rank);
+    return (double)sizeof(float) * floats * (2 * (1 + t->rule->n_slots) + 1);
 }
 
+/* Bytes that come to this rank's team from the others. */
+static double gather_bytes(const struct trainer *t)
+{
+    const struct team *team = &t->holders.team;
+    double own = 0;
+    for (int i = 0; i < team_size(team, team_of(team, team->rank)); i++)
+        own += (double)shard_count(&t->shard, team_first(team, team_of(team, team->rank)) + i);
+    return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
+}
+
+/* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
+ * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
     const struct optim_step s = {.lr = r->lr,
@@ -87,15 +100,19 @@ static int update(struct trainer *t, struct step_result *r)
                                  .weight_decay = t->conf->optimizer.weight_decay,
                                  .grad_scale = r->clip / r->targets,
                                  .t = t->at.step + 1};
-    bool sharded = t->grad_slab == NULL;
+    bool sharded = t->state.size == t->shard.size;
+    float *grad = reducer_sum(t->reducer);
+    const struct comm each = comm_without_teams(t->comm);
     double mark = clock_now_s();
     if (!sharded)
-        TRY(gather_gradient(t));
+        TRY(zero_allgather(&each, &t->shard, grad));
+    prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
-    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params,
-                 sharded ? t->grad : t->grad_slab, t->slot);
+    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params, grad, t->slot);
+    prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
     r->time[R_OPTIM_S] = lap(&mark);
-    int rc = sharded ? zero_allgather(t->comm, &t->shard, t->params) : OK;
+    int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
+    prof_lap(t->prof, PROF_GATHER, 0, gather_bytes(t));
     r->time[R_GATHER_S] = lap(&mark);
     return rc;
 }
@@ -128,12 +145,13 @@ int trainer_step(struct trainer *t, struct step_result *r)
     double begin = clock_now_s();
     struct sums s = {0};
     *r = (struct step_result){0};
+    prof_start(t->prof);
     int rc = sum_gradients(t, &s, r);
-    reduce_sumsq(&s.sumsq, &t->shard, t->grad);
     s.stop = wants_stop(t, clock_now_s() - begin);
     s.save = t->comm->rank == 0 && run_asked(t->conf->run.dir, "save");
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
+    prof_lap(t->prof, PROF_AGREE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
     if (r->finite) {
@@ -142,6 +160,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     } else {
         TRY(leave_out_update(t, r));
     }
+    prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
     t->at.step++;
     t->at.samples += (uint64_t)t->conf->batch.global;
