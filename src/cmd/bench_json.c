@@ -42,7 +42,8 @@ static json_t *plan_json(const struct bench_steps *s)
 {
     json_t *rank = json_object();
     for (int i = 0; i < s->budget.n; i++)
-        json_object_set_new(rank, s->budget.row[i].label, json_real(s->budget.row[i].bytes));
+        json_object_set_new(rank, s->budget.row[i].label,
+                            json_real(budget_row_of_rank(&s->budget, i)));
     return json_pack("{s:f, s:o}", "rank_bytes", budget_total(&s->budget), "rank", rank);
 }
 

@@ -235,7 +235,7 @@ static int describe(struct bench_steps *out, const struct config *conf,
     snprintf(out->precision, sizeof out->precision, "%s", conf->numerics.precision);
     snprintf(out->blas, sizeof out->blas, "%s", gemm_core());
     TRY(is_crowded(&out->crowded, c, conf->parallel.threads));
-    return agree(c, budget_of(&out->budget, conf, spec, c->size));
+    return agree(c, budget_of(&out->budget, conf, spec, &c->team));
 }
 
 int bench_steps(struct bench_steps *out, const struct config *conf, const struct model_spec *spec,
