@@ -2,7 +2,7 @@
  *
  * Weights are read in two forms, blocked as the library's kernels want them: one for the forward
  * product, one for the gradient of its input. They are packed from single precision once a step
- * rather than in each product. All arrays are dense. */
+ * rather than in each product. All arrays are dense but one. */
 #ifndef CARAT_KERN_GEMM16_H
 #define CARAT_KERN_GEMM16_H
 
@@ -41,8 +41,12 @@ void gemm16_forward(struct gemm16 *g, void *y, enum dtype ty, const uint16_t *x,
 /* dx[n,in] = dy[n,out] · w, rounded to type tx. */
 void gemm16_backward(struct gemm16 *g, void *dx, enum dtype tx, const uint16_t *dy,
                      const void *form, size_t n, size_t out, size_t in);
-/* dw[out,in] = dyᵀ · x over n rows, added to what is there when add. */
-void gemm16_weight(struct gemm16 *g, float *dw, const uint16_t *dy, const uint16_t *x, size_t n,
-                   size_t out, size_t in, bool add);
+/* dw[out,in] = dyᵀ · x over n rows, added to what is there when add; rows of dy are lddy apart. */
+void gemm16_weight(struct gemm16 *g, float *dw, const uint16_t *dy, size_t lddy, const uint16_t *x,
+                   size_t n, size_t out, size_t in, bool add);
+/* The distance between rows of n values at which gemm16_weight reads dy best. Where it is not n the
+ * other products cannot skip what lies between: they take a weight of so many rows, of which those
+ * from n on are zero, so that the ends of y are zero too, and those of dy must not be NaN. */
+size_t gemm16_ld(size_t n);
 
 #endif

@@ -4,6 +4,7 @@
 #include "onednn.h"
 
 #include <cblas.h>
+#include <malloc.h>
 #include <stdio.h>
 
 enum form { NT, NN, TN };
@@ -162,6 +163,10 @@ size_t gemm_ld(size_t n)
 
 void gemm_set_threads(int n)
 {
+    /* oneDNN takes the room that operands are copied to from malloc in each product. Given back to
+     * the system in between, its pages would be cleared anew each time. */
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     openblas_set_num_threads(n);
     onednn_threads(n);
 }

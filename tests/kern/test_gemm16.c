@@ -100,10 +100,10 @@ static void weights_gradient(const struct set *s)
     for (size_t i = 0; i < n; i++)
         got[i] = NAN; /* what not adding must forget */
     ref_gemm(want, s->dy64, s->x64, s->out, s->in, s->n, true, false, 1.0, 0.0);
-    gemm16_weight(g, got, s->dy, s->x, s->n, s->out, s->in, false);
+    gemm16_weight(g, got, s->dy, s->out, s->x, s->n, s->out, s->in, false);
     expect(got, F32, want, n, "weight");
     ref_gemm(want, s->dy64, s->x64, s->out, s->in, s->n, true, false, 1.0, 1.0);
-    gemm16_weight(g, got, s->dy, s->x, s->n, s->out, s->in, true);
+    gemm16_weight(g, got, s->dy, s->out, s->x, s->n, s->out, s->in, true);
     expect(got, F32, want, n, "weight, added");
     free(got), free(want);
 }
@@ -118,6 +118,31 @@ START_TEST(products_follow_the_twin)
         weights_gradient(&s);
         end(&s);
     }
+}
+END_TEST
+
+/* Rows of dy further apart, and weights that end in rows of zeros to skip what lies between. */
+START_TEST(rows_may_lie_apart)
+{
+    const size_t n = 5, in = 40, out = 2048, ld = gemm16_ld(out);
+    ck_assert_uint_gt(ld, out);
+    ck_assert_uint_eq(gemm16_ld(ld), ld);
+    struct set s;
+    begin(&s, (const size_t[]){n, ld, in});
+    memset(s.w + out * in, 0, (ld - out) * in * sizeof *s.w);
+    memset(s.w64 + out * in, 0, (ld - out) * in * sizeof *s.w64);
+    for (int f = 0; f < N_FORMS; f++) {
+        memset(s.form[f], 0, gemm16_form_bytes(ld, in, (enum gemm16_form)f));
+        gemm16_pack(g, (enum gemm16_form)f, s.form[f], s.w, ld, in, 0, out);
+    }
+    inputs_product(&s, BF16);
+    float *got = ref_floats(out * in);
+    double *want = ref_doubles(ld * in);
+    ref_gemm(want, s.dy64, s.x64, ld, in, n, true, false, 1.0, 0.0);
+    gemm16_weight(g, got, s.dy, ld, s.x, n, out, in, false);
+    expect(got, F32, want, out * in, "weight");
+    free(got), free(want);
+    end(&s);
 }
 END_TEST
 
@@ -209,6 +234,7 @@ static void add(TCase *t)
     }
     tcase_add_checked_fixture(t, make, drop);
     tcase_add_test(t, products_follow_the_twin);
+    tcase_add_test(t, rows_may_lie_apart);
     tcase_add_test(t, slices_make_the_whole);
     tcase_add_test(t, shapes_are_kept);
     tcase_add_test(t, more_shapes_than_there_is_room_for);
