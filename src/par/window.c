@@ -8,7 +8,9 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 /* MPI's own segments grow a little while a job runs. */
 static const double SPARE_BYTES = 16 << 20;
@@ -88,6 +90,14 @@ static int allocate(struct window *w, const struct comm *c)
     return rc;
 }
 
+/* Where the system gives shared memory huge pages on request only. */
+static void advise_huge(char *part, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), lead = page - (uintptr_t)part % page;
+    if (bytes > lead)
+        madvise(part + lead, bytes - lead, MADV_HUGEPAGE);
+}
+
 static int find_parts(struct window *w)
 {
     for (int i = 0; i < w->n; i++) {
@@ -95,6 +105,7 @@ static int find_parts(struct window *w)
         int unit;
         MPI_TRY(MPI_Win_shared_query(w->win, i, &bytes, &unit, &w->part[i]));
         w->part[i] = bytes > 0 ? aligned(w->part[i]) : NULL;
+        advise_huge(w->part[i], (size_t)bytes);
     }
     return OK;
 }
