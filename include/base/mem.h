@@ -17,6 +17,11 @@ void mem_free(void *p);
 /* Takes a pointer to the pointer, frees and clears it. */
 #define MEM_FREE(p) (mem_free(p), (p) = NULL)
 
+/* Counts memory that comes from elsewhere, such as a window shared with other processes, as held,
+ * and no more as held. */
+void mem_count_in(size_t bytes);
+void mem_count_out(size_t bytes);
+
 /* Allocations made so far, bytes held now, and the most ever held. */
 size_t mem_n_allocs(void);
 size_t mem_bytes(void);

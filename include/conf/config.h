@@ -62,10 +62,12 @@ struct config {
         int64_t base_batch; /* scaling.base_batch, sequences; 0: batch.global */
     } scaling;
     struct {
-        char reduce[16];    /* parallel.reduce: exact | fast */
-        char shard[16];     /* parallel.shard: optimizer | none */
-        int64_t threads;    /* parallel.threads, per rank */
-        int64_t bucket_mib; /* parallel.bucket_mib */
+        char reduce[16];      /* parallel.reduce: exact | fast */
+        char shard[16];       /* parallel.shard: optimizer | none */
+        int64_t threads;      /* parallel.threads, per rank */
+        int64_t bucket_mib;   /* parallel.bucket_mib */
+        char share_params[8]; /* parallel.share_params: on | off */
+        char wire[8];         /* parallel.wire: fp32 | bf16 */
     } parallel;
     struct {
         char precision[16]; /* numerics.precision: fp32 */

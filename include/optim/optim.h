@@ -41,10 +41,11 @@ struct optim_group {
     bool decay;
 };
 
-/* Updates this rank's pieces of the parameter slab in place. g and the slots are shards. */
+/* Updates this rank's pieces of the parameter slab in place, from those of the gradient's; the
+ * slots are shards. */
 void optim_update(const struct optim_rule *rule, const struct optim_step *s, const struct shard *sh,
                   const struct optim_group *groups, int n_groups, float *params_slab,
-                  const float *g_shard, float *const slot_shards[]);
+                  const float *g_slab, float *const slot_shards[]);
 
 /* Clipping by global norm: min(1, max_norm / (norm + 1e-6)); 1 when max_norm is 0. */
 double clip_scale(double norm, double max_norm);

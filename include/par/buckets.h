@@ -4,63 +4,76 @@
 #define CARAT_PAR_BUCKETS_H
 
 #include "base/mem.h"
+#include "base/prof.h"
 #include "par/comm.h"
-#include "par/fold.h"
+#include "par/exactsum.h"
 #include "par/shard.h"
 #include "par/sumplan.h"
+#include "par/window.h"
+
+#include <stdatomic.h>
 
 /* Buckets under way at a time: enough to keep messages flowing while one is folded. */
 enum { N_SLOTS = 4 };
 
-/* MPI_Ialltoallv's arguments, which must stay until it ends. */
-enum { SEND_COUNT, SEND_AT, RECV_COUNT, RECV_AT, N_ARGS };
-
-/* A bucket under way. */
+/* A bucket under way between teams. */
 struct slot {
-    int k;
-    MPI_Request *request; /* [n_rounds], or one when memory is read */
-    int *args;            /* [n_rounds][N_ARGS][size] */
-    float *received;      /* [n_received][floats in the piece] */
+    MPI_Request *request; /* [n_requests] n_received that come, then those that go */
+    char *received;       /* [n_received][elements in the piece], in the wire's type */
+};
+
+/* What a rank tells its team, in its part of the window; each field in a cache line of its own. */
+struct board {
+    _Alignas(64) _Atomic uint64_t ready;   /* buckets that are final, counted over all steps */
+    _Alignas(64) _Atomic uint64_t through; /* steps in which it has read what it needs */
 };
 
 struct reducer {
     struct comm comm; /* its world is a duplicate: nobody else's messages come between */
     struct shard shard;
     bool exact;
-    float *const **stack_of; /* [size] where each rank keeps its slab[], for peers_read */
-
-    /* A step's plan, and the memory that is cut by it. */
+    enum dtype wire;
     int64_t n_micro;
-    struct sumplan plan, room;
+    struct prof *prof;
+
+    struct sumplan plan;
+    struct sumlists lists;
     struct arena arena;
-    int *first_block;
-    struct fold_term *term;
-    const float **theirs; /* [n_blocks] the blocks in their ranks' address spaces */
-    float *tiles;
+    int n_requests; /* of a slot */
     struct slot slot[N_SLOTS];
+    float *tiles; /* [n_tiles + 1]: the last for a root on its way to the wire */
+
+    struct window *window;
+    int me, n_team;       /* this rank in its team, and the team's ranks */
+    struct board **board; /* [team's ranks] */
+    float **block;        /* [n_blocks] the slabs with the team's blocks */
     float *slab[SUMTREE_DEPTH];
-    float *spare; /* for the sum, on a rank without a slab */
 
     /* This rank's micro-batches. */
+    uint64_t step; /* this one's number, from 1 */
     struct range mine;
     size_t n_done;
     struct sumtree tree;
     int top, merges; /* the slab of the one being computed, and the additions that follow it */
 
     /* Buckets, from the last to the first; -1: none left. */
-    int to_start, to_fold, to_settle;
-    bool found; /* theirs[] is this step's */
-    float *sum; /* this rank's shard of the sum */
+    int to_send, to_fold;
+    struct exactsum sumsq;
+    double bytes; /* moved since the last lap */
     int rc;
-    double wait_s;
 };
 
-/* Nothing has been started; the step's plan, mine and sum are set. */
-void buckets_begin(struct reducer *r);
-/* Starts the buckets at or above `low` as far as can be, and sums up what has come, without
- * waiting. Local. E_RANK. */
-int buckets_advance(struct reducer *r, size_t low);
-/* Starts, waits for and sums up all that are left. Collective. E_RANK. */
+/* A step begins; its plan and mine are set. Receives what comes first. Local. E_RANK. */
+int buckets_begin(struct reducer *r);
+/* Tells the team that all buckets at or above `low` are final. Local. */
+void buckets_publish(struct reducer *r, size_t low);
+/* Sends on and sums up what has come, without waiting; *moved: there was something. Local. E_RANK.
+ */
+int buckets_advance(struct reducer *r, bool *moved);
+/* Waits for and sums up all that are left. Collective. E_RANK. */
 int buckets_drain(struct reducer *r);
+/* Waits until the team has read all that it needs of the last step: then this rank's slabs can be
+ * written again. Collective over the team. E_RANK. */
+int buckets_reclaim(struct reducer *r);
 
 #endif

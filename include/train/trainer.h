@@ -9,6 +9,7 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "par/reduce.h"
+#include "par/window.h"
 #include "train/ckpt.h"
 #include "train/metrics.h"
 #include "train/run.h"
@@ -53,9 +54,9 @@ struct trainer {
     struct shard shard; /* who sums and, when sharded, updates what */
     struct shard state; /* who keeps optimizer state: shard, or all of it on every rank */
     struct reducer *reducer;
-    float *params;    /* slab */
-    float *grad;      /* this rank's shard of the summed gradient, in the reducer */
-    float *grad_slab; /* parallel.shard none: the whole of it; else NULL */
+    struct comm holders;   /* the ranks as teams of those that hold parameters together */
+    struct window *shared; /* where a team does */
+    float *params;         /* slab */
     float *slot[OPTIM_MAX_SLOTS];
     const struct optim_rule *rule;
     struct optim_group *groups;
@@ -90,7 +91,7 @@ int trainer_init(struct trainer *t, const struct config *conf, const struct mode
                  const struct comm *comm, double begun_s);
 void trainer_release(struct trainer *t);
 
-/* Charges the phases of the steps that follow to p (NULL: to none). Local. */
+/* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
 
 /* One optimizer step. Collective: every rank returns the same code. */

@@ -5,6 +5,7 @@
 
 #include "model/tensors.h"
 #include "par/comm.h"
+#include "par/shard.h"
 #include "text/tokenizer.h"
 
 struct weights {
@@ -24,9 +25,9 @@ void weights_release(struct weights *w);
 /* The model's shape alone. Of a run folder, its `latest` checkpoint's. E_DATA. Local. */
 int weights_spec(struct model_spec *s, const char *from);
 
-/* The values alone, into a slab that exists; E_CONFIG when the source's tensors are not those of
- * the table. Collective. */
-int weights_load_into(float *params, const struct tensor_table *t, const struct comm *c,
-                      const char *from);
+/* The values alone, into a slab that each team of c holds; E_CONFIG when the source's tensors are
+ * not those of the table. The shard says which rank reads what. Collective. */
+int weights_load_into(float *params, const struct tensor_table *t, const struct shard *s,
+                      const struct comm *c, const char *from);
 
 #endif

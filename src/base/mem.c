@@ -38,13 +38,18 @@ static size_t round_up(size_t n, size_t to)
     return (n + to - 1) / to * to;
 }
 
-static void count_in(size_t bytes)
+void mem_count_in(size_t bytes)
 {
     atomic_fetch_add(&n_allocs, 1);
     size_t now = atomic_fetch_add(&bytes_now, bytes) + bytes;
     size_t peak = atomic_load(&bytes_peak);
     while (now > peak && !atomic_compare_exchange_weak(&bytes_peak, &peak, now))
         ;
+}
+
+void mem_count_out(size_t bytes)
+{
+    atomic_fetch_sub(&bytes_now, bytes);
 }
 
 /* bytes at a huge-page boundary, or NULL. */
@@ -103,7 +108,7 @@ int mem_alloc(void *out, size_t n, size_t size, const char *label)
         return ERR(E_MEM, "%s: no memory for %zu bytes (%zu held)", label, bytes, mem_bytes());
     h->bytes = bytes;
     h->label = label;
-    count_in(bytes);
+    mem_count_in(bytes);
     block = h + 1;
     memcpy(out, &block, sizeof block);
     return OK;
@@ -114,7 +119,7 @@ void mem_free(void *p)
     if (p == NULL)
         return;
     struct header *h = (struct header *)p - 1;
-    atomic_fetch_sub(&bytes_now, h->bytes);
+    mem_count_out(h->bytes);
     if (h->mapped > 0)
         munmap(h->base, h->mapped);
     else

@@ -68,8 +68,9 @@ static int count_length(struct plan *p)
 
 static int count_memory(struct plan *p, const struct request *r)
 {
-    TRY(budget_of(&p->budget, &p->job->conf, &p->job->spec, (int)p->ranks));
-    p->node_bytes = budget_total(&p->budget) * (double)p->ranks_a_node;
+    const struct team nodes = {.size = (int)p->ranks, .per = (int)p->ranks_a_node};
+    TRY(budget_of(&p->budget, &p->job->conf, &p->job->spec, &nodes));
+    p->node_bytes = budget_node(&p->budget);
     p->limit_bytes = r->memory > 0 ? r->memory : probe_memory_bytes();
     return OK;
 }
@@ -164,8 +165,9 @@ static void print_memory(const struct plan *p)
     const struct budget *b = &p->budget;
     printf("memory of a rank\n");
     for (int i = 0; i < b->n; i++)
-        printf("  %-20s %12s\n", b->row[i].label, fmt_bytes(text, sizeof text, b->row[i].bytes));
-    printf("  %-20s %12s\n", "total", fmt_bytes(text, sizeof text, budget_total(b)));
+        printf("  %-20s %12s%s\n", b->row[i].label, fmt_bytes(text, sizeof text, b->row[i].bytes),
+               b->row[i].shared ? ", once a node" : "");
+    printf("  %-20s %12s\n", "a rank's share", fmt_bytes(text, sizeof text, budget_total(b)));
     printf("memory of a node  %" PRId64 " rank%s: %s of %s\n", p->ranks_a_node,
            p->ranks_a_node == 1 ? "" : "s", fmt_bytes(text, sizeof text, p->node_bytes),
            fmt_bytes(limit, sizeof limit, p->limit_bytes));
@@ -233,7 +235,6 @@ static const char *remedy(const struct budget *b)
         {"activations", "lower batch.micro or batch.seq_len"},
         {"gradients", "set parallel.reduce=fast"},
         {"optimizer state", "set parallel.shard=optimizer and share it among more ranks"},
-        {"whole gradient", "set parallel.shard=optimizer"},
     };
     const struct budget_row *most = &b->row[0];
     for (int i = 1; i < b->n; i++)

@@ -3,6 +3,7 @@
 #include "conf/config_file.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static int check_required(const struct config *c)
 {
@@ -34,8 +35,21 @@ static int check_batch(const struct config *c)
     return OK;
 }
 
+/* Which sums are rounded would follow from which ranks share a node. */
+static int check_wire(const struct config *c)
+{
+    if (strcmp(c->parallel.wire, "bf16") == 0 && strcmp(c->parallel.reduce, "exact") == 0)
+        return ERR(
+            E_CONFIG,
+            "parallel.wire bf16 rounds between nodes, so the bits would depend on the number "
+            "of nodes, and parallel.reduce exact promises that they do not; set "
+            "parallel.reduce=fast or parallel.wire=fp32");
+    return OK;
+}
+
 int conf_check(const struct config *c)
 {
     TRY(check_required(c));
-    return check_batch(c);
+    TRY(check_batch(c));
+    return check_wire(c);
 }

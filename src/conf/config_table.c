@@ -127,6 +127,11 @@ const struct conf_key CONF_KEYS[] = {
         "Threads of matrix products in one rank; one rank a core is faster."),
     INT("parallel.bucket_mib", parallel.bucket_mib, 1, 4096, "16", "MiB", SAFE,
         "Gradients travel in pieces of this size."),
+    CHOICE("parallel.share_params", parallel.share_params, "on|off", "on", SAFE,
+           "on: the ranks of a node hold the parameters once, in shared memory; off, or with "
+           "parallel.shard none: each rank holds its own."),
+    CHOICE("parallel.wire", parallel.wire, "fp32|bf16", "fp32", PATH,
+           "What gradients are rounded to between nodes; bf16 needs parallel.reduce fast."),
 
     CHOICE("numerics.precision", numerics.precision, "fp32", "fp32", PATH,
            "Arithmetic of the passes."),

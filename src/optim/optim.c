@@ -39,7 +39,7 @@ static void update_part(const struct update *u, const struct optim_group *group,
     float *slot[OPTIM_MAX_SLOTS] = {NULL};
     for (int i = 0; i < u->rule->n_slots; i++)
         slot[i] = u->slots[i] + at;
-    u->rule->update(u->params + first, u->g + at, slot, end - first, group->decay, u->step);
+    u->rule->update(u->params + first, u->g + first, slot, end - first, group->decay, u->step);
 }
 
 /* A piece may hold parts of many groups, and a group may be cut by many pieces. */
@@ -63,14 +63,14 @@ static void update_piece(void *ctx, struct range piece, size_t at)
 
 void optim_update(const struct optim_rule *rule, const struct optim_step *s, const struct shard *sh,
                   const struct optim_group *groups, int n_groups, float *params_slab,
-                  const float *g_shard, float *const slot_shards[])
+                  const float *g_slab, float *const slot_shards[])
 {
     struct update u = {.rule = rule,
                        .step = s,
                        .groups = groups,
                        .n_groups = n_groups,
                        .params = params_slab,
-                       .g = g_shard,
+                       .g = g_slab,
                        .slots = slot_shards};
     shard_each(sh, update_piece, &u);
 }

@@ -1,221 +1,188 @@
 #include "par/buckets.h"
 
-#include "base/clock.h"
 #include "base/err.h"
-#include "par/peers.h"
 
-#include <string.h>
+#include <sched.h>
 
-/* Floats of others' partial sums that are read at a time: they stay in the cache until summed. */
-enum { READ_AHEAD = 1 << 17 };
-
-void buckets_begin(struct reducer *r)
-{
-    r->to_start = r->to_fold = r->shard.n_buckets - 1;
-    r->to_settle = r->comm.peers != NULL && r->mine.n > 0 ? r->to_fold : -1;
-    r->found = false;
-}
-
-/* One round of a bucket: each rank's j-th block, to the owners of its pieces. This rank's own piece
- * stays where it is. */
-static int start_round(struct reducer *r, struct slot *t, int j)
-{
-    const struct shard *s = &r->shard;
-    int size = s->size, *args = t->args + (size_t)j * N_ARGS * (size_t)size;
-    int *send_n = args + SEND_COUNT * size, *send_at = args + SEND_AT * size;
-    int *recv_n = args + RECV_COUNT * size, *recv_at = args + RECV_AT * size;
-    size_t first = shard_bucket(s, t->k).first, mine = shard_piece(s, t->k, s->rank).n;
-    const int *block = r->first_block;
-    int own = block[s->rank + 1] - block[s->rank];
-    for (int q = 0; q < size; q++) {
-        struct range piece = shard_piece(s, t->k, q);
-        bool sends = j < own && q != s->rank, receives = j < block[q + 1] - block[q];
-        int at = block[q] + j - (q > s->rank ? own : 0);
-        send_n[q] = sends ? (int)piece.n : 0;
-        send_at[q] = sends ? (int)(piece.first - first) : 0;
-        recv_n[q] = receives && q != s->rank ? (int)mine : 0;
-        recv_at[q] = recv_n[q] > 0 ? at * (int)mine : 0;
-    }
-    const float *from = j < own ? r->slab[j] + first : r->tiles;
-    MPI_TRY(MPI_Ialltoallv(from, send_n, send_at, MPI_FLOAT, t->received, recv_n, recv_at,
-                           MPI_FLOAT, r->comm.world, &t->request[j]));
-    return OK;
-}
-
-/* Bucket k of every rank is final when all have come this far; then it can be read. */
-static int start_slot(struct reducer *r, struct slot *t)
-{
-    if (r->comm.peers != NULL) {
-        MPI_TRY(MPI_Ibarrier(r->comm.world, t->request));
-        return OK;
-    }
-    for (int j = 0; j < r->plan.n_rounds; j++)
-        TRY(start_round(r, t, j));
-    return OK;
-}
-
-static int slot_requests(const struct reducer *r)
-{
-    return r->comm.peers != NULL ? 1 : r->plan.n_rounds;
-}
+/* Pairs of ranks send each other buckets in one order, so all messages may have one tag. */
+enum { TAG = 1 };
 
 static struct slot *slot_of(struct reducer *r, int k)
 {
     return &r->slot[k % N_SLOTS];
 }
 
-/* Starts the buckets that lie at or above `low`, as far as there are slots. */
-static int start_buckets(struct reducer *r, size_t low)
+/* What `ready` counts when the buckets from k on are final. */
+static uint64_t count_of(const struct reducer *r, int k)
 {
-    while (r->to_start >= 0 && r->to_fold - r->to_start < N_SLOTS &&
-           shard_bucket(&r->shard, r->to_start).first >= low) {
-        struct slot *t = slot_of(r, r->to_start);
-        t->k = r->to_start--;
-        TRY(start_slot(r, t));
-    }
+    uint64_t n = (uint64_t)r->shard.n_buckets;
+    return r->step * (n + 1) + n - (uint64_t)k;
+}
+
+void buckets_publish(struct reducer *r, size_t low)
+{
+    size_t bucket = r->shard.bucket;
+    int k = (int)(low / bucket + (low % bucket != 0));
+    atomic_store_explicit(&r->board[r->me]->ready, count_of(r, k), memory_order_release);
+}
+
+static bool team_has(const struct reducer *r, int k)
+{
+    for (int i = 0; i < r->n_team; i++)
+        if (atomic_load_explicit(&r->board[i]->ready, memory_order_acquire) < count_of(r, k))
+            return false;
+    return true;
+}
+
+/* Open MPI moves messages only while one of its functions runs. */
+static int idle(struct reducer *r)
+{
+    int flag;
+    MPI_TRY(MPI_Iprobe(MPI_ANY_SOURCE, TAG, r->comm.world, &flag, MPI_STATUS_IGNORE));
+    sched_yield();
     return OK;
 }
 
-/* Where the sum of bucket k belongs. */
-static float *sum_of(const struct reducer *r, int k)
+static MPI_Datatype mpi_type(enum dtype t)
 {
-    return r->sum + shard_offset(&r->shard, k, r->shard.rank);
+    return t == BF16 ? MPI_UINT16_T : MPI_FLOAT;
 }
 
-/* Brings sums that had to wait to where they belong, from the last bucket on, as far as that is at
- * or above `from`. */
-static void settle(struct reducer *r, const float *from)
+/* The other teams' roots of this rank's piece of bucket k, each from the rank that deals with it.
+ */
+static int receive_bucket(struct reducer *r, int k)
 {
-    for (; r->to_settle > r->to_fold && sum_of(r, r->to_settle) >= from; r->to_settle--) {
-        struct range piece = shard_piece(&r->shard, r->to_settle, r->shard.rank);
-        memmove(sum_of(r, r->to_settle), r->slab[0] + piece.first, piece.n * sizeof(float));
-    }
-}
-
-/* Where the sum of bucket k can go now. Messages of this bucket and those above have left, so it
- * goes where it belongs. But when others read this rank's slab, only what lies N_SLOTS buckets
- * above is known to be read by all, for with fewer free nobody starts a bucket; below that, the sum
- * waits in this rank's own piece, which nobody else reads. */
-static float *place_of(struct reducer *r, int k)
-{
-    if (r->to_settle < k)
-        return sum_of(r, k);
-    size_t above =
-        k + N_SLOTS < r->shard.n_buckets ? shard_bucket(&r->shard, k + N_SLOTS).first : r->shard.n;
-    settle(r, r->slab[0] + above);
-    if (r->to_settle > k || sum_of(r, k) < r->slab[0] + above)
-        return r->slab[0] + shard_piece(&r->shard, k, r->shard.rank).first;
-    r->to_settle--;
-    return sum_of(r, k);
-}
-
-/* Points own terms to floats [first, …) of the slabs, the others' to a row of arrays of n each. */
-static void point_terms(struct reducer *r, size_t first, const float *others, size_t n)
-{
-    int own = r->first_block[r->shard.rank], own_end = r->first_block[r->shard.rank + 1];
-    for (int i = 0; i < r->plan.n_blocks; i++) {
-        bool is_own = i >= own && i < own_end;
-        r->term[i].x = is_own ? r->slab[i - own] + first : others;
-        others += is_own ? 0 : n;
-    }
-}
-
-/* Asks the others where their blocks are, once a step. */
-static int find_blocks(struct reducer *r)
-{
-    const int *block = r->first_block;
-    for (int q = 0; q < r->shard.size && !r->found; q++)
-        if (q != r->shard.rank)
-            TRY(peers_read(r->comm.peers, q, r->theirs + block[q], r->stack_of[q],
-                           (size_t)(block[q + 1] - block[q]) * sizeof *r->theirs));
-    r->found = true;
+    const struct team *t = &r->comm.team;
+    struct slot *s = slot_of(r, k);
+    size_t n = shard_piece(&r->shard, k, t->rank).n, size = n * dtype_size(r->wire);
+    for (int j = 0; j < team_count(t); j++)
+        for (int i = r->lists.team_root[j]; n > 0 && i < r->lists.team_root[j + 1]; i++)
+            MPI_TRY(MPI_Irecv(s->received + (size_t)i * size, (int)n, mpi_type(r->wire),
+                              team_proxy(t, j, t->rank), TAG, r->comm.world, &s->request[i]));
     return OK;
 }
 
-/* The others' blocks in [first, first + n), one after the other. */
-static int read_blocks(struct reducer *r, size_t first, size_t n, float *to)
+int buckets_begin(struct reducer *r)
 {
-    for (int q = 0; q < r->shard.size; q++) {
-        if (q == r->shard.rank)
+    r->to_send = r->to_fold = r->shard.n_buckets - 1;
+    exactsum_clear(&r->sumsq);
+    for (int i = 0; i < N_SLOTS && i <= r->to_fold; i++)
+        TRY(receive_bucket(r, r->to_fold - i));
+    return OK;
+}
+
+/* Adds the team's blocks of [first, first+n) up to root i, in place: nobody else of the team
+ * touches this range. On the narrow wire the root then takes the beginning of that place. Returns
+ * where it is. */
+static void *fold_root(struct reducer *r, int i, struct range at)
+{
+    int first = r->lists.root_block[i], n = r->lists.root_block[i + 1] - first;
+    float *root = r->block[first] + at.first, *scratch = r->tiles + r->plan.n_tiles * FOLD_TILE;
+    for (size_t done = 0, part; done < at.n; done += part) {
+        part = at.n - done < FOLD_TILE ? at.n - done : FOLD_TILE;
+        float *out = r->wire == BF16 ? scratch : root + done;
+        fold_terms(out, r->lists.part + first, n, at.first + done, part, r->tiles);
+        if (r->wire == BF16)
+            bf16_narrow((uint16_t *)(void *)root + done, scratch, part);
+    }
+    r->bytes += (double)(at.n * sizeof(float)) * (n > 1 ? n + 1 : 0);
+    return root;
+}
+
+/* The team's roots of bucket k to those owners of other teams that this rank deals with. */
+static int send_bucket(struct reducer *r, int k)
+{
+    const struct team *t = &r->comm.team;
+    MPI_Request *request = slot_of(r, k)->request + r->plan.n_received;
+    for (int q = 0; q < t->size; q++) {
+        struct range piece = shard_piece(&r->shard, k, q);
+        if (!team_deals_with(t, q) || piece.n == 0)
             continue;
-        for (int i = r->first_block[q]; i < r->first_block[q + 1]; i++, to += n)
-            TRY(peers_read(r->comm.peers, q, to, r->theirs[i] + first, n * sizeof *to));
+        for (int i = 0; i < r->plan.n_roots; i++)
+            MPI_TRY(MPI_Isend(fold_root(r, i, piece), (int)piece.n, mpi_type(r->wire), q, TAG,
+                              r->comm.world, request++));
     }
     return OK;
 }
 
-/* A multiple of FOLD_TILE. */
-static size_t read_ahead(const struct reducer *r)
+/* Sums up this rank's piece of bucket k, which has come, in place of its first slab, where nobody
+ * else of the team reads. */
+static void fold_bucket(struct reducer *r, int k)
 {
-    size_t n = READ_AHEAD / (size_t)(r->plan.n_received > 0 ? r->plan.n_received : 1);
-    return n < FOLD_TILE ? FOLD_TILE : n / FOLD_TILE * FOLD_TILE;
-}
-
-static int fold_by_reading(struct reducer *r, float *out, struct range piece, float *room)
-{
-    size_t most = read_ahead(r);
-    TRY(find_blocks(r));
-    for (size_t at = 0, n; at < piece.n; at += n) {
-        n = piece.n - at < most ? piece.n - at : most;
-        TRY(read_blocks(r, piece.first + at, n, room));
-        point_terms(r, piece.first + at, room, n);
-        fold_terms(out + at, r->term, r->plan.n_blocks, n, r->tiles);
-    }
-    return OK;
-}
-
-/* Sums up this rank's piece of the oldest bucket, which has arrived. */
-static int fold_oldest(struct reducer *r)
-{
-    int k = r->to_fold, rc = OK;
     struct range piece = shard_piece(&r->shard, k, r->shard.rank);
-    float *out = place_of(r, k), *received = slot_of(r, k)->received;
-    if (r->comm.peers != NULL) {
-        rc = fold_by_reading(r, out, piece, received);
-    } else {
-        point_terms(r, piece.first, received, piece.n);
-        fold_terms(out, r->term, r->plan.n_blocks, piece.n, r->tiles);
+    struct fold_term *term = r->lists.whole;
+    int own = r->lists.team_root[team_of(&r->comm.team, r->comm.rank)];
+    int n = r->plan.n_received + r->plan.n_blocks;
+    size_t size = piece.n * dtype_size(r->wire);
+    for (int i = 0; i < r->plan.n_received; i++)
+        term[i < own ? i : i + r->plan.n_blocks].x = slot_of(r, k)->received + (size_t)i * size;
+    for (int i = 0; i < r->plan.n_blocks; i++)
+        term[own + i].x = r->block[i] + piece.first;
+    for (size_t done = 0, part; done < piece.n; done += part) {
+        part = piece.n - done < FOLD_TILE ? piece.n - done : FOLD_TILE;
+        float *out = r->slab[0] + piece.first + done;
+        fold_terms(out, term, n, done, part, r->tiles);
+        exactsum_add(&r->sumsq, fold_sumsq(out, part));
     }
-    r->to_fold--;
-    return rc;
+    r->bytes += (double)(piece.n * sizeof(float)) * (n > 1 ? n + 1 : 1);
 }
 
-/* Open MPI moves messages only while one of its functions runs, so this is called often. */
-int buckets_advance(struct reducer *r, size_t low)
+static bool may_send(const struct reducer *r)
 {
-    int here = true;
-    TRY(start_buckets(r, low));
-    while (here && r->to_fold > r->to_start) {
-        struct slot *t = slot_of(r, r->to_fold);
-        MPI_TRY(MPI_Testall(slot_requests(r), t->request, &here, MPI_STATUSES_IGNORE));
-        if (here) {
-            TRY(fold_oldest(r));
-            TRY(start_buckets(r, low));
-        }
-    }
+    return r->to_send >= 0 && r->to_fold - r->to_send < N_SLOTS && team_has(r, r->to_send);
+}
+
+static int may_fold(struct reducer *r, int *yes)
+{
+    struct slot *s = slot_of(r, r->to_fold);
+    *yes = r->to_fold > r->to_send;
+    if (*yes && r->n_requests > 0)
+        MPI_TRY(MPI_Testall(r->n_requests, s->request, yes, MPI_STATUSES_IGNORE));
     return OK;
 }
 
-static int wait_for(struct reducer *r, int n, MPI_Request *request)
+int buckets_advance(struct reducer *r, bool *moved)
 {
-    double start = clock_now_s();
-    MPI_TRY(MPI_Waitall(n, request, MPI_STATUSES_IGNORE));
-    r->wait_s += clock_now_s() - start;
+    int ready = true;
+    *moved = false;
+    while (ready) {
+        for (; may_send(r); *moved = true)
+            TRY(send_bucket(r, r->to_send--));
+        TRY(may_fold(r, &ready));
+        if (!ready)
+            break;
+        fold_bucket(r, r->to_fold);
+        if (r->to_fold >= N_SLOTS)
+            TRY(receive_bucket(r, r->to_fold - N_SLOTS));
+        r->to_fold--;
+        *moved = true;
+    }
     return OK;
 }
 
 int buckets_drain(struct reducer *r)
 {
     while (r->to_fold >= 0) {
-        TRY(start_buckets(r, 0));
-        TRY(wait_for(r, slot_requests(r), slot_of(r, r->to_fold)->request));
-        TRY(fold_oldest(r));
+        bool moved;
+        TRY(buckets_advance(r, &moved));
+        if (!moved)
+            TRY(idle(r));
     }
-    if (r->comm.peers == NULL)
-        return OK;
-    /* Until all have read this rank's slabs, they cannot be used again. */
-    MPI_TRY(MPI_Ibarrier(r->comm.world, r->slot[0].request));
-    TRY(wait_for(r, 1, r->slot[0].request));
-    settle(r, r->slab[0]);
+    atomic_store_explicit(&r->board[r->me]->through, r->step, memory_order_release);
+    return OK;
+}
+
+static bool team_is_through(const struct reducer *r, uint64_t step)
+{
+    for (int i = 0; i < r->n_team; i++)
+        if (atomic_load_explicit(&r->board[i]->through, memory_order_acquire) < step)
+            return false;
+    return true;
+}
+
+int buckets_reclaim(struct reducer *r)
+{
+    while (!team_is_through(r, r->step - 1))
+        TRY(idle(r));
     return OK;
 }

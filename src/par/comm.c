@@ -3,9 +3,10 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "par/peers.h"
+#include "base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,48 +86,118 @@ static int map_nodes(struct comm *c)
     return rc;
 }
 
-static int name_ranks(struct comm *c)
+static int number_ranks(struct comm *c)
 {
     MPI_TRY(MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_rank(c->world, &c->rank));
     MPI_TRY(MPI_Comm_size(c->world, &c->size));
-    return name_host(c);
+    return map_nodes(c);
+}
+
+/* Numbers the ranks anew, node by node; on each in their old order. */
+static int order_ranks(struct comm *c)
+{
+    MPI_Comm ordered;
+    TRY(number_ranks(c));
+    MPI_TRY(MPI_Comm_split(c->world, 0, c->node * c->size + c->node_rank, &ordered));
+    MPI_TRY(MPI_Comm_free(&c->world));
+    c->world = ordered;
+    return number_ranks(c);
+}
+
+static int greatest_divisor(int a, int b)
+{
+    while (b != 0) {
+        int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The most ranks that a team can have without reaching over a node's end anywhere. */
+static int ranks_a_team(int *per, const struct comm *c, int *size_of)
+{
+    MPI_TRY(MPI_Allgather(&c->node_size, 1, MPI_INT, size_of, 1, MPI_INT, c->world));
+    int whole = size_of[0], all = 0;
+    bool even = true;
+    for (int r = 0; r < c->size; r++) {
+        /* Only the last node may have fewer. */
+        even = even && (size_of[r] == whole || (size_of[r] < whole && r >= c->size - size_of[r]));
+        all = greatest_divisor(all, size_of[r]);
+    }
+    *per = even ? whole : all;
+    return OK;
+}
+
+static int asked_per_node(const struct comm *c)
+{
+    const char *text = getenv("CARAT_RANKS_PER_NODE");
+    int n = text != NULL ? atoi(text) : 0;
+    return n > 0 ? n : c->size;
+}
+
+static int form_teams(struct comm *c)
+{
+    int *size_of, per;
+    TRY(mem_alloc(&size_of, (size_t)c->size, sizeof *size_of, "node sizes"));
+    int rc = ranks_a_team(&per, c, size_of);
+    mem_free(size_of);
+    TRY(rc);
+    int most = asked_per_node(c);
+    if (most < per)
+        per = c->n_nodes == 1 ? most : greatest_divisor(per, most);
+    c->team = (struct team){.size = c->size, .per = per, .rank = c->rank};
+    MPI_TRY(MPI_Comm_split(c->world, team_of(&c->team, c->rank), c->rank, &c->team_world));
+    MPI_TRY(MPI_Comm_set_errhandler(c->team_world, MPI_ERRORS_RETURN));
+    return OK;
+}
+
+static int map_ranks(struct comm *c)
+{
+    TRY(order_ranks(c));
+    TRY(name_host(c));
+    return form_teams(c);
 }
 
 int comm_init(struct comm *c, int *argc, char ***argv)
 {
-    *c = (struct comm){.world = MPI_COMM_NULL};
+    *c = (struct comm){.world = MPI_COMM_NULL, .team_world = MPI_COMM_NULL};
     TRY(start_mpi(c, argc, argv));
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN));
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &c->world));
-    TRY(name_ranks(c));
+    TRY(map_ranks(c));
     log_set_rank(c->rank, c->host);
     fault_set_rank(c->rank);
     err_set_abort_hook(abort_all);
-    TRY(map_nodes(c));
-    return peers_new(&c->peers, c);
+    return OK;
 }
 
 int comm_first(struct comm *out, const struct comm *c, int n)
 {
-    *out = (struct comm){.world = MPI_COMM_NULL};
+    *out = (struct comm){.world = MPI_COMM_NULL, .team_world = MPI_COMM_NULL};
     MPI_TRY(MPI_Comm_split(c->world, c->rank < n ? 0 : MPI_UNDEFINED, c->rank, &out->world));
-    if (out->world == MPI_COMM_NULL)
-        return OK;
-    TRY(name_ranks(out));
-    TRY(map_nodes(out));
-    return peers_new(&out->peers, out);
+    return out->world == MPI_COMM_NULL ? OK : map_ranks(out);
+}
+
+struct comm comm_without_teams(const struct comm *c)
+{
+    struct comm alone = *c;
+    alone.team.per = 1;
+    alone.team_world = MPI_COMM_SELF;
+    return alone;
 }
 
 void comm_end(struct comm *c)
 {
-    peers_free(c->peers);
+    if (c->team_world != MPI_COMM_NULL)
+        MPI_Comm_free(&c->team_world);
     if (c->world != MPI_COMM_NULL)
         MPI_Comm_free(&c->world);
     if (c->owns_mpi) {
         MPI_Finalize();
         err_set_abort_hook(NULL);
     }
-    *c = (struct comm){.world = MPI_COMM_NULL};
+    *c = (struct comm){.world = MPI_COMM_NULL, .team_world = MPI_COMM_NULL};
 }

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Independent partial sums, so that additions need not wait for each other. */
+enum { LANES = 16 };
+
 /* out may be a or b itself, which the compiler cannot know. */
 static void add(float *out, const float *a, const float *b, size_t n)
 {
@@ -12,34 +15,34 @@ static void add(float *out, const float *a, const float *b, size_t n)
         out[i] = a[i] + b[i];
 }
 
-/* One tile: n <= FOLD_TILE floats of every term, from `first` on. */
-static void fold_tile(float *out, const struct fold_term *term, int n_terms, size_t first, size_t n,
-                      float *tiles)
+/* A term's elements as floats: where they lie, or widened into the tile of their place. */
+static const float *values(const struct fold_term *t, size_t first, size_t n, float *tile)
 {
-    const float *stack[SUMTREE_DEPTH] = {NULL};
+    if (t->type == F32)
+        return (const float *)t->x + first;
+    bf16_widen(tile, (const uint16_t *)t->x + first, n);
+    return tile;
+}
+
+void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t first, size_t n,
+                float *tiles)
+{
+    const float *stack[SUMTREE_DEPTH + 1];
     int top = -1;
     for (int i = 0; i < n_terms; i++) {
-        stack[++top] = term[i].x + first;
+        top++;
+        stack[top] = values(&term[i], first, n, tiles + (size_t)top * FOLD_TILE);
         for (int m = 0; m < term[i].merges; m++) {
             top--;
-            float *sum = top > 0 || i + 1 < n_terms ? tiles + (size_t)top * FOLD_TILE : out + first;
+            float *sum = top > 0 || i + 1 < n_terms ? tiles + (size_t)top * FOLD_TILE : out;
             add(sum, stack[top], stack[top + 1], n);
             stack[top] = sum;
         }
     }
-    if (stack[0] != out + first)
-        memcpy(out + first, stack[0], n * sizeof *out);
-}
-
-void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t n, float *tiles)
-{
-    if (n_terms == 0 && n > 0)
+    if (n_terms == 0)
         memset(out, 0, n * sizeof *out);
-    /* From the end, so that an overlapping term is read before it is written over. */
-    for (size_t end = n_terms > 0 ? n : 0, at; end > 0; end = at) {
-        at = (end - 1) / FOLD_TILE * FOLD_TILE;
-        fold_tile(out, term, n_terms, at, end - at, tiles);
-    }
+    else if (stack[0] != out)
+        memcpy(out, stack[0], n * sizeof *out);
 }
 
 void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
@@ -53,4 +56,19 @@ void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
         float *last = slab[top - merges] + at;
         add(last, last, newest, part);
     }
+}
+
+double fold_sumsq(const float *x, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t body = n / LANES * LANES;
+    for (size_t i = 0; i < body; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] += (double)x[i + (size_t)l] * (double)x[i + (size_t)l];
+    for (size_t i = body; i < n; i++)
+        lane[i - body] += (double)x[i] * (double)x[i];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
 }

@@ -7,6 +7,11 @@
 
 #include <string.h>
 
+static int own_team(const struct team *t)
+{
+    return team_of(t, t->rank);
+}
+
 /* Floats of the largest piece that a rank can have. */
 static size_t piece_room(const struct shard *s)
 {
@@ -16,113 +21,174 @@ static size_t piece_room(const struct shard *s)
     return (n + share - 1) / share * SHARD_BLOCK;
 }
 
-static size_t n_requests(const struct sumplan *p)
+/* Messages of a bucket that come and go. */
+static int n_requests(const struct team *t, const struct sumplan *p)
 {
-    return p->n_rounds > 0 ? (size_t)p->n_rounds : 1;
+    int n = p->n_received;
+    for (int q = 0; q < t->size; q++)
+        n += team_deals_with(t, q) ? p->n_roots : 0;
+    return n;
 }
 
-static size_t n_args(const struct shard *s, const struct sumplan *p)
+static size_t received_bytes(const struct shard *s, const struct sumplan *p, enum dtype wire)
 {
-    return (size_t)p->n_rounds * N_ARGS * (size_t)s->size;
+    return (size_t)p->n_received * piece_room(s) * dtype_size(wire);
 }
 
-static size_t arena_bytes(const struct shard *s, const struct sumplan *p)
+static int n_slots(const struct shard *s)
 {
-    size_t slot = arena_need(n_requests(p), sizeof(MPI_Request)) +
-                  arena_need(n_args(s, p), sizeof(int)) +
-                  arena_need((size_t)p->n_received * piece_room(s), sizeof(float));
-    return arena_need((size_t)s->size + 1, sizeof(int)) +
-           arena_need((size_t)p->n_blocks, sizeof(struct fold_term)) +
-           arena_need((size_t)p->n_blocks, sizeof(float *)) +
-           arena_need((size_t)p->n_tiles * FOLD_TILE, sizeof(float)) + N_SLOTS * slot;
+    return s->n_buckets < N_SLOTS ? s->n_buckets : N_SLOTS;
+}
+
+static size_t arena_bytes(const struct team *t, const struct shard *s, const struct sumplan *p,
+                          enum dtype wire)
+{
+    size_t blocks = (size_t)p->n_blocks, terms = blocks + (size_t)p->n_received;
+    size_t ranks = (size_t)team_size(t, own_team(t));
+    size_t slot = arena_need((size_t)n_requests(t, p), sizeof(MPI_Request)) +
+                  arena_need(received_bytes(s, p, wire), 1);
+    return arena_need(ranks + 1, sizeof(int)) + arena_need(blocks + 1, sizeof(int)) +
+           arena_need(blocks, sizeof(struct fold_term)) +
+           arena_need((size_t)team_count(t) + 1, sizeof(int)) +
+           arena_need(terms, sizeof(struct fold_term)) +
+           arena_need((size_t)p->n_tiles + 1, FOLD_TILE * sizeof(float)) +
+           arena_need(ranks, sizeof(struct board *)) + arena_need(blocks, sizeof(float *)) +
+           (size_t)n_slots(s) * slot;
+}
+
+static void cut_slots(struct reducer *r)
+{
+    for (int i = 0; i < n_slots(&r->shard); i++) {
+        struct slot *s = &r->slot[i];
+        s->request = arena_push(&r->arena, (size_t)r->n_requests, sizeof *s->request);
+        s->received = arena_push(&r->arena, received_bytes(&r->shard, &r->plan, r->wire), 1);
+        for (int j = 0; j < r->n_requests; j++)
+            s->request[j] = MPI_REQUEST_NULL;
+    }
 }
 
 /* The same order as in arena_bytes. */
 static void cut_arena(struct reducer *r)
 {
-    const struct shard *s = &r->shard;
-    const struct sumplan *p = &r->room;
     struct arena *a = &r->arena;
-    r->first_block = arena_push(a, (size_t)s->size + 1, sizeof *r->first_block);
-    r->term = arena_push(a, (size_t)p->n_blocks, sizeof *r->term);
-    r->theirs = arena_push(a, (size_t)p->n_blocks, sizeof *r->theirs);
-    r->tiles = arena_push(a, (size_t)p->n_tiles * FOLD_TILE, sizeof *r->tiles);
-    for (int i = 0; i < N_SLOTS; i++) {
-        struct slot *t = &r->slot[i];
-        t->request = arena_push(a, n_requests(p), sizeof *t->request);
-        t->args = arena_push(a, n_args(s, p), sizeof *t->args);
-        t->received = arena_push(a, (size_t)p->n_received * piece_room(s), sizeof *t->received);
+    struct sumlists *l = &r->lists;
+    size_t blocks = (size_t)r->plan.n_blocks, terms = blocks + (size_t)r->plan.n_received;
+    l->rank_block = arena_push(a, (size_t)r->n_team + 1, sizeof *l->rank_block);
+    l->root_block = arena_push(a, blocks + 1, sizeof *l->root_block);
+    l->part = arena_push(a, blocks, sizeof *l->part);
+    l->team_root = arena_push(a, (size_t)team_count(&r->comm.team) + 1, sizeof *l->team_root);
+    l->whole = arena_push(a, terms, sizeof *l->whole);
+    r->tiles = arena_push(a, (size_t)r->plan.n_tiles + 1, FOLD_TILE * sizeof *r->tiles);
+    r->board = arena_push(a, (size_t)r->n_team, sizeof *r->board);
+    r->block = arena_push(a, blocks, sizeof *r->block);
+    cut_slots(r);
+}
+
+/* A rank's part of the window: its board, then its slabs. */
+static size_t slab_bytes(const struct shard *s)
+{
+    return arena_need(s->n, sizeof(float));
+}
+
+static size_t part_bytes(const struct shard *s, const struct sumplan *p)
+{
+    return sizeof(struct board) + (size_t)p->n_slabs * slab_bytes(s);
+}
+
+static float *slab_in(char *part, const struct shard *s, int i)
+{
+    return (float *)(void *)(part + sizeof(struct board) + (size_t)i * slab_bytes(s));
+}
+
+size_t reducer_bytes(const struct team *t, const struct shard *s, const struct reduce_options *o)
+{
+    struct sumplan p = sumplan_of(t, o->exact, o->n_micro, NULL);
+    return sizeof(struct reducer) + arena_bytes(t, s, &p, o->wire) +
+           window_bytes(t, part_bytes(s, &p));
+}
+
+/* The values that a fold reads are known from the first step on, but for those that come. */
+static void find_blocks(struct reducer *r)
+{
+    int own = r->lists.team_root[own_team(&r->comm.team)];
+    for (int i = 0; i < r->n_team; i++) {
+        char *part = window_part(r->window, i);
+        r->board[i] = (struct board *)(void *)part;
+        for (int b = r->lists.rank_block[i]; b < r->lists.rank_block[i + 1]; b++) {
+            r->block[b] = slab_in(part, &r->shard, b - r->lists.rank_block[i]);
+            r->lists.part[b].x = r->block[b];
+        }
     }
+    for (int i = 0; i < r->plan.n_blocks + r->plan.n_received; i++)
+        r->lists.whole[i].type = i < own || i >= own + r->plan.n_blocks ? r->wire : F32;
+    for (int i = 0; i < r->plan.n_slabs; i++)
+        r->slab[i] = slab_in(window_part(r->window, r->me), &r->shard, i);
 }
 
-/* A rank without micro-batches has no slab, but still a shard. */
-static size_t spare_floats(const struct shard *s, const struct sumplan *p)
+static int plan_steps(struct reducer *r)
 {
-    return p->n_slabs == 0 ? shard_count(s, s->rank) : 0;
+    const struct team *t = &r->comm.team;
+    r->plan = sumplan_of(t, r->exact, r->n_micro, NULL);
+    r->n_requests = n_requests(t, &r->plan);
+    r->n_team = team_size(t, own_team(t));
+    r->me = t->rank - team_first(t, own_team(t));
+    TRY(arena_init(&r->arena, arena_bytes(t, &r->shard, &r->plan, r->wire), "gradient reduction"));
+    cut_arena(r);
+    sumplan_of(t, r->exact, r->n_micro, &r->lists);
+    return OK;
 }
 
-size_t reducer_bytes(const struct shard *s, const struct reduce_options *o)
+static int check(const struct reduce_options *o)
 {
-    struct sumplan p = sumplan_of(s, o->exact, o->max_micro, NULL, NULL);
-    size_t floats = (size_t)p.n_slabs * s->n + spare_floats(s, &p);
-    return sizeof(struct reducer) + (size_t)s->size * sizeof(float *const *) + arena_bytes(s, &p) +
-           floats * sizeof(float);
+    if (o->n_micro < 0 || o->n_micro > SUMTREE_MAX)
+        return ERR(E_CONFIG, "a step of %lld micro-batches; 1 to 2^40 can be reduced",
+                   (long long)o->n_micro);
+    if (o->exact && o->wire != F32)
+        return ERR(E_CONFIG, "what is rounded between nodes depends on the nodes: an exact sum "
+                             "needs a wire of fp32");
+    return OK;
 }
 
-/* Makes room for a step of n_micro where what is held does not do, and plans it. */
-static int plan_step(struct reducer *r, int64_t n_micro)
+/* Teams as they are, or of one where shared memory has no room. */
+static int choose_teams(struct reducer *r, const struct comm *c)
 {
-    const struct shard *s = &r->shard;
-    struct sumplan need = sumplan_of(s, r->exact, n_micro, NULL, NULL);
-    struct sumplan room = sumplan_max(&r->room, &need);
-    if (r->arena.base == NULL || memcmp(&room, &r->room, sizeof room) != 0) {
-        for (int i = r->room.n_slabs; i < room.n_slabs; i++)
-            TRY(mem_alloc(&r->slab[i], s->n, sizeof(float), "gradients"));
-        if (r->spare == NULL)
-            TRY(mem_alloc(&r->spare, spare_floats(s, &room), sizeof(float), "gradient shard"));
-        arena_release(&r->arena);
-        TRY(arena_init(&r->arena, arena_bytes(s, &room), "gradient reduction"));
-        r->room = room;
-        cut_arena(r);
-    }
-    r->n_micro = n_micro;
-    r->plan = sumplan_of(s, r->exact, n_micro, r->first_block, r->term);
+    struct sumplan p = sumplan_of(&c->team, r->exact, r->n_micro, NULL);
+    bool fits;
+    TRY(window_fits(&fits, c, part_bytes(&r->shard, &p), "gradients"));
+    r->comm = fits ? *c : comm_without_teams(c);
+    r->comm.world = MPI_COMM_NULL;
     return OK;
 }
 
 static int set_up(struct reducer *r, const struct comm *c, const struct shard *s,
                   const struct reduce_options *o)
 {
-    r->comm = *c;
-    r->comm.world = MPI_COMM_NULL;
     r->shard = *s;
     r->exact = o->exact;
-    if (o->max_micro < 0 || o->max_micro > SUMTREE_MAX)
-        return ERR(E_CONFIG, "a step of %lld micro-batches; 1 to 2^40 can be reduced",
-                   (long long)o->max_micro);
-    TRY(mem_alloc(&r->stack_of, (size_t)s->size, sizeof *r->stack_of, "gradient stacks"));
-    return plan_step(r, o->max_micro);
-}
-
-static int connect_ranks(struct reducer *r, const struct comm *c)
-{
-    float *const *mine = r->slab;
+    r->wire = o->wire;
+    r->n_micro = o->n_micro;
+    TRY(choose_teams(r, c));
     MPI_TRY(MPI_Comm_dup(c->world, &r->comm.world));
-    MPI_TRY(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, r->stack_of, sizeof mine, MPI_BYTE,
-                          r->comm.world));
-    return OK;
+    TRY(agree(c, plan_steps(r)));
+    TRY(window_new(&r->window, &r->comm, part_bytes(s, &r->plan), "gradients"));
+    find_blocks(r);
+    /* This rank is the first to write its part, so that it lies near. */
+    memset(window_part(r->window, r->me), 0, part_bytes(s, &r->plan));
+    return agree(c, window_meet(&r->comm));
 }
 
 int reducer_new(struct reducer **out, const struct comm *c, const struct shard *s,
                 const struct reduce_options *o)
 {
-    struct reducer *r;
-    int rc = mem_alloc(&r, 1, sizeof *r, "gradient reduction");
+    struct reducer *r = NULL;
+    int rc = check(o);
     if (rc == OK)
-        rc = set_up(r, c, s, o);
+        rc = mem_alloc(&r, 1, sizeof *r, "gradient reduction");
     rc = agree(c, rc);
-    if (rc == OK)
-        rc = agree(c, connect_ranks(r, c));
+    if (rc == OK) {
+        r->comm.world = MPI_COMM_NULL;
+        rc = set_up(r, c, s, o);
+    }
     if (rc != OK) {
         reducer_free(r);
         r = NULL;
@@ -135,14 +201,16 @@ void reducer_free(struct reducer *r)
 {
     if (r == NULL)
         return;
+    window_free(r->window);
     if (r->comm.world != MPI_COMM_NULL)
         MPI_Comm_free(&r->comm.world);
-    for (int i = 0; i < SUMTREE_DEPTH; i++)
-        mem_free(r->slab[i]);
-    mem_free(r->spare);
-    mem_free(r->stack_of);
     arena_release(&r->arena);
     mem_free(r);
+}
+
+void reducer_set_prof(struct reducer *r, struct prof *p)
+{
+    r->prof = p;
 }
 
 /* Takes the next micro-batch onto the stack before it is computed: where its gradient goes, and
@@ -152,31 +220,19 @@ static void stack_next(struct reducer *r)
     r->top = r->tree.n;
     r->merges = 0;
     if (r->n_done < r->mine.n)
-        r->merges = sumplan_stack(&r->tree, r->mine, r->n_done, r->shard.size);
+        r->merges = sumplan_stack(&r->tree, r->mine, r->n_done);
 }
 
-/* The sum goes to the end of slab 0, so that a piece of it never lies below the bucket it belongs
- * to: what it overwrites has been summed up and sent. Whole blocks apart, so that no tile overlaps
- * itself. */
-static float *place_sum(const struct reducer *r)
+struct range reducer_begin(struct reducer *r)
 {
-    const struct shard *s = &r->shard;
-    if (r->slab[0] == NULL)
-        return r->spare;
-    return r->slab[0] + (s->n - shard_count(s, s->rank)) / SHARD_BLOCK * SHARD_BLOCK;
-}
-
-struct range reducer_begin(struct reducer *r, int64_t n_micro)
-{
-    if (n_micro != r->n_micro && plan_step(r, n_micro) != OK)
-        fatal(E_MEM, "%s", err_message());
-    r->mine = split_even((size_t)n_micro, r->shard.size, r->shard.rank);
+    r->step++;
+    r->mine = split_even((size_t)r->n_micro, r->shard.size, r->shard.rank);
     r->n_done = 0;
-    sumtree_begin(&r->tree, r->exact, n_micro);
+    sumtree_begin(&r->tree, r->exact, r->n_micro);
     stack_next(r);
-    r->sum = place_sum(r);
-    buckets_begin(r);
-    r->rc = OK;
+    r->rc = buckets_begin(r);
+    if (r->mine.n == 0)
+        buckets_publish(r, 0);
     return r->mine;
 }
 
@@ -184,45 +240,57 @@ float *reducer_slab(struct reducer *r)
 {
     if (r->n_done >= r->mine.n)
         fatal(E_BUG, "reduce: a micro-batch beyond this rank's %zu", r->mine.n);
+    int rc = buckets_reclaim(r);
+    if (r->rc == OK)
+        r->rc = rc;
     return r->slab[r->top];
+}
+
+static void lap(struct reducer *r, enum prof_phase phase)
+{
+    prof_lap(r->prof, phase, 0, r->bytes);
+    r->bytes = 0;
 }
 
 void reducer_ready(void *reducer, size_t first, size_t n)
 {
     struct reducer *r = reducer;
     fold_down(r->slab, r->top, r->merges, first, n);
-    if (r->n_done + 1 == r->mine.n && r->shard.size > 1 && r->rc == OK)
-        r->rc = buckets_advance(r, first);
+    r->bytes += r->merges > 0 ? (double)(n * sizeof(float)) * (r->merges + 2) : 0;
+    if (r->n_done + 1 == r->mine.n) {
+        bool moved;
+        buckets_publish(r, first);
+        if (r->rc == OK)
+            r->rc = buckets_advance(r, &moved);
+    }
     if (first == 0) {
         r->n_done++;
         stack_next(r);
     }
+    lap(r, PROF_REDUCE_HIDDEN);
 }
 
-int reducer_finish(struct reducer *r, float *out)
+int reducer_finish(struct reducer *r)
 {
     if (r->n_done != r->mine.n)
         fatal(E_BUG, "reduce: %zu of %zu micro-batches are done", r->n_done, r->mine.n);
-    r->wait_s = 0;
     if (r->rc == OK && fault_hit("reduce"))
         r->rc = ERR(E_RANK, "fault reduce");
     if (r->rc == OK)
         r->rc = buckets_drain(r);
-    /* The others wait for this rank's messages, so there is no way to tell them. */
+    /* The others wait for this rank, so there is no way to tell them. */
     if (r->rc != OK)
         fatal(r->rc, "the gradient's sum: %s", err_message());
-    size_t n = shard_count(&r->shard, r->shard.rank);
-    if (out != NULL && n > 0)
-        memcpy(out, r->sum, n * sizeof *out);
+    lap(r, PROF_REDUCE);
     return OK;
 }
 
 float *reducer_sum(struct reducer *r)
 {
-    return r->sum;
+    return r->slab[0];
 }
 
-double reducer_wait_s(const struct reducer *r)
+const struct exactsum *reducer_sumsq(const struct reducer *r)
 {
-    return r->wait_s;
+    return &r->sumsq;
 }

@@ -5,71 +5,110 @@ static int max_of(int a, int b)
     return a > b ? a : b;
 }
 
-int sumplan_stack(struct sumtree *t, struct range mine, size_t i, int size)
+int sumplan_stack(struct sumtree *t, struct range mine, size_t i)
 {
     struct span leaf = {(int64_t)(mine.first + i), (int64_t)(mine.first + i + 1)};
-    if (size > 1 || i + 1 < mine.n)
+    if (i + 1 < mine.n)
         return sumtree_push(t, leaf);
     sumtree_hold(t, leaf);
     return 0;
 }
 
 /* Leaves on the stack what rank r ends with; returns the stack's greatest height. */
-static int stack_rank(struct sumtree *t, const struct shard *s, int r)
+static int stack_rank(struct sumtree *t, int size, int r)
 {
-    struct range mine = split_even((size_t)t->n_micro, s->size, r);
+    struct range mine = split_even((size_t)t->n_micro, size, r);
     int height = 0;
     for (size_t i = 0; i < mine.n; i++) {
         height = max_of(height, t->n + 1);
-        sumplan_stack(t, mine, i, s->size);
+        sumplan_stack(t, mine, i);
     }
     return height;
 }
 
-/* Adds a rank's blocks to the owner's sum. */
-static void collect(struct sumplan *p, struct sumtree *owner, const struct sumtree *rank,
-                    struct fold_term *term)
+struct collector {
+    struct sumplan plan;
+    const struct sumlists *lists;
+    struct sumtree owner; /* the whole sum */
+    struct sumtree roots; /* one team's */
+};
+
+/* Adds a block or a foreign root to the whole sum. */
+static void add_term(struct collector *c, struct span s)
 {
-    for (int i = 0; i < rank->n; i++) {
-        p->n_tiles = max_of(p->n_tiles, owner->n + 1);
-        int merges = sumtree_push(owner, rank->at[i]);
-        if (term != NULL)
-            term[p->n_blocks].merges = merges;
-        p->n_blocks++;
+    struct sumplan *p = &c->plan;
+    p->n_tiles = max_of(p->n_tiles, c->owner.n + 1);
+    int merges = sumtree_push(&c->owner, s);
+    if (c->lists != NULL)
+        c->lists->whole[p->n_received + p->n_blocks].merges = merges;
+}
+
+/* A block of this rank's team. */
+static void add_block(struct collector *c, struct span s)
+{
+    struct sumplan *p = &c->plan;
+    add_term(c, s);
+    p->n_tiles = max_of(p->n_tiles, c->roots.n + 1);
+    if (c->lists != NULL)
+        c->lists->root_block[c->roots.n] = p->n_blocks;
+    int merges = sumtree_push(&c->roots, s);
+    if (c->lists != NULL)
+        c->lists->part[p->n_blocks].merges = merges;
+    p->n_blocks++;
+}
+
+static void collect_own(struct collector *c, const struct team *t)
+{
+    int first = team_first(t, team_of(t, t->rank)), n = team_size(t, team_of(t, t->rank));
+    for (int i = 0; i < n; i++) {
+        struct sumtree rank;
+        sumtree_begin(&rank, c->owner.exact, c->owner.n_micro);
+        int height = stack_rank(&rank, t->size, first + i);
+        if (first + i == t->rank)
+            c->plan.n_slabs = max_of(height, 1);
+        if (c->lists != NULL)
+            c->lists->rank_block[i] = c->plan.n_blocks;
+        for (int b = 0; b < rank.n; b++)
+            add_block(c, rank.at[b]);
+    }
+    c->plan.n_roots = c->roots.n;
+    if (c->lists != NULL) {
+        c->lists->rank_block[n] = c->plan.n_blocks;
+        c->lists->root_block[c->roots.n] = c->plan.n_blocks;
     }
 }
 
-struct sumplan sumplan_of(const struct shard *s, bool exact, int64_t n_micro, int *first_block,
-                          struct fold_term *term)
+static void collect_other(struct collector *c, const struct team *t, int j)
 {
-    struct sumplan p = {0};
-    struct sumtree owner, rank;
-    sumtree_begin(&owner, exact, n_micro);
-    for (int r = 0; r < s->size; r++) {
-        if (first_block != NULL)
-            first_block[r] = p.n_blocks;
-        sumtree_begin(&rank, exact, n_micro);
-        int height = stack_rank(&rank, s, r);
-        collect(&p, &owner, &rank, term);
-        if (r == s->rank)
-            p.n_slabs = height;
+    for (int i = 0; i < team_size(t, j); i++) {
+        struct sumtree rank;
+        sumtree_begin(&rank, c->owner.exact, c->owner.n_micro);
+        stack_rank(&rank, t->size, team_first(t, j) + i);
+        for (int b = 0; b < rank.n; b++)
+            sumtree_push(&c->roots, rank.at[b]);
+    }
+    for (int b = 0; b < c->roots.n; b++) {
+        add_term(c, c->roots.at[b]);
+        c->plan.n_received++;
+    }
+}
+
+struct sumplan sumplan_of(const struct team *t, bool exact, int64_t n_micro,
+                          const struct sumlists *lists)
+{
+    struct collector c = {.lists = lists};
+    int n = team_count(t), mine = team_of(t, t->rank);
+    sumtree_begin(&c.owner, exact, n_micro);
+    for (int j = 0; j < n; j++) {
+        if (lists != NULL)
+            lists->team_root[j] = c.plan.n_received;
+        sumtree_begin(&c.roots, exact, n_micro);
+        if (j == mine)
+            collect_own(&c, t);
         else
-            p.n_received += rank.n;
-        if (s->size > 1)
-            p.n_rounds = max_of(p.n_rounds, rank.n);
+            collect_other(&c, t, j);
     }
-    if (first_block != NULL)
-        first_block[s->size] = p.n_blocks;
-    return p;
-}
-
-struct sumplan sumplan_max(const struct sumplan *a, const struct sumplan *b)
-{
-    return (struct sumplan){
-        .n_slabs = max_of(a->n_slabs, b->n_slabs),
-        .n_received = max_of(a->n_received, b->n_received),
-        .n_blocks = max_of(a->n_blocks, b->n_blocks),
-        .n_rounds = max_of(a->n_rounds, b->n_rounds),
-        .n_tiles = max_of(a->n_tiles, b->n_tiles),
-    };
+    if (lists != NULL)
+        lists->team_root[n] = c.plan.n_received;
+    return c.plan;
 }

@@ -3,7 +3,6 @@
 #include "base/err.h"
 #include "model/model.h"
 #include "optim/optim.h"
-#include "par/reduce.h"
 #include "train/derive.h"
 
 #include <string.h>
@@ -17,10 +16,15 @@ static const double LOADER_BYTES = 4 * 4 + 4;
 /* One block is used, two are requested. */
 static const double LOADER_BLOCKS = 3;
 
-static void add(struct budget *b, const char *label, double bytes)
+static void add_row(struct budget *b, const char *label, double bytes, bool shared)
 {
     if (bytes > 0 && b->n < BUDGET_MAX_ROWS)
-        b->row[b->n++] = (struct budget_row){label, bytes};
+        b->row[b->n++] = (struct budget_row){label, bytes, shared};
+}
+
+static void add(struct budget *b, const char *label, double bytes)
+{
+    add_row(b, label, bytes, false);
 }
 
 /* Floats in the largest shard. */
@@ -34,12 +38,16 @@ static double largest_shard(const struct shard *s)
     return (double)most;
 }
 
+/* More ranks than these repeat what these need, or nearly. */
+enum { RANKS_TRIED = 1024 };
+
 /* Ranks whose micro-batches begin inside a pair keep more partial sums than others. */
-static double largest_reducer(struct shard s, const struct reduce_options *o)
+static double largest_reducer(struct team t, struct shard s, const struct reduce_options *o)
 {
     size_t most = 0;
-    for (s.rank = 0; s.rank < s.size; s.rank++) {
-        size_t n = reducer_bytes(&s, o);
+    for (int r = 0; r < t.size && r < RANKS_TRIED; r++) {
+        t.rank = s.rank = r;
+        size_t n = reducer_bytes(&t, &s, o);
         most = n > most ? n : most;
     }
     return (double)most;
@@ -50,43 +58,66 @@ static double loader_bytes(const struct config *c)
     return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
 }
 
-static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, size_t n, int ranks)
+struct reduce_options budget_reduction(const struct config *c)
 {
-    bool sharded = strcmp(c->parallel.shard, "none") != 0;
+    return (struct reduce_options){.exact = strcmp(c->parallel.reduce, "exact") == 0,
+                                   .wire = strcmp(c->parallel.wire, "bf16") == 0 ? BF16 : F32,
+                                   .n_micro = derive_n_micro(c)};
+}
+
+static bool is_sharded(const struct config *c)
+{
+    return strcmp(c->parallel.shard, "none") != 0;
+}
+
+/* Where every rank updates all parameters, it needs its own. */
+bool budget_shares_params(const struct config *c)
+{
+    return strcmp(c->parallel.share_params, "on") == 0 && is_sharded(c);
+}
+
+static void count(struct budget *b, const struct config *c, const struct model_spec *s,
+                  const struct optim_rule *rule, size_t n, const struct team *t)
+{
+    int holders = is_sharded(c) ? t->size : 1;
     size_t bucket = (size_t)c->parallel.bucket_mib << 20;
     struct shard shard, state;
-    shard_init(&shard, n, bucket, ranks, 0);
-    shard_init(&state, n, bucket, sharded ? ranks : 1, 0);
-    const struct reduce_options reduce = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
-                                          .max_micro = derive_n_micro(c)};
+    shard_init(&shard, n, bucket, t->size, 0);
+    shard_init(&state, n, bucket, holders, 0);
+    const struct reduce_options reduce = budget_reduction(c);
     double floats = (double)n, slots = rule->n_slots;
-    add(b, "parameters", sizeof(float) * floats);
-    add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
+    b->ranks = team_size(t, 0);
+    add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "gradients", largest_reducer(shard, &reduce));
+    add(b, "gradients", largest_reducer(*t, shard, &reduce));
     add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
 }
 
-int budget_of(struct budget *b, const struct config *c, const struct model_spec *s, int ranks)
+int budget_of(struct budget *b, const struct config *c, const struct model_spec *s,
+              const struct team *t)
 {
     const struct optim_rule *rule;
     struct tensor_table tensors;
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
     TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, tensors.n_elems, ranks);
+    count(b, c, s, rule, tensors.n_elems, t);
     tensors_release(&tensors);
     return OK;
 }
 
 double budget_total(const struct budget *b)
 {
+    return budget_node(b) / b->ranks;
+}
+
+double budget_node(const struct budget *b)
+{
     double sum = 0;
     for (int i = 0; i < b->n; i++)
-        sum += b->row[i].bytes;
+        sum += b->row[i].bytes * (b->row[i].shared ? 1 : b->ranks);
     return sum;
 }

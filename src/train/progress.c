@@ -39,14 +39,14 @@ static void banner_memory(const struct trainer *t)
     struct budget b;
     char total[32], part[32];
     struct str line = {0};
-    if (budget_of(&b, t->conf, &t->spec, t->comm->size) != OK) {
+    if (budget_of(&b, t->conf, &t->spec, &t->comm->team) != OK) {
         err_clear();
         return;
     }
     for (int i = 0; i < b.n; i++)
-        str_addf(&line, "%s%s %s", i ? ", " : "", b.row[i].label,
-                 fmt_bytes(part, sizeof part, b.row[i].bytes));
-    log_info("memory          %s a rank: %s", fmt_bytes(total, sizeof total, budget_total(&b)),
+        str_addf(&line, "%s%s %s%s", i ? ", " : "", b.row[i].label,
+                 fmt_bytes(part, sizeof part, b.row[i].bytes), b.row[i].shared ? " a node" : "");
+    log_info("memory          %s a node: %s", fmt_bytes(total, sizeof total, budget_node(&b)),
              line.s);
     str_release(&line);
 }
@@ -69,7 +69,8 @@ void progress_banner(const struct trainer *t)
     log_lines(t->lr_derivation.s);
     log_info("optimizer       %s, weight decay %g on matrices, clip %g; state %s, reduction %s",
              c->optimizer.name, c->optimizer.weight_decay, c->optimizer.clip_norm,
-             t->grad_slab ? "whole on every rank" : "sharded over ranks", c->parallel.reduce);
+             t->state.size < t->shard.size ? "whole on every rank" : "sharded over ranks",
+             c->parallel.reduce);
     banner_memory(t);
     log_info(
         "machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %.4g GFLOP/s",

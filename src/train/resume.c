@@ -174,7 +174,7 @@ int resume_newest(struct trainer *t, bool *found)
     int n = 0;
     add_arrays(t, array, &n);
     TRY(ckpt_read(t->comm, path, t->tensors, array, n));
-    TRY(zero_allgather(t->comm, &t->shard, t->params));
+    TRY(zero_allgather(&t->holders, &t->shard, t->params));
     log_info("resumed         %s: step %lld of %lld, attempt %lld; it is the newest checkpoint "
              "that verifies",
              path, (long long)t->at.step, (long long)t->n_steps, (long long)t->at.attempt);

@@ -31,44 +31,30 @@ static void give_zero(struct trainer *t)
     reducer_ready(t->reducer, 0, t->tensors->n_elems);
 }
 
-/* Each of a rank's floats is read from every rank and written once. */
-static double reduced_bytes(const struct trainer *t)
-{
-    double floats = (double)shard_count(&t->shard, t->shard.rank);
-    return sizeof(float) * floats * (double)(t->comm->size + 1);
-}
-
-static void on_grad_ready(void *ctx, size_t first, size_t n)
-{
-    struct trainer *t = ctx;
-    reducer_ready(t->reducer, first, n);
-    prof_lap(t->prof, PROF_REDUCE_HIDDEN, 0, 0);
-}
-
 static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *r)
 {
     int rc = t->pending;
     double mark = clock_now_s();
-    struct range mine = reducer_begin(t->reducer, t->n_micro);
+    struct range mine = reducer_begin(t->reducer);
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
         struct pass_result p;
         if (rc == OK)
             rc = feed_next(&t->feed, &b, (int)t->conf->batch.seq_len);
-        r->time[R_LOAD_S] += lap(&mark);
         prof_lap(t->prof, PROF_LOAD, 0, 0);
+        r->time[R_LOAD_S] += lap(&mark);
         if (rc != OK) {
             give_zero(t);
             continue;
         }
-        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, on_grad_ready, t);
+        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, reducer_ready,
+                   t->reducer);
         sums_add_pass(s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
-    int reduced = reducer_finish(t->reducer, NULL);
-    t->grad = reducer_sum(t->reducer);
+    int reduced = reducer_finish(t->reducer);
+    s->sumsq = *reducer_sumsq(t->reducer);
     r->time[R_REDUCE_S] += lap(&mark);
-    prof_lap(t->prof, PROF_REDUCE, 0, reduced_bytes(t));
     return rc != OK ? rc : reduced;
 }
 
@@ -86,29 +72,25 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->save = s->save > 0;
 }
 
-/* parallel.shard none: every rank holds the whole gradient and all of the state. */
-static int gather_gradient(struct trainer *t)
-{
-    zero_to_slab(&t->shard, t->grad_slab, t->grad);
-    return zero_allgather(t->comm, &t->shard, t->grad_slab);
-}
-
-/* Parameters and state are read and written, the gradient is read. */
-static double updated_bytes(const struct trainer *t)
+/* Bytes that an update moves: all but the gradient is written as well as read. */
+static double update_bytes(const struct trainer *t)
 {
     double floats = (double)shard_count(&t->state, t->state.rank);
-    return sizeof(float) * floats * (2.0 * (1 + t->rule->n_slots) + 1);
+    return (double)sizeof(float) * floats * (2 * (1 + t->rule->n_slots) + 1);
 }
 
-/* The others' parameters, read and written. */
-static double gathered_bytes(const struct trainer *t)
+/* Bytes that come to this rank's team from the others. */
+static double gather_bytes(const struct trainer *t)
 {
-    if (t->grad_slab != NULL)
-        return 0;
-    return sizeof(float) * 2.0 *
-           (double)(t->tensors->n_elems - shard_count(&t->shard, t->shard.rank));
+    const struct team *team = &t->holders.team;
+    double own = 0;
+    for (int i = 0; i < team_size(team, team_of(team, team->rank)); i++)
+        own += (double)shard_count(&t->shard, team_first(team, team_of(team, team->rank)) + i);
+    return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
 }
 
+/* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
+ * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
     const struct optim_step s = {.lr = r->lr,
@@ -118,18 +100,20 @@ static int update(struct trainer *t, struct step_result *r)
                                  .weight_decay = t->conf->optimizer.weight_decay,
                                  .grad_scale = r->clip / r->targets,
                                  .t = t->at.step + 1};
-    bool sharded = t->grad_slab == NULL;
+    bool sharded = t->state.size == t->shard.size;
+    float *grad = reducer_sum(t->reducer);
+    const struct comm each = comm_without_teams(t->comm);
     double mark = clock_now_s();
     if (!sharded)
-        TRY(gather_gradient(t));
+        TRY(zero_allgather(&each, &t->shard, grad));
+    prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
-    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params,
-                 sharded ? t->grad : t->grad_slab, t->slot);
+    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params, grad, t->slot);
+    prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
     r->time[R_OPTIM_S] = lap(&mark);
-    prof_lap(t->prof, PROF_OPTIM, 0, updated_bytes(t));
-    int rc = sharded ? zero_allgather(t->comm, &t->shard, t->params) : OK;
+    int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
+    prof_lap(t->prof, PROF_GATHER, 0, gather_bytes(t));
     r->time[R_GATHER_S] = lap(&mark);
-    prof_lap(t->prof, PROF_GATHER, 0, gathered_bytes(t));
     return rc;
 }
 
@@ -160,16 +144,15 @@ int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
-    prof_start(t->prof);
     *r = (struct step_result){0};
+    prof_start(t->prof);
     int rc = sum_gradients(t, &s, r);
-    reduce_sumsq(&s.sumsq, &t->shard, t->grad);
     s.stop = wants_stop(t, clock_now_s() - begin);
     s.save = t->comm->rank == 0 && run_asked(t->conf->run.dir, "save");
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
-    r->time[R_REDUCE_S] += lap(&mark);
     prof_lap(t->prof, PROF_AGREE, 0, 0);
+    r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
     if (r->finite) {
         TRY(update(t, r));
@@ -177,8 +160,8 @@ int trainer_step(struct trainer *t, struct step_result *r)
     } else {
         TRY(leave_out_update(t, r));
     }
-    r->step_s = clock_now_s() - begin;
     prof_lap(t->prof, PROF_REST, 0, 0);
+    r->step_s = clock_now_s() - begin;
     t->at.step++;
     t->at.samples += (uint64_t)t->conf->batch.global;
     t->at.targets += r->targets;

@@ -8,6 +8,7 @@
 #include "kern/gemm.h"
 #include "kern/peak.h"
 #include "par/agree.h"
+#include "train/budget.h"
 #include "train/derive.h"
 #include "train/feed.h"
 #include "train/resume.h"
@@ -82,6 +83,28 @@ static int make_groups(struct trainer *t)
     return OK;
 }
 
+static void clear_piece(void *params, struct range slab, size_t at)
+{
+    (void)at;
+    memset((float *)params + slab.first, 0, slab.n * sizeof(float));
+}
+
+/* One slab a node in shared memory, where that is wanted and there is room; each rank is the first
+ * to write its pieces. Collective. */
+static int hold_params(struct trainer *t)
+{
+    size_t bytes = t->tensors->n_elems * sizeof(float);
+    size_t mine = team_leads(&t->comm->team) ? bytes : 0;
+    bool fits = false;
+    if (budget_shares_params(t->conf))
+        TRY(window_fits(&fits, t->comm, mine, "parameters"));
+    t->holders = fits ? *t->comm : comm_without_teams(t->comm);
+    TRY(window_new(&t->shared, &t->holders, fits ? mine : bytes, "parameters"));
+    t->params = window_part(t->shared, 0);
+    shard_each(&t->shard, clear_piece, t->params);
+    return OK;
+}
+
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -92,9 +115,6 @@ static int lay_out(struct trainer *t)
     shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
     shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
     size_t kept = shard_count(&t->state, t->state.rank);
-    TRY(mem_alloc(&t->params, n, sizeof(float), "parameters"));
-    if (!sharded)
-        TRY(mem_alloc(&t->grad_slab, n, sizeof(float), "gradient"));
     for (int i = 0; i < t->rule->n_slots; i++)
         TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
     return make_groups(t);
@@ -108,11 +128,12 @@ static int start_fresh(struct trainer *t)
     if (c->model.init[0] != '\0') {
         log_info("weights         from %s; optimizer state and data order start anew",
                  c->model.init);
-        return weights_load_into(t->params, t->tensors, t->comm, c->model.init);
+        return weights_load_into(t->params, t->tensors, &t->shard, &t->holders, c->model.init);
     }
     log_info("weights         random, run.seed %lld", (long long)c->run.seed);
-    tensors_init_values(t->tensors, &t->spec, (uint64_t)c->run.seed, t->params);
-    return OK;
+    if (team_leads(&t->holders.team))
+        tensors_init_values(t->tensors, &t->spec, (uint64_t)c->run.seed, t->params);
+    return window_meet(&t->holders);
 }
 
 /* The resolved configuration as a job file, so that the folder tells how it was made and can be
@@ -158,8 +179,8 @@ static int build(struct trainer *t)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
-    const struct reduce_options o = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
-                                     .max_micro = t->n_micro};
+    TRY(hold_params(t));
+    const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
@@ -204,8 +225,7 @@ void trainer_release(struct trainer *t)
     for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
         mem_free(t->slot[i]);
     mem_free(t->groups);
-    mem_free(t->grad_slab);
-    mem_free(t->params);
+    window_free(t->shared);
     model_free(t->model);
     str_release(&t->lr_derivation);
     if (t->lock.held)
@@ -217,6 +237,7 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
 {
     t->prof = p;
     model_set_prof(t->model, p);
+    reducer_set_prof(t->reducer, p);
 }
 
 static int may_publish(void *ctx)

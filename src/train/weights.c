@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "model/convert.h"
 #include "par/agree.h"
+#include "par/zero.h"
 #include "train/ckpt.h"
 #include <stdio.h>
 #include <string.h>
@@ -78,22 +79,23 @@ int weights_spec(struct model_spec *s, const char *from)
     return rc;
 }
 
-static int read_checkpoint(float *params, const struct tensor_table *t, const struct comm *c,
-                           const char *path)
+/* Each rank its pieces, or all of it where the shard is the whole. */
+static int read_checkpoint(float *params, const struct tensor_table *t, const struct shard *s,
+                           const struct comm *c, const char *path)
 {
-    struct shard whole; /* every rank reads all of it */
-    shard_init(&whole, t->n_elems, 16 << 20, 1, 0);
-    struct ckpt_array a = {.kind = "params", .slab = true, .shard = &whole};
+    struct ckpt_array a = {.kind = "params", .slab = true, .shard = s};
     a.data = params;
-    return ckpt_read(c, path, t, &a, 1);
+    TRY(ckpt_read(c, path, t, &a, 1));
+    return s->size > 1 ? zero_allgather(c, s, params) : OK;
 }
 
-static int read_params(float *params, const struct tensor_table *t, const struct comm *c,
-                       const char *path)
+static int read_params(float *params, const struct tensor_table *t, const struct shard *s,
+                       const struct comm *c, const char *path)
 {
-    if (fs_is_dir(path))
-        return agree(c, convert_read(path, t, params));
-    return read_checkpoint(params, t, c, path);
+    if (!fs_is_dir(path))
+        return read_checkpoint(params, t, s, c, path);
+    /* What a team's first rank has read, the others see once all have agreed. */
+    return agree(c, team_leads(&c->team) ? convert_read(path, t, params) : OK);
 }
 
 static int tokenizer_of_folder(struct tokenizer **tok, const char *folder)
@@ -142,8 +144,12 @@ int weights_load(struct weights *w, const struct comm *c, const char *from)
     if (rc == OK)
         rc = mem_alloc(&w->params, w->tensors.n_elems, sizeof(float), "parameters");
     rc = agree(c, rc);
-    if (rc == OK)
-        rc = read_params(w->params, &w->tensors, c, w->path);
+    if (rc == OK) {
+        struct shard whole; /* every rank reads all of it */
+        struct comm each = comm_without_teams(c);
+        shard_init(&whole, w->tensors.n_elems, 16 << 20, 1, 0);
+        rc = read_params(w->params, &w->tensors, &whole, &each, w->path);
+    }
     if (rc != OK)
         weights_release(w);
     return rc;
@@ -176,8 +182,8 @@ static int check_shapes(const struct weights *w, const struct tensor_table *t)
 }
 
 /* The description alone; the values go straight into the caller's slab. */
-int weights_load_into(float *params, const struct tensor_table *t, const struct comm *c,
-                      const char *from)
+int weights_load_into(float *params, const struct tensor_table *t, const struct shard *s,
+                      const struct comm *c, const char *from)
 {
     struct weights w = {0};
     int rc = resolve(w.path, c, from);
@@ -187,7 +193,7 @@ int weights_load_into(float *params, const struct tensor_table *t, const struct 
         rc = check_shapes(&w, t);
     rc = agree(c, rc);
     if (rc == OK)
-        rc = read_params(params, t, c, w.path);
+        rc = read_params(params, t, s, c, w.path);
     weights_release(&w);
     return rc;
 }

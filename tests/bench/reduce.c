@@ -1,9 +1,12 @@
-/* What the gradient's sum costs: messages against MPI_Allreduce, additions against running sums and
- * against fixed-point integers. `mpirun -n 2 .build/release/tests/bench/reduce`; an argument is the
- * bucket in MiB. For `make bench`: ranks: 2 */
+/* What the gradient's sum and the update cost, against what memory allows: shared memory and
+ * messages against MPI_Allreduce, additions against running sums and against fixed-point integers.
+ * `mpirun -n 2 .build/release/tests/bench/reduce`; an argument is the bucket in MiB. For `make
+ * bench`: ranks: 2 */
 #include "par/reduce.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/mem.h"
+#include "optim/optim.h"
 #include "par/comm.h"
 #include "par/zero.h"
 
@@ -17,7 +20,7 @@
 enum { MIB = 1 << 20, PART = 1 << 18, ROUNDS_MAX = 64, BUDGET_MIB = 8192 };
 
 static struct comm world;
-static size_t bucket_bytes = 4 * MIB;
+static size_t bucket_bytes = 16 * MIB;
 
 static void must(int rc)
 {
@@ -27,9 +30,8 @@ static void must(int rc)
 
 static float *floats(size_t n)
 {
-    float *p = aligned_alloc(64, (n * sizeof *p + 63) / 64 * 64);
-    if (p == NULL)
-        fatal(E_MEM, "no memory for %zu floats", n);
+    float *p;
+    must(mem_alloc(&p, n, sizeof *p, "bench"));
     for (size_t i = 0; i < n; i++)
         p[i] = (float)(i % 1000) * 1e-3f;
     return p;
@@ -54,7 +56,45 @@ static double timed(void (*work)(void *ctx), void *ctx, size_t bytes)
     return least;
 }
 
+/* ---- what memory gives when all ranks ask at once ---- */
+
+struct adding {
+    float *g, *sum;
+    int64_t *fixed;
+    size_t n;
+};
+
+static void add_float(void *ctx)
+{
+    struct adding *a = ctx;
+    float *restrict sum = a->sum;
+    const float *restrict g = a->g;
+    for (size_t i = 0; i < a->n; i++)
+        sum[i] = sum[i] + g[i];
+}
+
+static void copy_float(void *ctx)
+{
+    struct adding *a = ctx;
+    memcpy(a->sum, a->g, a->n * sizeof *a->g);
+}
+
+/* Bytes/s of a rank, read and written: the better of a sum in place and of memcpy. */
+static double memory_rate(size_t n)
+{
+    struct adding a = {.g = floats(n), .sum = floats(n), .n = n};
+    double bytes = (double)(n * sizeof(float));
+    double add = 3 * bytes / timed(add_float, &a, n * sizeof(float));
+    double copy = 2 * bytes / timed(copy_float, &a, n * sizeof(float));
+    mem_free(a.g);
+    mem_free(a.sum);
+    return fmax(add, copy);
+}
+
+/* ---- the reduction ---- */
+
 struct job {
+    struct comm comm;
     struct shard shard;
     struct reducer *r;
     float *slab;
@@ -76,26 +116,29 @@ static void write_gradient(struct job *j, float *slab)
 static void accumulate(void *ctx)
 {
     struct job *j = ctx;
-    struct range mine = reducer_begin(j->r, j->n_micro);
+    struct range mine = split_even((size_t)j->n_micro, world.size, world.rank);
+    if (j->sums)
+        mine = reducer_begin(j->r);
     for (size_t m = 0; m < mine.n; m++)
         write_gradient(j, j->sums ? reducer_slab(j->r) : j->slab);
     if (j->sums)
-        must(reducer_finish(j->r, NULL));
+        must(reducer_finish(j->r));
 }
 
-/* The messages alone: the gradient is there. */
+/* The sum alone: the gradient is there. */
 static void reduce(void *ctx)
 {
     struct job *j = ctx;
-    reducer_begin(j->r, j->n_micro);
+    reducer_begin(j->r);
+    reducer_slab(j->r);
     reducer_ready(j->r, 0, j->shard.n);
-    must(reducer_finish(j->r, NULL));
+    must(reducer_finish(j->r));
 }
 
 static void gather(void *ctx)
 {
     struct job *j = ctx;
-    must(zero_allgather(&world, &j->shard, j->slab));
+    must(zero_allgather(&j->comm, &j->shard, j->slab));
 }
 
 static void allreduce(void *ctx)
@@ -104,19 +147,19 @@ static void allreduce(void *ctx)
     MPI_Allreduce(MPI_IN_PLACE, j->slab, (int)j->shard.n, MPI_FLOAT, MPI_SUM, world.world);
 }
 
-static struct job job_of(size_t bytes, bool exact, int64_t n_micro)
+static struct job job_of(const struct comm *c, size_t bytes, struct reduce_options o)
 {
-    struct job j = {.n_micro = n_micro, .sums = true, .slab = floats(bytes / sizeof(float))};
-    struct reduce_options o = {.exact = exact, .max_micro = n_micro};
+    struct job j = {.comm = *c, .n_micro = o.n_micro, .sums = true};
+    j.slab = floats(bytes / sizeof(float));
     shard_init(&j.shard, bytes / sizeof(float), bucket_bytes, world.size, world.rank);
-    must(reducer_new(&j.r, &world, &j.shard, &o));
+    must(reducer_new(&j.r, c, &j.shard, &o));
     return j;
 }
 
 static void release(struct job *j)
 {
     reducer_free(j->r);
-    free(j->slab);
+    mem_free(j->slab);
 }
 
 static void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -130,20 +173,27 @@ static void print(const char *fmt, ...)
     fflush(stdout);
 }
 
-static void bench_messages(const char *way)
+/* Each rank reads its share of every rank's gradient and writes its share of the sum. */
+static double floor_s(size_t bytes, double rate)
 {
-    static const size_t mib[] = {1, 16, 256};
+    return (double)bytes * (world.size + 1) / world.size / rate;
+}
+
+static void bench_reduction(const struct comm *c, const char *way, enum dtype wire, double rate)
+{
+    static const size_t mib[] = {1, 16, 256, 1024};
     print("\nGB/s of gradient, %d ranks by %s, buckets of %.1f MiB, one micro-batch a rank\n",
           world.size, way, (double)bucket_bytes / MIB);
-    print("%8s %10s %10s %12s %14s %8s\n", "MiB", "reduce", "gather", "both", "MPI_Allreduce",
-          "ratio");
+    print("%8s %10s %12s %10s %12s %14s\n", "MiB", "reduce", "% of floor", "gather", "both",
+          "MPI_Allreduce");
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
         size_t bytes = mib[i] * MIB;
-        struct job j = job_of(bytes, true, world.size);
+        struct reduce_options o = {.exact = wire == F32, .wire = wire, .n_micro = world.size};
+        struct job j = job_of(c, bytes, o);
         double sum = timed(reduce, &j, bytes), all = timed(gather, &j, bytes);
         double mpi = timed(allreduce, &j, bytes), gb = (double)bytes * 1e-9;
-        print("%8zu %10.2f %10.2f %12.2f %14.2f %8.2f\n", mib[i], gb / sum, gb / all,
-              gb / (sum + all), gb / mpi, mpi / (sum + all));
+        print("%8zu %10.2f %12.0f %10.2f %12.2f %14.2f\n", mib[i], gb / sum,
+              100 * floor_s(bytes, rate) / sum, gb / all, gb / (sum + all), gb / mpi);
         release(&j);
     }
 }
@@ -158,7 +208,8 @@ static void bench_orders(size_t bytes)
     for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
         double s[3];
         for (int how = 0; how < 3; how++) {
-            struct job j = job_of(bytes, how == 2, each[i] * world.size);
+            struct reduce_options o = {.exact = how == 2, .n_micro = each[i] * world.size};
+            struct job j = job_of(&world, bytes, o);
             j.sums = how > 0;
             s[how] = timed(accumulate, &j, bytes);
             release(&j);
@@ -166,21 +217,6 @@ static void bench_orders(size_t bytes)
         print("%18d %10.1f %10.1f %10.1f %16.1f\n", (int)each[i], s[0] * 1e3, (s[1] - s[0]) * 1e3,
               (s[2] - s[0]) * 1e3, (s[2] - s[1]) * 1e3);
     }
-}
-
-struct adding {
-    float *g, *sum;
-    int64_t *fixed;
-    size_t n;
-};
-
-static void add_float(void *ctx)
-{
-    struct adding *a = ctx;
-    float *restrict sum = a->sum;
-    const float *restrict g = a->g;
-    for (size_t i = 0; i < a->n; i++)
-        sum[i] = sum[i] + g[i];
 }
 
 /* The alternative: integers add in any order, but a unit has to be chosen beforehand (here 2^-40,
@@ -198,10 +234,8 @@ static void add_fixed(void *ctx)
 static void bench_merge(size_t bytes)
 {
     size_t n = bytes / sizeof(float);
-    struct adding a = {floats(n), floats(n), aligned_alloc(64, n * sizeof(int64_t)), n};
-    if (a.fixed == NULL)
-        fatal(E_MEM, "no memory");
-    memset(a.fixed, 0, n * sizeof *a.fixed);
+    struct adding a = {.g = floats(n), .sum = floats(n), .n = n};
+    must(mem_alloc(&a.fixed, n, sizeof *a.fixed, "bench"));
     double tree = timed(add_float, &a, bytes), fixed = timed(add_fixed, &a, bytes);
     double gb = (double)bytes * 1e-9;
     print("\nadding a micro-batch of %.0f MiB into a sum (an exact tree adds once a micro-batch)\n",
@@ -209,9 +243,51 @@ static void bench_merge(size_t bytes)
     print("%24s %10s %14s %16s\n", "", "ms", "GB/s gradient", "bytes a value");
     print("%24s %10.1f %14.2f %16d\n", "float", tree * 1e3, gb / tree, 12);
     print("%24s %10.1f %14.2f %16d\n", "int64 fixed point", fixed * 1e3, gb / fixed, 20);
-    free(a.g);
-    free(a.sum);
-    free(a.fixed);
+    mem_free(a.g);
+    mem_free(a.sum);
+    mem_free(a.fixed);
+}
+
+struct updating {
+    const struct optim_rule *rule;
+    struct optim_step step;
+    struct shard shard;
+    struct optim_group group;
+    float *params, *grad, *slot[OPTIM_MAX_SLOTS];
+};
+
+static void update(void *ctx)
+{
+    struct updating *u = ctx;
+    u->step.t++;
+    optim_update(u->rule, &u->step, &u->shard, &u->group, 1, u->params, u->grad, u->slot);
+}
+
+/* Each rank its share, all at once. */
+static void bench_update(size_t bytes, double rate)
+{
+    print("\nGB/s a rank of updating %.0f MiB of parameters, %d ranks at once\n",
+          (double)bytes / MIB, world.size);
+    print("%10s %14s %10s %12s\n", "rule", "bytes a value", "GB/s", "% of floor");
+    for (int i = 0; optim_row(i) != NULL; i++) {
+        struct updating u = {.rule = optim_row(i),
+                             .step = {1e-3, 0.9, 0.95, 1e-8, 0.1, 0.5, 0},
+                             .group = {{0, bytes / sizeof(float)}, true}};
+        size_t n = bytes / sizeof(float);
+        shard_init(&u.shard, n, (size_t)16 * MIB, world.size, world.rank);
+        u.params = floats(n);
+        u.grad = floats(n);
+        for (int k = 0; k < u.rule->n_slots; k++)
+            u.slot[k] = floats(shard_count(&u.shard, world.rank));
+        int each = 4 * (2 * (1 + u.rule->n_slots) + 1);
+        double s = timed(update, &u, bytes);
+        double got = (double)each * (double)shard_count(&u.shard, world.rank) / s;
+        print("%10s %14d %10.2f %12.0f\n", u.rule->name, each, got * 1e-9, 100 * got / rate);
+        mem_free(u.params);
+        mem_free(u.grad);
+        for (int k = 0; k < u.rule->n_slots; k++)
+            mem_free(u.slot[k]);
+    }
 }
 
 int main(int argc, char **argv)
@@ -219,12 +295,14 @@ int main(int argc, char **argv)
     must(comm_init(&world, &argc, &argv));
     if (argc > 1)
         bucket_bytes = (size_t)(atof(argv[1]) * MIB);
-    struct comm all = world;
-    if (world.peers != NULL)
-        bench_messages("reading memory");
-    world.peers = NULL;
-    bench_messages("messages");
-    world = all;
+    double rate = memory_rate((size_t)64 * MIB);
+    print("memory: %.2f GB/s a rank with %d ranks at once, read and written\n", rate * 1e-9,
+          world.size);
+    struct comm apart = comm_without_teams(&world);
+    bench_reduction(&world, "shared memory", F32, rate);
+    bench_update((size_t)512 * MIB, rate);
+    bench_reduction(&apart, "messages", F32, rate);
+    bench_reduction(&apart, "messages of bf16", BF16, rate);
     bench_orders((size_t)64 * MIB);
     bench_merge((size_t)64 * MIB);
     comm_end(&world);

@@ -116,7 +116,8 @@ static struct budget budget(int ranks, const char *key, const char *value)
     struct budget b;
     ck_assert_int_eq(LOAD("model.preset=gemma3-nano", "parallel.bucket_mib=1"), OK);
     ck_assert_int_eq(conf_set_text(conf_find(key), &job.conf, value), OK);
-    ck_assert_msg(budget_of(&b, &job.conf, &job.spec, ranks) == OK, "%s", err_message());
+    const struct team nodes = {.size = ranks, .per = ranks};
+    ck_assert_msg(budget_of(&b, &job.conf, &job.spec, &nodes) == OK, "%s", err_message());
     return b;
 }
 
@@ -148,7 +149,13 @@ START_TEST(memory_follows_ranks_and_settings)
     ck_assert_double_le(part(&four, "optimizer state"), state / 4 + 8 * block);
     struct budget whole = budget(4, "parallel.shard", "none");
     ck_assert_double_eq(part(&whole, "optimizer state"), state);
-    ck_assert_double_eq(part(&whole, "whole gradient"), part(&whole, "parameters"));
+    /* Four ranks of a node hold parameters once, or each its own. */
+    struct budget off = budget(4, "parallel.share_params", "off");
+    double slab = part(&four, "parameters");
+    ck_assert_double_eq(budget_node(&off) - budget_node(&four), 3 * slab);
+    ck_assert_double_ge(budget_node(&whole) - budget_node(&four),
+                        3 * slab + 3 * state - 32 * block);
+    ck_assert_double_eq(budget_total(&four), budget_node(&four) / 4);
     struct budget fast = budget(2, "parallel.reduce", "fast");
     struct budget exact = budget(2, "parallel.reduce", "exact");
     ck_assert_double_lt(part(&fast, "gradients"), part(&exact, "gradients"));

@@ -153,7 +153,7 @@ static void fill(struct state *s)
 /* One update by `size` ranks in turn, each with its shards. */
 static void update_cut(struct state *s, const struct optim_rule *rule, int size, size_t bucket)
 {
-    static float g[N], slots[2][N];
+    static float slots[2][N];
     float *slot[] = {slots[0], slots[1]};
     struct optim_step step = {1e-2, 0.9, 0.95, 1e-8, 0.1, 0.37, 3};
     for (int r = 0; r < size; r++) {
@@ -162,15 +162,15 @@ static void update_cut(struct state *s, const struct optim_rule *rule, int size,
         for (int k = 0; k < sh.n_buckets; k++) {
             struct range p = shard_piece(&sh, k, r);
             size_t at = shard_offset(&sh, k, r);
-            memcpy(g + at, s->g + p.first, p.n * sizeof *g);
             for (int j = 0; j < 2; j++)
-                memcpy(slots[j] + at, s->slot[j] + p.first, p.n * sizeof *g);
+                memcpy(slots[j] + at, s->slot[j] + p.first, p.n * sizeof(float));
         }
-        optim_update(rule, &step, &sh, cut_groups, N_OF(cut_groups), s->w, g, slot);
+        optim_update(rule, &step, &sh, cut_groups, N_OF(cut_groups), s->w, s->g, slot);
         for (int k = 0; k < sh.n_buckets; k++) {
             struct range p = shard_piece(&sh, k, r);
             for (int j = 0; j < 2; j++)
-                memcpy(s->slot[j] + p.first, slots[j] + shard_offset(&sh, k, r), p.n * sizeof *g);
+                memcpy(s->slot[j] + p.first, slots[j] + shard_offset(&sh, k, r),
+                       p.n * sizeof(float));
         }
     }
 }

@@ -60,8 +60,64 @@ START_TEST(a_second_init_leaves_mpi_to_the_first)
 }
 END_TEST
 
+/* Teams are whole nodes, or as small as asked for; together they are all ranks, in order. */
+static void check_teams(const struct comm *c, int most)
+{
+    const struct team *t = &c->team;
+    int rank, size;
+    ck_all(c, t->size == c->size && t->rank == c->rank && t->per >= 1 && t->per <= most);
+    MPI_Comm_rank(c->team_world, &rank);
+    MPI_Comm_size(c->team_world, &size);
+    ck_all(c, team_first(t, team_of(t, c->rank)) + rank == c->rank);
+    ck_all(c, team_size(t, team_of(t, c->rank)) == size);
+    ck_all(c, team_leads(t) == (rank == 0));
+    int all = 0;
+    for (int j = 0; j < team_count(t); j++)
+        all += team_size(t, j);
+    ck_assert_int_eq(all, c->size);
+}
+
+START_TEST(teams_are_as_asked_for)
+{
+    for (int n = 1; n <= ck_world.size; n++) {
+        struct comm c;
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        setenv("CARAT_RANKS_PER_NODE", text, 1);
+        ck_all(&ck_world, comm_first(&c, &ck_world, ck_world.size) == OK);
+        check_teams(&c, n);
+        ck_all(&ck_world, c.n_nodes > 1 || c.team.per == n);
+        struct comm alone = comm_without_teams(&c);
+        ck_assert_int_eq(team_count(&alone.team), c.size);
+        comm_end(&c);
+    }
+    unsetenv("CARAT_RANKS_PER_NODE");
+    check_teams(&ck_world, ck_world.node_size);
+}
+END_TEST
+
+/* Of each other team exactly one rank deals with a rank. */
+START_TEST(one_of_each_other_team_deals_with_a_rank)
+{
+    for (int size = 1; size <= 9; size++)
+        for (int per = 1; per <= size; per++)
+            for (int q = 0; q < size; q++) {
+                int dealing = 0;
+                for (int r = 0; r < size; r++) {
+                    struct team t = {.size = size, .per = per, .rank = r};
+                    dealing += team_deals_with(&t, q);
+                    ck_assert(!team_deals_with(&t, q) || team_of(&t, q) != team_of(&t, r));
+                }
+                struct team t = {.size = size, .per = per};
+                ck_assert_int_eq(dealing, team_count(&t) - 1);
+            }
+}
+END_TEST
+
 static void add(TCase *t)
 {
+    tcase_add_test(t, teams_are_as_asked_for);
+    tcase_add_test(t, one_of_each_other_team_deals_with_a_rank);
     tcase_add_test(t, ranks_and_nodes_are_numbered);
     tcase_add_test(t, the_process_is_named);
     tcase_add_test(t, errors_of_mpi_are_returned_in_its_words);

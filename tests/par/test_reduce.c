@@ -1,9 +1,11 @@
-/* The gradient's sum has the bits of a serial tree over the micro-batches, on any number of ranks.
- * ranks: 1 2 3 4 */
+/* The gradient's sum has the bits of a serial tree over the micro-batches, on any number of ranks
+ * in teams of any size. ranks: 1 2 3 4 6 */
 #include "mpi_main.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "par/exactsum.h"
+#include "par/fold.h"
 #include "par/reduce.h"
 
 #include <math.h>
@@ -40,7 +42,7 @@ static float tree_sum(int64_t n, size_t i)
     return node(l, 0, n, i);
 }
 
-/* One running sum, and the sum of each rank's running sums. */
+/* One running sum. */
 static float plain_sum(int64_t n, size_t i)
 {
     float sum = leaf(0, i);
@@ -49,17 +51,12 @@ static float plain_sum(int64_t n, size_t i)
     return sum;
 }
 
-static float ranks_sum(int64_t n, int size, size_t i)
+static float sum_of_sizes(int64_t n, size_t i)
 {
-    float all = 0;
-    for (int r = 0; r < size; r++) {
-        struct range mine = split_even((size_t)n, size, r);
-        float sum = mine.n > 0 ? leaf((int64_t)mine.first, i) : 0;
-        for (size_t m = 1; m < mine.n; m++)
-            sum += leaf((int64_t)(mine.first + m), i);
-        all = r == 0 ? sum : all + sum;
-    }
-    return all;
+    float sum = 0;
+    for (int64_t m = 0; m < n; m++)
+        sum += fabsf(leaf(m, i));
+    return sum;
 }
 
 /* When set, ranks pause now and then, so that each is ahead of and behind the others in turn. */
@@ -86,13 +83,13 @@ static void compute(struct reducer *r, float *slab, int64_t m, size_t n)
     }
 }
 
-static void step(struct reducer *r, int64_t n_micro, size_t n, float *out)
+static void step(struct reducer *r, size_t n)
 {
-    struct range mine = reducer_begin(r, n_micro);
+    struct range mine = reducer_begin(r);
     for (size_t m = 0; m < mine.n; m++)
         compute(r, reducer_slab(r), (int64_t)(mine.first + m), n);
     stumble(n);
-    ck_assert_int_eq(reducer_finish(r, out), OK);
+    ck_assert_int_eq(reducer_finish(r), OK);
 }
 
 static bool same_bits(float a, float b)
@@ -100,19 +97,35 @@ static bool same_bits(float a, float b)
     return memcmp(&a, &b, sizeof a) == 0;
 }
 
-/* True when every value of this rank's shard is the sum that `exact` asks for. */
-static bool is_sum(const struct shard *s, const float *values, int64_t n_micro, bool exact)
+/* Calls is_right for all values in this rank's pieces. */
+static bool all_values(const struct shard *s, const float *slab,
+                       bool (*is_right)(float v, size_t i, int64_t n_micro), int64_t n_micro)
 {
+    bool right = true;
     for (int k = 0; k < s->n_buckets; k++) {
         struct range p = shard_piece(s, k, s->rank);
-        for (size_t i = 0; i < p.n; i++) {
-            size_t at = p.first + i;
-            float want = exact ? tree_sum(n_micro, at) : ranks_sum(n_micro, s->size, at);
-            if (!same_bits(values[shard_offset(s, k, s->rank) + i], want))
-                return false;
-        }
+        for (size_t i = p.first; i < p.first + p.n; i++)
+            right = right && is_right(slab[i], i, n_micro);
     }
-    return true;
+    return right;
+}
+
+static bool is_tree_sum(float v, size_t i, int64_t n_micro)
+{
+    return same_bits(v, tree_sum(n_micro, i));
+}
+
+/* Two orders of n-1 additions each, every one within half an ulp of a partial sum. */
+static bool is_any_sum(float v, size_t i, int64_t n_micro)
+{
+    return fabsf(v - tree_sum(n_micro, i)) <= (float)n_micro * 0x1p-23f * sum_of_sizes(n_micro, i);
+}
+
+/* A sum that a team sends is rounded once, to 8 bits: by at most 2^-8 of it. */
+static bool is_rounded_sum(float v, size_t i, int64_t n_micro)
+{
+    return fabsf(v - tree_sum(n_micro, i)) <=
+           (0x1p-8f + (float)n_micro * 0x1p-23f) * sum_of_sizes(n_micro, i);
 }
 
 static float *floats(size_t n)
@@ -138,80 +151,122 @@ static const struct shape shapes[] = {
     {61 * B + 5, 4 * B},
 };
 
-static void try_shape(const struct comm *c, struct shape shape, bool exact, const int64_t *micro,
-                      size_t n_steps)
+/* Block by block, as they lie in the slab. */
+static void sumsq_of_pieces(struct exactsum *sum, const struct shard *s, const float *slab)
+{
+    exactsum_clear(sum);
+    for (int k = 0; k < s->n_buckets; k++) {
+        struct range p = shard_piece(s, k, s->rank);
+        for (size_t at = 0; at < p.n; at += B)
+            exactsum_add(sum, fold_sumsq(slab + p.first + at, p.n - at < B ? p.n - at : B));
+    }
+}
+
+/* ---- teams ---- */
+
+static struct comm in_teams(int per)
+{
+    struct comm c = ck_world;
+    c.team.per = per;
+    MPI_Comm_split(c.world, c.rank / per, c.rank, &c.team_world);
+    return c;
+}
+
+struct way {
+    enum dtype wire;
+    bool exact;
+    bool (*is_right)(float v, size_t i, int64_t n_micro);
+};
+static const struct way exact = {F32, true, is_tree_sum}, fast = {F32, false, is_any_sum},
+                        narrow = {BF16, false, is_rounded_sum};
+
+static void try_teams(const struct comm *c, struct shape shape, struct way way, int64_t n_micro,
+                      int n_steps)
 {
     struct shard s;
     struct reducer *r;
-    struct reduce_options o = {.exact = exact};
+    struct reduce_options o = {.exact = way.exact, .wire = way.wire, .n_micro = n_micro};
     shard_init(&s, shape.n, shape.bucket_bytes, ck_world.size, ck_world.rank);
-    for (size_t i = 0; i < n_steps; i++)
-        o.max_micro = micro[i] > o.max_micro ? micro[i] : o.max_micro;
     ck_all(&ck_world, reducer_new(&r, c, &s, &o) == OK);
-    float *out = floats(shard_count(&s, s.rank));
-    for (size_t i = 0; i < n_steps; i++) {
-        step(r, micro[i], shape.n, i % 2 == 0 ? out : NULL);
-        ck_all(&ck_world, is_sum(&s, i % 2 == 0 ? out : reducer_sum(r), micro[i], exact));
-        for (size_t at = 0; at < shard_count(&s, s.rank); at++)
-            reducer_sum(r)[at] = 0; /* the caller may change it */
-        ck_all(&ck_world, reducer_wait_s(r) >= 0);
+    for (int i = 0; i < n_steps; i++) {
+        step(r, shape.n);
+        ck_all(&ck_world, all_values(&s, reducer_sum(r), way.is_right, n_micro));
+        struct exactsum squares = *reducer_sumsq(r), want;
+        sumsq_of_pieces(&want, &s, reducer_sum(r));
+        ck_all(&ck_world, exactsum_value(&squares) == exactsum_value(&want));
+        for (int k = 0; k < s.n_buckets; k++) { /* the caller may change it */
+            struct range p = shard_piece(&s, k, s.rank);
+            memset(reducer_sum(r) + p.first, 0, p.n * sizeof(float));
+        }
     }
     reducer_free(r);
-    free(out);
 }
 
-/* Both ways to move partial sums: reading each other's memory, where that works, and messages. */
-static void try_ways(struct shape shape, bool exact, const int64_t *micro, size_t n_steps)
+/* In teams of all sizes: from all by messages to all in shared memory. */
+static void try_shape(struct shape shape, struct way way, int64_t n_micro, int n_steps)
 {
-    struct comm messages = ck_world;
-    messages.peers = NULL;
-    if (ck_world.peers != NULL)
-        try_shape(&ck_world, shape, exact, micro, n_steps);
-    try_shape(&messages, shape, exact, micro, n_steps);
+    for (int per = 1; per <= ck_world.size; per++) {
+        struct comm c = in_teams(per);
+        try_teams(&c, shape, way, n_micro, n_steps);
+        MPI_Comm_free(&c.team_world);
+    }
 }
-
-START_TEST(memory_of_the_others_is_read)
-{
-    if (ck_world.peers == NULL && ck_world.size > 1)
-        puts("SKIP: ranks cannot read each other's memory here; messages alone are tested");
-}
-END_TEST
 
 START_TEST(sums_have_the_bits_of_the_tree)
 {
     for (size_t i = 0; i < N_OF(shapes); i++)
-        for (int64_t m = 1; m <= 13; m++) {
-            int64_t steps[] = {m, m, m};
-            try_ways(shapes[i], true, steps, m < 4 ? N_OF(steps) : 1);
-        }
-}
-END_TEST
-
-START_TEST(steps_may_differ_in_micro_batches)
-{
-    static const int64_t steps[] = {16, 1, 15, 7, 16, 3, 11, 2, 13};
-    try_ways(shapes[5], true, steps, N_OF(steps));
-    try_ways(shapes[3], false, steps, N_OF(steps));
+        for (int64_t m = 1; m <= 13; m += i < 4 ? 1 : 3)
+            try_shape(shapes[i], exact, m, m < 4 ? 3 : 1);
 }
 END_TEST
 
 START_TEST(ranks_may_run_apart)
 {
-    static const int64_t steps[] = {4, 8, 3, 6, 4, 4};
+    static const int64_t micro[] = {4, 8, 3, 6};
     stumbling = true;
-    try_ways(shapes[6], true, steps, N_OF(steps));
-    try_ways(shapes[5], false, steps, N_OF(steps));
+    for (size_t i = 0; i < N_OF(micro); i++) {
+        try_shape(shapes[6], exact, micro[i], 3);
+        try_shape(shapes[5], fast, micro[i], 2);
+    }
     stumbling = false;
 }
 END_TEST
 
-START_TEST(fast_adds_by_rank)
+START_TEST(fast_sums_in_some_order)
 {
     for (size_t i = 0; i < N_OF(shapes); i++)
-        for (int64_t m = 1; m <= 9; m += 2) {
-            int64_t steps[] = {m, m};
-            try_ways(shapes[i], false, steps, N_OF(steps));
-        }
+        for (int64_t m = 1; m <= 9; m += 2)
+            try_shape(shapes[i], fast, m, 2);
+}
+END_TEST
+
+START_TEST(a_narrow_wire_rounds_between_teams)
+{
+    for (size_t i = 0; i < N_OF(shapes); i++)
+        for (int64_t m = 1; m <= 9; m += 4)
+            try_shape(shapes[i], narrow, m, 2);
+}
+END_TEST
+
+START_TEST(an_exact_sum_refuses_a_narrow_wire)
+{
+    struct shard s;
+    struct reducer *r;
+    struct reduce_options o = {.exact = true, .wire = BF16, .n_micro = 1};
+    shard_init(&s, 1, 1, ck_world.size, ck_world.rank);
+    ck_all(&ck_world, reducer_new(&r, &ck_world, &s, &o) == E_CONFIG && r == NULL);
+    err_clear();
+}
+END_TEST
+
+/* A small /dev/shm, as containers have it: the sum goes by messages, with a warning. */
+START_TEST(without_room_for_windows_messages_do)
+{
+    setenv("CARAT_FAULT", "window:*", 1);
+    fault_rearm();
+    try_teams(&ck_world, shapes[5], exact, 5, 2);
+    unsetenv("CARAT_FAULT");
+    fault_rearm();
 }
 END_TEST
 
@@ -224,44 +279,28 @@ START_TEST(the_values_tell_orders_apart)
             differ += !same_bits(tree_sum(m, i), plain_sum(m, i));
         ck_assert_uint_gt(differ, B / 100);
     }
-    size_t differ = 0;
-    for (size_t i = 0; i < B; i++)
-        differ += !same_bits(ranks_sum(12, 4, i), ranks_sum(12, 3, i));
-    ck_assert_uint_gt(differ, B / 100);
 }
 END_TEST
 
-START_TEST(fast_is_close_to_exact)
-{
-    for (int64_t m = 2; m <= 12; m += 5)
-        for (size_t i = 0; i < B; i++) {
-            float size = 0;
-            for (int64_t j = 0; j < m; j++)
-                size += fabsf(leaf(j, i));
-            /* m-1 additions, each within half an ulp of a partial sum, in both orders. */
-            float tolerance = (float)m * 0x1p-23f * size;
-            ck_assert(fabsf(tree_sum(m, i) - ranks_sum(m, ck_world.size, i)) <= tolerance);
-        }
-}
-END_TEST
-
-static void hold_bytes(size_t n, int64_t m, bool exact)
+static void hold_bytes(size_t n, int64_t m, bool is_exact)
 {
     struct shard s;
     struct reducer *r;
-    struct reduce_options o = {.exact = exact, .max_micro = m};
+    struct reduce_options o = {.exact = is_exact, .n_micro = m};
     shard_init(&s, n, 16 * B, ck_world.size, ck_world.rank);
-    size_t before = mem_bytes();
-    ck_all(&ck_world, reducer_new(&r, &ck_world, &s, &o) == OK);
-    ck_all(&ck_world, mem_bytes() - before == reducer_bytes(&s, &o));
-    float *out = floats(shard_count(&s, s.rank));
-    size_t allocs = mem_n_allocs();
-    step(r, m, n, out);
-    step(r, m, n, out);
-    ck_all(&ck_world, mem_n_allocs() == allocs);
-    free(out);
-    reducer_free(r);
-    ck_all(&ck_world, mem_bytes() == before);
+    for (int per = 1; per <= ck_world.size; per++) {
+        struct comm c = in_teams(per);
+        size_t before = mem_bytes();
+        ck_all(&ck_world, reducer_new(&r, &c, &s, &o) == OK);
+        ck_all(&ck_world, mem_bytes() - before == reducer_bytes(&c.team, &s, &o));
+        size_t allocs = mem_n_allocs();
+        step(r, n);
+        step(r, n);
+        ck_all(&ck_world, mem_n_allocs() == allocs);
+        reducer_free(r);
+        ck_all(&ck_world, mem_bytes() == before);
+        MPI_Comm_free(&c.team_world);
+    }
 }
 
 START_TEST(memory_is_as_planned_and_steps_take_none)
@@ -278,7 +317,7 @@ START_TEST(too_many_micro_batches_are_refused)
 {
     struct shard s;
     struct reducer *r;
-    struct reduce_options o = {.exact = true, .max_micro = (int64_t)1 << 41};
+    struct reduce_options o = {.exact = true, .n_micro = (int64_t)1 << 41};
     shard_init(&s, 1, 1, ck_world.size, ck_world.rank);
     ck_all(&ck_world, reducer_new(&r, &ck_world, &s, &o) == E_CONFIG);
     ck_all(&ck_world, r == NULL);
@@ -289,19 +328,13 @@ END_TEST
 /* The sum of squares over all ranks. */
 static double sumsq_over_ranks(const struct shard *s, const float *slab)
 {
-    float *values = floats(shard_count(s, s->rank));
     struct exactsum mine, all;
     int64_t packed[EXACT_LIMBS + 1];
-    for (int k = 0; k < s->n_buckets; k++) {
-        struct range p = shard_piece(s, k, s->rank);
-        memcpy(values + shard_offset(s, k, s->rank), slab + p.first, p.n * sizeof *slab);
-    }
-    reduce_sumsq(&mine, s, values);
+    sumsq_of_pieces(&mine, s, slab);
     exactsum_pack(&mine, packed);
     if (s->size > 1)
         MPI_Allreduce(MPI_IN_PLACE, packed, EXACT_LIMBS + 1, MPI_INT64_T, MPI_SUM, ck_world.world);
     exactsum_unpack(&all, packed);
-    free(values);
     return exactsum_value(&all);
 }
 
@@ -332,27 +365,22 @@ END_TEST
 START_TEST(a_sum_of_squares_shows_what_is_not_finite)
 {
     float x[100] = {1};
-    struct shard s;
-    struct exactsum sum;
-    shard_init(&s, N_OF(x), 1, 1, 0);
     x[99] = NAN;
-    reduce_sumsq(&sum, &s, x);
-    ck_assert(isnan(exactsum_value(&sum)));
+    ck_assert(isnan(fold_sumsq(x, N_OF(x))));
     x[99] = -INFINITY;
-    reduce_sumsq(&sum, &s, x);
-    ck_assert(exactsum_value(&sum) == INFINITY);
+    ck_assert(fold_sumsq(x, N_OF(x)) == INFINITY);
 }
 END_TEST
 
 static void add(TCase *t)
 {
-    tcase_add_test(t, memory_of_the_others_is_read);
     tcase_add_test(t, sums_have_the_bits_of_the_tree);
-    tcase_add_test(t, steps_may_differ_in_micro_batches);
     tcase_add_test(t, ranks_may_run_apart);
-    tcase_add_test(t, fast_adds_by_rank);
+    tcase_add_test(t, fast_sums_in_some_order);
+    tcase_add_test(t, a_narrow_wire_rounds_between_teams);
+    tcase_add_test(t, an_exact_sum_refuses_a_narrow_wire);
+    tcase_add_test(t, without_room_for_windows_messages_do);
     tcase_add_test(t, the_values_tell_orders_apart);
-    tcase_add_test(t, fast_is_close_to_exact);
     tcase_add_test(t, memory_is_as_planned_and_steps_take_none);
     tcase_add_test(t, too_many_micro_batches_are_refused);
     tcase_add_test(t, sums_of_squares_do_not_depend_on_the_cut);

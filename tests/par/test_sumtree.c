@@ -72,47 +72,110 @@ static int rank_sums(struct stack *s, bool exact, int n, int size, int r)
         struct text leaf;
         snprintf(leaf.s, sizeof leaf.s, "%d", (int)(mine.first + i));
         height = s->n + 1 > height ? s->n + 1 : height;
-        push(s, &leaf, sumplan_stack(&t, mine, i, size));
+        push(s, &leaf, sumplan_stack(&t, mine, i));
         ck_assert_int_eq(s->n, t.n);
     }
     return height;
 }
 
-/* All ranks' sums put together as the plan says; checks the plan's figures. */
-static struct text planned_sum(bool exact, int n, int size)
+/* A rank's plan, its lists' arrays included. */
+struct planned {
+    struct sumplan plan;
+    int rank_block[SIZE_MAX_TESTED + 1], root_block[M_MAX + 1], team_root[SIZE_MAX_TESTED + 1];
+    struct fold_term part[M_MAX], whole[2 * M_MAX];
+};
+
+static void plan(struct planned *p, struct team t, bool exact, int n)
 {
-    static struct stack owner, rank;
-    static struct fold_term term[M_MAX];
-    int first[SIZE_MAX_TESTED + 1], tiles = 0, rounds = 0;
-    owner.n = 0;
-    for (int r = 0; r < size; r++) {
-        struct shard s;
-        shard_init(&s, 1, 1, size, r);
-        struct sumplan p = sumplan_of(&s, exact, n, first, term);
-        ck_assert_int_eq(p.n_slabs, rank_sums(&rank, exact, n, size, r));
-        ck_assert_int_eq(rank.n, first[r + 1] - first[r]);
-        ck_assert_int_eq(p.n_blocks, first[size]);
-        ck_assert_int_eq(p.n_received, p.n_blocks - rank.n);
-        rounds = rank.n > rounds ? rank.n : rounds;
-        for (int i = 0; i < rank.n; i++) {
-            tiles = owner.n + 1 > tiles ? owner.n + 1 : tiles;
-            push(&owner, &rank.at[i], term[first[r] + i].merges);
-        }
-        if (r + 1 == size) {
-            ck_assert_int_eq(p.n_tiles, tiles);
-            ck_assert_int_eq(p.n_rounds, size > 1 ? rounds : 0);
-        }
+    struct sumlists lists = {p->rank_block, p->root_block, p->part, p->team_root, p->whole};
+    p->plan = sumplan_of(&t, exact, n, &lists);
+}
+
+/* The blocks of the rank's team, in order. */
+static void team_blocks(struct stack *blocks, const struct planned *p, struct team t, bool exact,
+                        int n)
+{
+    int j = team_of(&t, t.rank);
+    blocks->n = 0;
+    for (int i = 0; i < team_size(&t, j); i++) {
+        static struct stack rank;
+        int r = team_first(&t, j) + i, height = rank_sums(&rank, exact, n, t.size, r);
+        ck_assert_int_eq(p->rank_block[i], blocks->n);
+        if (r == t.rank)
+            ck_assert_int_eq(p->plan.n_slabs, height > 1 ? height : 1);
+        for (int b = 0; b < rank.n; b++)
+            blocks->at[blocks->n++] = rank.at[b];
     }
+    ck_assert_int_eq(p->plan.n_blocks, blocks->n);
+    ck_assert_int_eq(p->rank_block[team_size(&t, j)], blocks->n);
+}
+
+/* What a team sends: its blocks added up as its first rank's plan says. */
+static void team_roots(struct stack *roots, struct team t, int j, bool exact, int n)
+{
+    static struct planned p;
+    static struct stack blocks;
+    t.rank = team_first(&t, j);
+    plan(&p, t, exact, n);
+    team_blocks(&blocks, &p, t, exact, n);
+    roots->n = 0;
+    for (int i = 0; i < p.plan.n_roots; i++) {
+        static struct stack one;
+        one.n = 0;
+        for (int b = p.root_block[i]; b < p.root_block[i + 1]; b++) {
+            push(&one, &blocks.at[b], p.part[b].merges);
+            ck_assert_int_le(one.n, p.plan.n_tiles);
+        }
+        ck_assert_int_eq(one.n, 1);
+        roots->at[roots->n++] = one.at[0];
+    }
+    ck_assert_int_eq(p.root_block[p.plan.n_roots], blocks.n);
+}
+
+/* The sum as the owner of a piece makes it: its team's blocks and the other teams' roots. */
+static struct text owners_sum(struct team t, bool exact, int n)
+{
+    static struct planned p;
+    static struct stack owner, blocks, roots;
+    int term = 0, received = 0, tiles = 0;
+    plan(&p, t, exact, n);
+    team_blocks(&blocks, &p, t, exact, n);
+    owner.n = 0;
+    for (int j = 0; j < team_count(&t); j++) {
+        bool own = j == team_of(&t, t.rank);
+        const struct stack *s = own ? &blocks : &roots;
+        if (!own)
+            team_roots(&roots, t, j, exact, n);
+        ck_assert_int_eq(p.team_root[j], received);
+        for (int i = 0; i < s->n; i++) {
+            tiles = owner.n + 1 > tiles ? owner.n + 1 : tiles;
+            push(&owner, &s->at[i], p.whole[term++].merges);
+        }
+        received += own ? 0 : s->n;
+    }
+    ck_assert_int_eq(p.plan.n_received, received);
+    ck_assert_int_le(tiles, p.plan.n_tiles);
     ck_assert_int_eq(owner.n, 1);
     return owner.at[0];
+}
+
+/* The sum of the last rank, in one team. */
+static struct text planned_sum(bool exact, int n, int size)
+{
+    struct team t = {.size = size, .per = size, .rank = size - 1};
+    return owners_sum(t, exact, n);
 }
 
 START_TEST(every_sharing_gives_the_tree)
 {
     for (int n = 1; n <= M_MAX; n++) {
         struct text want = whole_tree(n);
-        for (int size = 1; size <= SIZE_MAX_TESTED; size++)
-            ck_assert_str_eq(planned_sum(true, n, size).s, want.s);
+        for (int size = 1; size <= SIZE_MAX_TESTED; size += n < 20 ? 1 : 3)
+            for (int per = 1; per <= size; per++)
+                for (int rank = 0; rank < size; rank += per) {
+                    struct team t = {.size = size, .per = per, .rank = rank};
+                    ck_assert_str_eq(owners_sum(t, true, n).s, want.s);
+                }
     }
 }
 END_TEST
@@ -127,7 +190,9 @@ END_TEST
 
 START_TEST(fast_sums_by_rank)
 {
-    ck_assert_str_eq(planned_sum(false, 6, 2).s, "(((0+1)+2)+((3+4)+5))");
+    struct team apart = {.size = 2, .per = 1, .rank = 0};
+    ck_assert_str_eq(planned_sum(false, 6, 2).s, "((((0+1)+2)+(3+4))+5)");
+    ck_assert_str_eq(owners_sum(apart, false, 6).s, "(((0+1)+2)+((3+4)+5))");
     ck_assert_str_eq(planned_sum(false, 5, 1).s, "((((0+1)+2)+3)+4)");
     ck_assert_str_eq(planned_sum(false, 2, 4).s, "(0+1)");
 }
@@ -135,9 +200,8 @@ END_TEST
 
 static int slabs(bool exact, int64_t n, int size, int r)
 {
-    struct shard s;
-    shard_init(&s, 1, 1, size, r);
-    return sumplan_of(&s, exact, n, NULL, NULL).n_slabs;
+    struct team t = {.size = size, .per = size, .rank = r};
+    return sumplan_of(&t, exact, n, NULL).n_slabs;
 }
 
 START_TEST(slabs_grow_with_the_logarithm)
@@ -148,7 +212,7 @@ START_TEST(slabs_grow_with_the_logarithm)
     ck_assert_int_eq(slabs(true, 1 << 20, 1, 0), 21);
     ck_assert_int_eq(slabs(false, 1 << 20, 1, 0), 2);
     ck_assert_int_eq(slabs(false, 4, 4, 1), 1);
-    ck_assert_int_eq(slabs(true, 2, 4, 0), 0);
+    ck_assert_int_eq(slabs(true, 2, 4, 0), 1); /* for the sum */
 }
 END_TEST
 
