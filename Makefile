@@ -18,8 +18,15 @@ DEFS    = -D_GNU_SOURCE -DOMPI_SKIP_MPICXX
 CFLAGS  = -std=c11 -g $(OPT) -ffp-contract=fast -fno-math-errno -fno-trapping-math $(WARN) $(DEFS) \
           -Iinclude $(call pkgs,--cflags) $(EXTRA)
 CXXFLAGS = -std=c++17 -g $(OPT) -Wall -Wextra -Werror -Iinclude $(call pkgs,--cflags) $(EXTRA)
-LDLIBS  = $(call pkgs,--libs) -lstdc++ -lpthread -lm
+LDLIBS  = $(call pkgs,--libs) $(if $(DNNL),-ldnnl -fopenmp) -lstdc++ -lpthread -lm
 CHECK_LIBS = $(shell pkg-config --libs check 2>/dev/null)
+
+# oneDNN 2 over OpenMP, where it is there: it has no pkg-config file everywhere, so it is tried, once
+# and only after the dependencies have been looked for. `make DNNL=` builds without it.
+DNNL_TRY = \#include <oneapi/dnnl/dnnl.h>\n\#include <omp.h>\nint main(void) { dnnl_matmul_desc_t m; \
+	   (void)m; omp_set_num_threads(1); return dnnl_version()->major != 2; }\n
+DNNL     = $(eval DNNL := $$(shell printf '$(DNNL_TRY)' | $(CC) -x c - -o /dev/null -ldnnl -fopenmp \
+	   2>/dev/null && echo yes))$(DNNL)
 
 # What Open MPI needs in containers, as root and with more ranks than cores. Slurm scripts set the
 # same; README.md, "MPI settings", says why.
@@ -75,6 +82,9 @@ FORCE:
 
 # Element-wise updates and fixed-order sums must round alike in a vector's body and in its tail.
 $(BUILD)/src/optim/%.o $(BUILD)/src/par/%.o: CFLAGS += -ffp-contract=off
+
+# The only files that know of oneDNN.
+$(BUILD)/src/kern/gemm.o $(BUILD)/src/kern/gemm16.o: CFLAGS += $(if $(DNNL),-DHAVE_DNNL -fopenmp)
 
 $(BUILD)/%.o: %.c | $(BUILD)/version.h
 	@mkdir -p $(@D)

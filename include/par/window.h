@@ -6,6 +6,7 @@
 #ifndef CARAT_PAR_WINDOW_H
 #define CARAT_PAR_WINDOW_H
 
+#include "base/mem.h"
 #include "par/comm.h"
 #include <stddef.h>
 
@@ -14,8 +15,8 @@ struct window;
 /* Whether every node has room for windows with this many bytes for this rank; a warning says where
  * not, and what it is for. True where no team has two ranks. Collective. E_RANK. */
 int window_fits(bool *fits, const struct comm *c, size_t bytes, const char *what);
-/* A part of `bytes` bytes (may be 0) for each rank of the team, at the beginning of a page; for a
- * team of one, plain memory. The first to write a page decides on which part of the node it lies.
+/* A part of `bytes` bytes (may be 0) for each rank of the team, aligned to MEM_ALIGN; for a team of
+ * one, plain memory. The first to write a page decides on which part of the node it lies.
  * Collective. E_RANK, E_MEM. */
 int window_new(struct window **w, const struct comm *c, size_t bytes, const char *what);
 /* Bytes that window_new holds on one rank of such teams: for plans. */

@@ -25,9 +25,7 @@ struct budget {
  * for an unknown optimizer, E_MEM. Local. */
 int budget_of(struct budget *b, const struct config *c, const struct model_spec *s,
               const struct team *t);
-/* A rank's own of row i, or its part of what its node shares. */
-double budget_row_of_rank(const struct budget *b, int i);
-/* The same of all rows. */
+/* A rank's own, and its part of what its node shares. */
 double budget_total(const struct budget *b);
 /* Of the fullest node. */
 double budget_node(const struct budget *b);

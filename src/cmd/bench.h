@@ -46,9 +46,9 @@ struct bench_steps {
     int busiest;
     double compute_s[2];  /* forward and backward passes: of the idlest and busiest rank */
     double io_s;          /* data, metrics, progress: on the rank where they took longest */
-    double pss_bytes;     /* all ranks: shared pages once */
-    double rank_bytes;    /* peak resident memory of the largest rank */
-    struct budget budget; /* the prediction for a rank */
+    double all_bytes;     /* peak memory of all ranks: shared pages count once */
+    double rank_bytes;    /* of the largest rank, with its part of what is shared */
+    struct budget budget; /* the prediction, for a rank and a node */
     char precision[16], blas[64];
 };
 

@@ -42,9 +42,11 @@ static json_t *plan_json(const struct bench_steps *s)
 {
     json_t *rank = json_object();
     for (int i = 0; i < s->budget.n; i++)
-        json_object_set_new(rank, s->budget.row[i].label,
-                            json_real(budget_row_of_rank(&s->budget, i)));
-    return json_pack("{s:f, s:o}", "rank_bytes", budget_total(&s->budget), "rank", rank);
+        json_object_set_new(
+            rank, s->budget.row[i].label,
+            json_real(s->budget.row[i].bytes / (s->budget.row[i].shared ? s->budget.ranks : 1)));
+    return json_pack("{s:f, s:f, s:o}", "rank_bytes", budget_total(&s->budget), "node_bytes",
+                     budget_node(&s->budget), "rank", rank);
 }
 
 static json_t *count_json(const struct bench_scaling *s, int i)
@@ -88,7 +90,7 @@ int bench_print_json(const struct job *j, const struct bench_folder *f, const st
         "fastest_step_s", s->fastest_s, "slowest_step_s", s->slowest_s, "tokens_per_step",
         s->tokens, "tokens_per_s", s->tokens / s->step_s, "flops_per_s", s->flops / s->step_s,
         "peak_flops", bench_peak(s, m), "peak_fraction", bench_peak_fraction(s, m), "io_fraction",
-        bench_io_share(s), "memory_bytes", s->pss_bytes, "rank_memory_bytes", s->rank_bytes);
+        bench_io_share(s), "memory_bytes", s->all_bytes, "rank_memory_bytes", s->rank_bytes);
     json_t *parts = json_pack("{s:o, s:o, s:o, s:o, s:[f, f]}", "plan", plan_json(s), "machine",
                               machine_json(m), "phases", phases_json(s, m), "scaling",
                               scaling_json(scaling), "passes_s", s->compute_s[0], s->compute_s[1]);

@@ -111,8 +111,8 @@ static void print_memory(const struct bench_steps *s)
     char all[32], one[32], plan[32];
     double predicted = budget_total(&s->budget);
     printf("memory          %s in all (shared pages once), %s the largest rank; plan: %s a rank "
-           "(%+.1f%%)\n",
-           fmt_bytes(all, sizeof all, s->pss_bytes), fmt_bytes(one, sizeof one, s->rank_bytes),
+           "(measured: %+.1f%%)\n",
+           fmt_bytes(all, sizeof all, s->all_bytes), fmt_bytes(one, sizeof one, s->rank_bytes),
            fmt_bytes(plan, sizeof plan, predicted), 100 * (s->rank_bytes / predicted - 1));
 }
 

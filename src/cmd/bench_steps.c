@@ -127,11 +127,21 @@ static void forget_peak(void)
     fclose(f);
 }
 
+/* Pages that ranks share count in parts. What was held at the worst moment and given back since is
+ * a rank's own. */
+static double peak_bytes(void)
+{
+    const char *rollup = "/proc/self/smaps_rollup";
+    double given_back = own_bytes("/proc/self/status", "VmHWM:") - own_bytes(rollup, "Rss:");
+    return own_bytes(rollup, "Pss:") + (given_back > 0 ? given_back : 0);
+}
+
 static int sum_memory(struct bench_steps *out, const struct comm *c)
 {
-    out->pss_bytes = own_bytes("/proc/self/smaps_rollup", "Pss:");
-    out->rank_bytes = own_bytes("/proc/self/status", "VmHWM:");
-    MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &out->pss_bytes, 1, MPI_DOUBLE, MPI_SUM, c->world));
+    /* Pages count as shared while all ranks have them. */
+    MPI_TRY(MPI_Barrier(c->world));
+    out->all_bytes = out->rank_bytes = peak_bytes();
+    MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &out->all_bytes, 1, MPI_DOUBLE, MPI_SUM, c->world));
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &out->rank_bytes, 1, MPI_DOUBLE, MPI_MAX, c->world));
     return OK;
 }

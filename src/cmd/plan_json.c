@@ -20,8 +20,9 @@ static json_t *memory_json(const struct plan *p)
 {
     json_t *rank = json_object();
     for (int i = 0; i < p->budget.n; i++)
-        json_object_set_new(rank, p->budget.row[i].label,
-                            json_real(budget_row_of_rank(&p->budget, i)));
+        json_object_set_new(
+            rank, p->budget.row[i].label,
+            json_real(p->budget.row[i].bytes / (p->budget.row[i].shared ? p->budget.ranks : 1)));
     return json_pack("{s:o, s:f, s:f, s:f, s:b, s:f}", "rank", rank, "rank_bytes",
                      budget_total(&p->budget), "node_bytes", p->node_bytes, "limit_bytes",
                      p->limit_bytes, "fits", p->node_bytes <= p->limit_bytes, "checkpoint_bytes",

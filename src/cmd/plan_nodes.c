@@ -47,7 +47,8 @@ int plan_model(struct plan *p, const struct request *r)
     m->n_slots = rule->n_slots;
     m->sharded = strcmp(c->parallel.shard, "none") != 0;
     m->bucket_bytes = (double)((int64_t)c->parallel.bucket_mib << 20);
-    m->wire_bytes = 4;
+    m->shared = budget_shares_params(c);
+    m->wire_bytes = (double)dtype_size(budget_reduction(c).wire);
     m->ranks_a_node = (int)p->ranks_a_node;
     m->micro_s = p->rates.micro_s;
     m->backward_share = p->rates.backward_share;

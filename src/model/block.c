@@ -301,9 +301,10 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
     net_lap_products(n, PROF_O_BWD, 2, z->N, z->D, z->Q);
     if (n->spec.qk_norm)
         finish_heads(n, p, z, layer, params);
+    net_lap_pass(n, PROF_HEADS_BWD, n->spec.qk_norm ? 2 * z->N * z->C : 0);
     attention_bwd(dqkv, datt, att, F32, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start,
                   &shape, act(a, ACT_SCRATCH, 0));
-    net_lap_pass(n, PROF_HEADS_BWD, n->spec.qk_norm ? 2 * z->N * z->C : 0);
+    lap_attention(n, PROF_ATTENTION_BWD, &shape, 10);
     bwd_heads(n, p, z, layer, params, grads);
     net_lap_pass(n, PROF_HEADS_BWD, (n->spec.qk_norm ? 3 : 2) * z->N * z->C);
     const float *xn = norm_input(n, z, x, params + pre);

@@ -3,15 +3,28 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 /* MPI's own segments grow a little while a job runs. */
 static const double SPARE_BYTES = 16 << 20;
+
+/* MPI's own data may come first and leave parts unaligned. */
+static size_t aligned_room(size_t bytes)
+{
+    return bytes > 0 ? bytes + MEM_ALIGN : 0;
+}
+
+static void *aligned(void *p)
+{
+    return (char *)p + (MEM_ALIGN - (uintptr_t)p % MEM_ALIGN) % MEM_ALIGN;
+}
 
 struct window {
     MPI_Win win;
@@ -70,11 +83,19 @@ static int allocate(struct window *w, const struct comm *c)
     void *mine;
     MPI_TRY(MPI_Info_create(&info));
     MPI_TRY(MPI_Info_set(info, "alloc_shared_noncontig", "true"));
-    int rc = comm_check(
-        MPI_Win_allocate_shared((MPI_Aint)w->bytes, 1, info, c->team_world, &mine, &w->win),
-        "MPI_Win_allocate_shared");
+    int rc = comm_check(MPI_Win_allocate_shared((MPI_Aint)aligned_room(w->bytes), 1, info,
+                                                c->team_world, &mine, &w->win),
+                        "MPI_Win_allocate_shared");
     MPI_Info_free(&info);
     return rc;
+}
+
+/* Where the system gives shared memory huge pages on request only. */
+static void advise_huge(char *part, size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), lead = page - (uintptr_t)part % page;
+    if (bytes > lead)
+        madvise(part + lead, bytes - lead, MADV_HUGEPAGE);
 }
 
 static int find_parts(struct window *w)
@@ -83,8 +104,8 @@ static int find_parts(struct window *w)
         MPI_Aint bytes;
         int unit;
         MPI_TRY(MPI_Win_shared_query(w->win, i, &bytes, &unit, &w->part[i]));
-        if (bytes == 0)
-            w->part[i] = NULL;
+        w->part[i] = bytes > 0 ? aligned(w->part[i]) : NULL;
+        advise_huge(w->part[i], (size_t)bytes);
     }
     return OK;
 }

@@ -109,11 +109,6 @@ int budget_of(struct budget *b, const struct config *c, const struct model_spec 
     return OK;
 }
 
-double budget_row_of_rank(const struct budget *b, int i)
-{
-    return b->row[i].bytes / (b->row[i].shared ? b->ranks : 1);
-}
-
 double budget_total(const struct budget *b)
 {
     return budget_node(b) / b->ranks;

@@ -108,6 +108,22 @@ try 0 plan "$dir/job.yaml" --ranks 2 --gflops 1
 says '^batch +8 sequences = 2 ranks × micro-batch 2 × accumulation 2$'
 says '^  total '
 says '^time '
+try 0 plan "$dir/job.yaml" --gflops 1 --nodes 5 --ranks-per-node 2 --net 2us,25GB/s
+says '^batch +8 sequences = 10 ranks'
+says '^network +2 us and 25 GB/s a node$'
+for row in '1 +2 +2' '2 +4 +1' '4 +8 +1' '5 +10 +1'; do says "^ +$row "; done
+says '^advice +efficiency falls under 90% at 4 nodes and under 50% at 5'
+try 0 plan "$dir/job.yaml" --json --nodes 4 --ranks-per-node 1
+check "a plan that was measured" python3 -c 'import json,sys; p=json.load(sys.stdin)
+s = p["scaling"]; c = s["counts"]
+assert [x["nodes"] for x in c] == [1, 2, 4] and c[0]["efficiency"] == 1 and s["advice"]
+assert p["ranks"] == 4 and p["nodes"] == 4 and 0 < p["step_s"] < 60 and p["rank_flops"] > 1e6
+assert abs(c[2]["step_s"] - p["step_s"]) < 1e-9 and c[0]["step_s"] > c[2]["step_s"]
+assert abs(sum(v for k, v in p["step"].items() if k != "messages_hidden_s") - p["step_s"]) < 1e-9' \
+    <"$dir/out"
+try 64 plan "$dir/job.yaml" --nodes 2000;                    blames '1 to 1024'
+try 64 plan "$dir/job.yaml" --nodes 4 --ranks 6 --ranks-per-node 3; blames 'do not fill 4 nodes'
+try 64 plan "$dir/job.yaml" --net 25GB/s --gflops 1;         blames 'LATENCY,BANDWIDTH'
 try 71 plan "$dir/job.yaml" --memory 1MiB --gflops 1
 check "it says what to do" grep -q 'will not fit: a node needs .*; ' "$dir/err"
 try 0 plan "$dir/job.yaml" --json --gflops 1

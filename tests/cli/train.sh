@@ -57,6 +57,32 @@ for n in 2 3 4 5; do
     ok "weights of 1 and $n ranks" "$carat" diff "$work/n1" "$work/n$n"
     ok "metrics of 1 and $n ranks" same_curve n1 "n$n"
 done
+# Ranks in pretended nodes, and a /dev/shm without room for what a node shares.
+for split in 3/1 3/2 4/2 5/2; do
+    ok "nodes of ${split#*/} of ${split%/*} ranks" \
+        env CARAT_RANKS_PER_NODE="${split#*/}" timeout 120 mpirun -n "${split%/*}" "$carat" \
+        train "$work/job.yaml" run.dir="$work/s${split/\//-}"
+    ok "its weights" "$carat" diff "$work/n1" "$work/s${split/\//-}"
+    ok "its metrics" same_curve n1 "s${split/\//-}"
+done
+ok "parameters on every rank" train 3 own parallel.share_params=off
+ok "its weights" "$carat" diff "$work/n1" "$work/own"
+if unshare -m true 2>/dev/null; then
+    small_shm() { # RUN: enough for MPI's own segments
+        unshare -m bash -c "mount -t tmpfs -o size=16m none /dev/shm && timeout 120 mpirun -n 2 \
+            '$carat' train '$work/job.yaml' run.dir='$work/$1'"
+    }
+    ok "a small /dev/shm" small_shm small
+    says 'warning: /dev/shm has' "a small /dev/shm is said"
+    ok "its weights" "$carat" diff "$work/n1" "$work/small"
+else
+    echo 'SKIP: no rights to mount a small /dev/shm'
+fi
+ok "a narrow wire" env CARAT_RANKS_PER_NODE=1 timeout 120 mpirun -n 3 "$carat" train \
+    "$work/job.yaml" run.dir="$work/narrow" parallel.reduce=fast parallel.wire=bf16
+exits 78 "a narrow wire for an exact sum" train 2 refused parallel.wire=bf16
+says 'parallel.reduce=fast' "what to do about the wire is said"
+
 ok "whole state on every rank" train 3 whole parallel.shard=none
 ok "the same bits with whole state" "$carat" diff "$work/n1" "$work/whole"
 ok "small buckets" train 3 buckets parallel.bucket_mib=1

@@ -1,4 +1,5 @@
-/* Products on strided views against the twin, and the cases in which a BLAS may do as it likes. */
+/* Products of each library on strided views against the twin, and the cases in which a BLAS may do
+ * as it likes. */
 #include "check_main.h"
 #include "kern/gemm.h"
 #include "ref/ref.h"
@@ -19,6 +20,18 @@ static const struct form {
 } forms[] = {{gemm_nt, false, true}, {gemm_nn, false, false}, {gemm_tn, true, false}};
 
 enum { N_FORMS = 3, PAD = 5 };
+
+/* By each library that the program has. */
+static void for_libraries(void (*test)(void))
+{
+    enum gemm_library by_itself = gemm_library();
+    for (int l = GEMM_OPENBLAS; l <= GEMM_ONEDNN; l++)
+        if (gemm_use((enum gemm_library)l))
+            test();
+        else
+            printf("SKIP: oneDNN's products: the program was built without it\n");
+    ck_assert(gemm_use(by_itself));
+}
 
 /* x[rows, cols] spread to rows cols + PAD apart; between them NaN that must never be read. */
 static float *spread(const float *x, size_t rows, size_t cols)
@@ -56,7 +69,7 @@ static void compare(const struct form *form, size_t m, size_t n, size_t k, float
     free(a), free(b), free(c), free(as), free(bs), free(cs), free(a64), free(b64), free(c64);
 }
 
-START_TEST(follows_the_twin)
+static void follows_the_twin_once(void)
 {
     static const size_t sizes[] = {1, 3, 17, 64, 65, 129};
     enum { N = sizeof sizes / sizeof *sizes };
@@ -64,9 +77,14 @@ START_TEST(follows_the_twin)
         for (size_t i = 0; i < N * N * N; i++)
             compare(forms + f, sizes[i % N], sizes[i / N % N], sizes[i / N / N], 1.0f, 0.0f);
 }
+
+START_TEST(follows_the_twin)
+{
+    for_libraries(follows_the_twin_once);
+}
 END_TEST
 
-START_TEST(scales_and_adds)
+static void scales_and_adds_once(void)
 {
     for (int f = 0; f < N_FORMS; f++)
         for (size_t n = 1; n < 140; n = n * 2 + 1) {
@@ -75,11 +93,16 @@ START_TEST(scales_and_adds)
             compare(forms + f, 5, 9, n, 0.0f, 2.0f);
         }
 }
+
+START_TEST(scales_and_adds)
+{
+    for_libraries(scales_and_adds_once);
+}
 END_TEST
 
 /* Nothing to add: C is scaled, or cleared of whatever it held; nothing to write: nothing happens.
  */
-START_TEST(takes_empty_sizes)
+static void takes_empty_sizes_once(void)
 {
     for (int f = 0; f < N_FORMS; f++) {
         float c[6] = {1, 2, NAN, 4, 5, NAN}; /* [2,2], rows 3 apart */
@@ -93,10 +116,15 @@ START_TEST(takes_empty_sizes)
         ck_assert(c[0] == 0.0f && c[4] == 0.0f && isnan(c[2]));
     }
 }
+
+START_TEST(takes_empty_sizes)
+{
+    for_libraries(takes_empty_sizes_once);
+}
 END_TEST
 
 /* An operand that is transposed by mistake shows. */
-START_TEST(forms_differ)
+static void forms_differ_once(void)
 {
     float a[4] = {1, 2, 3, 4}, b[4] = {5, 6, 7, 8}, c[N_FORMS][4];
     static const float want[N_FORMS][4] = {{17, 23, 39, 53}, {19, 22, 43, 50}, {26, 30, 38, 44}};
@@ -106,6 +134,11 @@ START_TEST(forms_differ)
             ck_assert_float_eq(c[f][i], want[f][i]);
     }
 }
+
+START_TEST(forms_differ)
+{
+    for_libraries(forms_differ_once);
+}
 END_TEST
 
 START_TEST(names_itself)
@@ -113,6 +146,21 @@ START_TEST(names_itself)
     gemm_set_threads(1);
     ck_assert(strlen(gemm_core()) > 2);
     ck_assert(strstr(gemm_version(), "OpenBLAS") != NULL);
+    enum gemm_library by_itself = gemm_library();
+    ck_assert(gemm_use(GEMM_OPENBLAS));
+    ck_assert_str_eq(gemm_kernel(), gemm_core());
+    if (gemm_use(GEMM_ONEDNN))
+        ck_assert(strncmp(gemm_kernel(), "oneDNN ", 7) == 0);
+    ck_assert(gemm_use(by_itself));
+}
+END_TEST
+
+START_TEST(rows_lie_well)
+{
+    for (size_t n = 1; n < 5000; n++) {
+        ck_assert(gemm_ld(n) >= n && gemm_ld(n) % 16 == 0 && gemm_ld(n) % 1024 != 0);
+        ck_assert_uint_le(gemm_ld(n), n + 15 + 256);
+    }
 }
 END_TEST
 
@@ -123,6 +171,7 @@ static void add(TCase *t)
     tcase_add_test(t, takes_empty_sizes);
     tcase_add_test(t, forms_differ);
     tcase_add_test(t, names_itself);
+    tcase_add_test(t, rows_lie_well);
 }
 
 int main(void)

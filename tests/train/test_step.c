@@ -1,7 +1,8 @@
 /* One step: no allocation, the planned memory, the same outcome on every rank.
- * ranks: 1 2 3 */
+ * ranks: 1 2 3 4 6 */
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "conf/config_file.h"
@@ -183,9 +184,46 @@ START_TEST(one_ranks_error_ends_all_alike)
 }
 END_TEST
 
+/* Two steps by the ranks of c; what the parameters are then. */
+static uint32_t weights_after(const struct comm *c, const char *extra)
+{
+    struct trainer t;
+    struct step_result r;
+    configure(extra);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, 0) == OK);
+    for (int i = 0; i < 2; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    uint32_t sum = crc32c(0, t.params, t.tensors->n_elems * sizeof(float));
+    uint32_t first = sum;
+    MPI_Bcast(&first, 1, MPI_UINT32_T, 0, c->world);
+    ck_all(&ck_world, sum == first);
+    finish(&t);
+    return sum;
+}
+
+START_TEST(who_shares_memory_changes_no_bit)
+{
+    uint32_t want = weights_after(&ck_world, "batch.micro: 1\n");
+    ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nparallel.shard: none\n"), want);
+    ck_assert_uint_ne(weights_after(&ck_world, "batch.micro: 1\nrun.seed: 9\n"), want);
+    for (int n = 1; n <= ck_world.size; n++) {
+        struct comm c;
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        setenv("CARAT_RANKS_PER_NODE", text, 1);
+        ck_all(&ck_world, comm_first(&c, &ck_world, ck_world.size) == OK);
+        unsetenv("CARAT_RANKS_PER_NODE");
+        ck_assert_uint_eq(weights_after(&c, "batch.micro: 1\n"), want);
+        ck_assert_uint_eq(weights_after(&c, "batch.micro: 1\nparallel.share_params: off\n"), want);
+        comm_end(&c);
+    }
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
+    tcase_add_test(t, who_shares_memory_changes_no_bit);
     tcase_add_test(t, a_step_allocates_nothing_and_learns);
     tcase_add_test(t, memory_is_as_planned);
     tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
