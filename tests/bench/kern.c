@@ -32,6 +32,8 @@ struct job {
     float *a, *b, *c, *d, *scratch;
     int32_t *token;
     size_t n, d1, V; /* rows, row length, vocabulary */
+    enum dtype t;    /* of outputs */
+    size_t pad;      /* between rows of the feed-forward's arrays */
     struct attention_shape s;
 };
 
@@ -75,7 +77,7 @@ static void by_bytes(const char *name, work_fn *work, struct job *j, double elem
     if (only && !strstr(name, only))
         return;
     double s = seconds_of(work, j), floor = copy_seconds(j, bytes);
-    printf("%-26s %8.3f ns/element %8.1f GB/s    %5.1f%% of memcpy's %.1f GB/s\n", name,
+    printf("%-34s %8.3f ns/element %8.1f GB/s    %5.1f%% of memcpy's %.1f GB/s\n", name,
            s / elements * 1e9, bytes / s * 1e-9, floor / s * 100.0, bytes / floor * 1e-9);
 }
 
@@ -85,7 +87,7 @@ static void by_flops(const char *name, work_fn *work, struct job *j, double elem
     if (only && !strstr(name, only))
         return;
     double s = seconds_of(work, j);
-    printf("%-26s %8.3f ns/element %8.1f GFLOP/s %5.1f%% of the FMA peak\n", name,
+    printf("%-34s %8.3f ns/element %8.1f GFLOP/s %5.1f%% of the FMA peak\n", name,
            s / elements * 1e9, flops / s * 1e-9, flops / s / peak_flops * 100.0);
 }
 
@@ -96,34 +98,60 @@ static void gemm_512(struct job *j)
 
 static void norm_fwd(struct job *j)
 {
-    rmsnorm_fwd(j->b, F32, j->d1, j->d, j->a, j->d1, j->c, j->n, j->d1, EPS);
+    rmsnorm_fwd(j->b, j->t, j->d1, j->d, j->a, j->d1, j->scratch, j->n, j->d1, EPS);
 }
 
 static void norm_bwd(struct job *j)
 {
-    rmsnorm_bwd(j->b, F32, j->d1, j->c + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->c, j->n, j->d1,
-                0);
+    rmsnorm_bwd(j->b, F32, j->d1, j->scratch + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->scratch,
+                j->n, j->d1, 0);
 }
 
-static void norm_add(struct job *j)
+/* res and out in the first half of b, y in a's place behind the branch. */
+static void residual(struct job *j)
 {
-    rmsnorm_residual_fwd(j->b, NULL, F32, 0, j->d, NULL, j->b, j->a, j->c, NULL, j->n, j->d1, EPS);
+    const float *w = j->scratch;
+    rmsnorm_residual_fwd(j->b, j->c, j->t, j->d1, j->d, j->d + j->n, j->b, j->a, w, w + j->d1, j->n,
+                         j->d1, EPS);
+}
+
+static void residual_bwd(struct job *j)
+{
+    float *w = j->scratch;
+    size_t d = j->d1, e = j->n * d;
+    rmsnorm_residual_bwd(j->a, j->b, j->t, d, w + 2 * d, w + 3 * d, j->a + e, j->c, j->d, w,
+                         j->c + e, j->d + j->n, w + d, j->n, d);
+}
+
+static struct heads_shape heads_of(const struct job *j)
+{
+    return (struct heads_shape){.B = 1, .T = j->n, .H = 4, .K = 1, .Hd = j->d1, .eps = EPS};
 }
 
 static void heads(struct job *j)
 {
-    struct heads_shape s = {.B = j->n / 512, .T = 512, .H = 4, .K = 1, .Hd = j->d1, .eps = EPS};
-    heads_fwd(j->b, 6 * j->d1, j->d, j->a, 6 * j->d1, j->scratch, j->scratch, j->c, &s);
+    struct heads_shape s = heads_of(j);
+    const float *w = j->scratch;
+    heads_fwd(j->b, 6 * j->d1, j->d, j->a, 6 * j->d1, w, w + j->d1, w + 2 * j->d1, &s);
+}
+
+static void heads_back(struct job *j)
+{
+    struct heads_shape s = heads_of(j);
+    float *w = j->scratch, *table = w + 4 * j->d1;
+    size_t ld = 6 * j->d1;
+    heads_bwd(j->c, j->t, ld, w + 2 * j->d1, w + 3 * j->d1, j->b, ld, j->a, ld, j->d, w, w + j->d1,
+              table, &s);
 }
 
 static void glu_fwd(struct job *j)
 {
-    geglu_fwd(j->b, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
+    geglu_fwd(j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
 static void glu_bwd(struct job *j)
 {
-    geglu_bwd(j->b, j->c, j->c, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
+    geglu_bwd(j->a, j->b, j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
 static void look_up(struct job *j)
@@ -139,6 +167,11 @@ static void look_up_bwd(struct job *j)
 static void loss(struct job *j)
 {
     softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+}
+
+static void loss_apart(struct job *j)
+{
+    softmax_ce(j->d, NULL, j->b, j->t, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
 }
 
 static void loss_capped(struct job *j)
@@ -210,39 +243,60 @@ static void bench_vec(struct job *j)
     by_bytes("vec_finite 64 MiB", finite, j, n, 4 * n);
 }
 
+/* A case of n rows of d1 values: few rows, which stay in the second cache and show what the
+ * arithmetic takes, and as many as a step has. */
+struct row_case {
+    const char *name;
+    work_fn *work;
+    size_t d1, heads; /* elements in a row: d1 · heads */
+    double f32, bf16; /* bytes an element in either type of output; 0: no such case */
+};
+
 static void bench_rows(struct job *j)
 {
-    j->n = 2048, j->d1 = 640;
-    double e = (double)(j->n * j->d1);
-    by_bytes("rmsnorm_fwd 2048x640", norm_fwd, j, e, 8 * e);
-    by_bytes("rmsnorm_bwd 2048x640", norm_bwd, j, e, 12 * e);
-    by_bytes("rmsnorm_add 2048x640", norm_add, j, e, 12 * e);
-    by_bytes("embed_fwd 2048x640", look_up, j, e, 8 * e);
-    by_bytes("embed_bwd 2048x640", look_up_bwd, j, e, 12 * e);
-    j->d1 = 256;
-    rope_table(j->c, 512, 256, 10000.0, 1.0);
-    e = (double)(j->n * 6 * j->d1);
-    by_bytes("heads 2048x6x256", heads, j, e, 8 * e);
-    j->d1 = 2048;
-    e = (double)(j->n * j->d1);
-    by_bytes("geglu_fwd 2048x2048", glu_fwd, j, e, 12 * e);
-    by_bytes("geglu_bwd 2048x2048", glu_bwd, j, e, 24 * e);
+    static const struct row_case cases[] = {
+        {"rmsnorm_fwd", norm_fwd, 640, 1, 8, 6},    {"rmsnorm_bwd", norm_bwd, 640, 1, 12, 0},
+        {"residual_fwd", residual, 640, 1, 16, 14}, {"residual_bwd", residual_bwd, 640, 1, 24, 22},
+        {"embed_fwd", look_up, 640, 1, 8, 0},       {"embed_bwd", look_up_bwd, 640, 1, 12, 0},
+        {"heads_fwd", heads, 256, 6, 8, 0},         {"heads_bwd", heads_back, 256, 6, 12, 10},
+        {"geglu_fwd", glu_fwd, 2048, 1, 12, 6},     {"geglu_bwd", glu_bwd, 2048, 1, 24, 12},
+    };
+    static const size_t rows[] = {24, 2048};
+    rope_table(j->scratch + 4096, 2048, 256, 10000.0, 1.0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 4; k++) {
+            const struct row_case *c = &cases[i];
+            char name[64];
+            j->n = rows[k % 2], j->d1 = c->d1, j->t = k / 2 ? BF16 : F32;
+            double bytes = k / 2 ? c->bf16 : c->f32, e = (double)(j->n * j->d1 * c->heads);
+            snprintf(name, sizeof name, "%s %zux%zu%s", c->name, j->n, j->d1 * c->heads,
+                     k / 2 ? " bf16" : "");
+            if (bytes > 0)
+                by_bytes(name, c->work, j, e, bytes * e);
+        }
 }
 
 static void bench_loss(struct job *j)
 {
-    static const size_t sizes[] = {4096, 32768, 262144};
-    for (size_t i = 0; i < 3; i++) {
-        char name[64];
-        j->V = sizes[i], j->n = (1 << 22) / j->V;
-        double e = (double)(j->n * j->V);
-        snprintf(name, sizeof name, "loss only %zux%zu", j->n, j->V);
-        by_bytes(name, loss_only, j, e, 4 * e);
-        snprintf(name, sizeof name, "loss+grad %zux%zu", j->n, j->V);
-        by_bytes(name, loss, j, e, 8 * e);
-        snprintf(name, sizeof name, "loss+grad, cap %zux%zu", j->n, j->V);
-        by_bytes(name, loss_capped, j, e, 8 * e);
-    }
+    static const size_t sizes[] = {4096, 32768, 50257, 262144};
+    static const struct {
+        const char *name;
+        work_fn *work;
+        double bytes;
+        enum dtype t;
+    } cases[] = {{"loss only", loss_only, 4, F32},
+                 {"loss+grad", loss, 8, F32},
+                 {"loss+grad apart", loss_apart, 8, F32},
+                 {"loss+grad apart bf16", loss_apart, 6, BF16},
+                 {"loss+grad, cap", loss_capped, 8, F32}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            char name[64];
+            j->V = sizes[i], j->n = (1 << 23) / j->V, j->t = cases[k].t;
+            double e = (double)(j->n * j->V);
+            snprintf(name, sizeof name, "%s %zux%zu", cases[k].name, j->n, j->V);
+            by_bytes(name, cases[k].work, j, e, cases[k].bytes * e);
+        }
 }
 
 /* Pairs of a query and a key that it sees, over all heads. */
