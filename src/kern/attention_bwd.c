@@ -9,7 +9,7 @@ static size_t turned_at(size_t k0, const struct attention_shape *s)
     return k0 / BLOCK_KEYS * s->Hd * LD_SCORES;
 }
 
-/* One key/value head's keys and values as operands; their gradients start from 0. */
+/* One key/value head's keys and values as operands. */
 static void pack_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
                       const struct attention_shape *s)
 {
@@ -22,8 +22,6 @@ static void pack_head(const struct scratch *c, const float *qkv, size_t b, size_
         rows_of_block(&x, qkv, b, k0, value_column(s, kv), s);
         pack_transposed(c->values_t + turned_at(k0, s), &x, s->products);
     }
-    memset(c->dkeys, 0, s->T * ld * sizeof *c->dkeys);
-    memset(c->dvalues, 0, s->T * ld * sizeof *c->dvalues);
 }
 
 /* VL values of either type, n left. */
@@ -72,78 +70,117 @@ static void tile_start(const struct scratch *c, const float *dout, const void *o
         pack_row_pairs(c->q_summed, ld, &q);
         pack_row_pairs(c->dout_summed, ld, &g);
     }
-    memset(c->result, 0, TILE_ROWS * ld * sizeof *c->result);
+    for (size_t r = t->n; r < TILE_ROWS; r++) /* rows of a group that do not exist */
+        c->factor[r] = c->top[r] = 0.0f;
 }
 
-/* scores → P, dP → gradient of the scores but for their scale: P·(dP - delta), times 1 - tanh² when
- * capped. */
-static void row_bwd(float *restrict x, float *restrict dx, const struct span *v, float scale,
-                    float lse2, float delta, bool capped)
+/* One vector: score → P (*p) and, returned, the gradient of the score but for its scale, from dP:
+ * P·(dP - delta), times 1 - tanh² when capped. */
+INLINE vf score_bwd(vf *p, const float *x, const float *dx, float scale, float lse2, float delta,
+                    bool capped)
 {
-    for (size_t j = v->from; j < v->to; j += VL) {
-        vf s = v_load(x + j), p = v_exp2(s * scale - lse2);
-        vf d = p * (v_load(dx + j) - delta);
+    vf s = v_load(x), d;
+    *p = v_exp2(s * scale - lse2);
+    d = *p * (v_load(dx) - delta);
+    return capped ? d * (1.0f - s * s) : d;
+}
+
+/* A row's vectors v, both results in place. */
+INLINE void row_bwd(const struct scratch *c, size_t r, struct span v, float scale, bool capped)
+{
+    float *x = c->scores + r * LD_SCORES, *dx = c->dscores + r * LD_SCORES;
+    float lse2 = c->top[r], delta = c->factor[r];
+    for (size_t j = v.from; j < v.to; j += VL) {
+        vf p, d = score_bwd(&p, x + j, dx + j, scale, lse2, delta, capped);
         v_store(x + j, p);
-        v_store(dx + j, capped ? d * (1.0f - s * s) : d);
+        v_store(dx + j, d);
+    }
+}
+
+/* Two rows' vectors v as bfloat16: P by pairs of rows, the gradient by pairs of rows and of keys.
+ */
+INLINE void two_rows_bwd(const struct scratch *c, size_t r, struct span v, float scale, bool capped)
+{
+    const float *x = c->scores + r * LD_SCORES, *dx = c->dscores + r * LD_SCORES;
+    float *pairs = c->pairs + r / 2 * LD_SCORES, *dpairs = c->dpairs + r / 2 * LD_SCORES;
+    float *narrow = c->narrow + r * LD_SCORES;
+    float lse2[2] = {c->top[r], c->top[r + 1]}, delta[2] = {c->factor[r], c->factor[r + 1]};
+    for (size_t j = v.from; j < v.to; j += 2 * VL) {
+        vf kept[2];
+        for (size_t h = 0; h < 2; h++) {
+            size_t i = j + h * VL, below = i + LD_SCORES;
+            vf p, q, d = score_bwd(&p, x + i, dx + i, scale, lse2[0], delta[0], capped);
+            vf e = score_bwd(&q, x + below, dx + below, scale, lse2[1], delta[1], capped);
+            v_store(pairs + i, v_pair(p, q));
+            v_store(dpairs + i, v_pair(d, e));
+            if (h == 0) {
+                kept[0] = d, kept[1] = e;
+                continue;
+            }
+            v_store(narrow + j / 2, v_narrow(kept[0], d));
+            v_store(narrow + LD_SCORES + j / 2, v_narrow(kept[1], e));
+        }
+    }
+}
+
+/* Zeros in a row of units where its group sees nothing: other groups' rows are summed with it. */
+static void clear_unseen(float *x, struct span v, size_t n)
+{
+    for (size_t j = 0; j < v.from; j += VL)
+        v_store(x + j, (vf){0});
+    for (size_t j = v.to; j < n; j += VL)
+        v_store(x + j, (vf){0});
+}
+
+INLINE void group_bwd(const struct scratch *c, const struct block *k, size_t g,
+                      const struct attention_shape *s, bool half, bool capped)
+{
+    float scale = exponent_scale(s), *p = half ? c->pairs : c->scores;
+    float *d = half ? c->dpairs : c->dscores;
+    struct span v = group_vectors(k, g, half ? 2 * VL : VL);
+    finish_scores(c->scores + g * MICRO_ROWS * LD_SCORES, k, g, v, s);
+    for (size_t r = g * MICRO_ROWS; r < (g + 1) * MICRO_ROWS; r += half ? 2 : 1) {
+        size_t unit = half ? r / 2 : r;
+        if (half)
+            two_rows_bwd(c, r, v, scale, capped);
+        else
+            row_bwd(c, r, v, scale, capped);
+        clear_unseen(p + unit * LD_SCORES, v, k->n);
+        clear_unseen(d + unit * LD_SCORES, v, k->n);
     }
 }
 
 static void softmax_bwd(const struct scratch *c, const struct block *k, const struct tile *t)
 {
-    float scale = exponent_scale(t->s);
-    bool capped = t->s->cap != 0.0f;
-    for (size_t r = 0; r < t->n; r++) {
-        struct span v = span_of(k, r);
-        float *x = c->scores + r * LD_SCORES, *dx = c->dscores + r * LD_SCORES;
-        if (v.lo < v.hi)
-            finish_scores(x, &v, t->s);
-        if (capped)
-            row_bwd(x, dx, &v, scale, c->top[r], c->factor[r], true);
+    bool half = t->s->products == BF16, capped = t->s->cap != 0.0f;
+    for (size_t g = 0; g * MICRO_ROWS < t->n; g++)
+        if (half && capped)
+            group_bwd(c, k, g, t->s, true, true);
+        else if (half)
+            group_bwd(c, k, g, t->s, true, false);
+        else if (capped)
+            group_bwd(c, k, g, t->s, false, true);
         else
-            row_bwd(x, dx, &v, scale, c->top[r], c->factor[r], false);
-        clear_unseen(x, &v, round_up(k->n, 2 * VL));
-        clear_unseen(dx, &v, round_up(k->n, 2 * VL));
-    }
-}
-
-static void pair_rows(float *to, const float *x, const float *next, size_t n)
-{
-    for (size_t j = 0; j < n; j += VL)
-        v_store(to + j, v_pair(v_load(x + j), next ? v_load(next + j) : (vf){0}));
-}
-
-static void narrow_row(float *to, const float *x, size_t n)
-{
-    for (size_t j = 0; j < n; j += 2 * VL)
-        v_store(to + j / 2, v_narrow(v_load(x + j), v_load(x + j + VL)));
-}
-
-static void narrow_block(const struct scratch *c, const struct block *k, const struct tile *t)
-{
-    for (size_t r = 0; r < t->n; r++)
-        narrow_row(c->narrow + r * LD_SCORES, c->dscores + r * LD_SCORES, k->n);
-    for (size_t r = 0; r < t->n; r += 2) {
-        const float *x = c->scores + r * LD_SCORES, *dx = c->dscores + r * LD_SCORES;
-        bool last = r + 1 == t->n;
-        pair_rows(c->pairs + r / 2 * LD_SCORES, x, last ? NULL : x + LD_SCORES, k->n);
-        pair_rows(c->dpairs + r / 2 * LD_SCORES, dx, last ? NULL : dx + LD_SCORES, k->n);
-    }
+            group_bwd(c, k, g, t->s, false, false);
 }
 
 /* Five products: scores again, dP, then gradients of values, keys and queries. */
-static void block_bwd(const struct scratch *c, const struct block *k, const struct tile *t)
+static void block_bwd(const struct scratch *c, const struct block *k, const struct tile *t,
+                      bool first)
 {
     enum dtype type = t->s->products;
     size_t ld = ld_head(t->s), n = units(t->s->Hd, type), at = k->k0 * ld;
     bool half = type == BF16;
+    /* Tiles come in order of positions, so the first to see a block's keys starts their sums. */
+    enum onto keys = k->k0 >= t->key_known ? NEW : ADDED;
     block_scores(c->scores, c->q, ld, c->keys_t + turned_at(k->k0, t->s), n, k, t);
     block_scores(c->dscores, c->dout, ld, c->values_t + turned_at(k->k0, t->s), n, k, t);
     softmax_bwd(c, k, t);
-    if (half)
-        narrow_block(c, k, t);
-    block_keys(c->dvalues + at, half ? c->pairs : c->scores, half ? c->dout_summed : c->dout, k, t);
-    block_keys(c->dkeys + at, half ? c->dpairs : c->dscores, half ? c->q_summed : c->q, k, t);
-    block_values(c->result, NULL, half ? c->narrow : c->dscores, LD_SCORES, c->keys + at, k, t);
+    block_keys(c->dvalues + at, keys, half ? c->pairs : c->scores, half ? c->dout_summed : c->dout,
+               k, t);
+    block_keys(c->dkeys + at, keys, half ? c->dpairs : c->dscores, half ? c->q_summed : c->q, k, t);
+    block_values(c->result, first ? NEW : ADDED, c->factor, half ? c->narrow : c->dscores,
+                 c->keys + at, k, t);
 }
 
 static void put_row(float *restrict to, const float *restrict x, float factor, size_t n)
@@ -155,10 +192,13 @@ static void put_row(float *restrict to, const float *restrict x, float factor, s
 static void tile_bwd(float *dqkv, const struct scratch *c, const struct tile *t)
 {
     struct block k;
+    bool first = true;
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
-        if (!k.empty)
-            block_bwd(c, &k, t);
+        if (k.empty)
+            continue;
+        block_bwd(c, &k, t, first);
+        first = false;
     }
     for (size_t r = 0; r < t->n; r++)
         put_row(dqkv + query_at(t, r), c->result + r * ld_head(t->s), t->s->scale, t->s->Hd);

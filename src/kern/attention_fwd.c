@@ -25,73 +25,88 @@ static void tile_start(const struct scratch *c, const float *qkv, const struct t
     for (size_t r = 0; r < t->n; r++)
         x.at[r] = qkv + query_at(t, r);
     pack_rows(c->q, ld_head(t->s), &x, t->s->products);
-    memset(c->result, 0, TILE_ROWS * ld_head(t->s) * sizeof *c->result);
     memset(c->sums, 0, TILE_ROWS * VL * sizeof *c->sums);
     for (size_t r = 0; r < TILE_ROWS; r++)
-        c->top[r] = MASKED;
+        c->top[r] = LOWEST_TOP;
 }
 
-/* Takes the block's maximum into the row's and returns by how much the exponents shrink. */
-static float raise_top(float *top, const float *x, const struct span *v, float scale)
+/* Takes a maximum into the row's; *shrink: by how much the exponents of earlier sums shrink. */
+static void raise_top(float *top, float *shrink, float most)
 {
-    vf most = v_splat(MASKED);
-    for (size_t j = v->from; j < v->to; j += VL)
-        most = v_max(v_load(x + j), most);
-    float was = *top, now = v_greatest(most) * scale;
-    *top = now > was ? now : was;
-    return was - *top;
+    float was = *top;
+    *top = most > was ? most : was;
+    *shrink = was - *top;
+}
+
+/* Two rows' maxima over the vectors v. */
+static void raise_two(const struct scratch *c, size_t r, struct span v, float scale)
+{
+    const float *x = c->scores + r * LD_SCORES, *y = x + LD_SCORES;
+    vf a = v_splat(MASKED), b = a;
+    for (size_t j = v.from; j < v.to; j += VL) {
+        a = v_max(v_load(x + j), a);
+        b = v_max(v_load(y + j), b);
+    }
+    raise_top(&c->top[r], &c->factor[r], v_greatest(a) * scale);
+    raise_top(&c->top[r + 1], &c->factor[r + 1], v_greatest(b) * scale);
 }
 
 /* Every row's new maximum; factor: what its earlier sums then count. */
 static void raise_tops(const struct scratch *c, const struct block *k, const struct tile *t)
 {
     float scale = exponent_scale(t->s);
-    for (size_t r = 0; r < t->n; r++) {
-        struct span v = span_of(k, r);
-        float *x = c->scores + r * LD_SCORES;
-        c->factor[r] = 0.0f;
-        if (v.lo == v.hi)
-            continue;
-        finish_scores(x, &v, t->s);
-        c->factor[r] = raise_top(&c->top[r], x, &v, scale);
+    for (size_t g = 0; g * MICRO_ROWS < t->n; g++) {
+        struct span v = group_vectors(k, g, t->s->products == BF16 ? 2 * VL : VL);
+        finish_scores(c->scores + g * MICRO_ROWS * LD_SCORES, k, g, v, t->s);
+        for (size_t r = g * MICRO_ROWS; r < (g + 1) * MICRO_ROWS; r += 2)
+            raise_two(c, r, v, scale);
     }
     for (size_t r = 0; r < t->n; r += VL)
         v_store(c->factor + r, v_exp2(v_load(c->factor + r)));
 }
 
-/* One row of scores → weights 2^(score - top). */
-static void weigh_row(float *x, float *sums, float factor, float top, float scale,
-                      const struct span *v)
+/* Scores → weights 2^(score - top): one vector of a row. */
+INLINE vf weigh(const float *x, float scale, float top, vf *sum)
 {
-    vf sum = v_load(sums) * factor;
-    for (size_t j = v->from; j < v->to; j += VL) {
-        vf w = v_exp2(v_load(x + j) * scale - top);
-        v_store(x + j, w);
-        sum += w;
-    }
-    v_store(sums, sum);
+    vf w = v_exp2(v_load(x) * scale - top);
+    *sum += w;
+    return w;
 }
 
-static void narrow_row(float *to, const float *x, size_t n)
+/* Two rows; the weights take the scores' place, or go narrow where the products want them so. */
+INLINE void weigh_two(const struct scratch *c, size_t r, struct span v, float scale,
+                      enum dtype type)
 {
-    for (size_t j = 0; j < n; j += 2 * VL)
-        v_store(to + j / 2, v_narrow(v_load(x + j), v_load(x + j + VL)));
+    float *x = c->scores + r * LD_SCORES, *y = x + LD_SCORES;
+    float *nx = c->narrow + r * LD_SCORES, *ny = nx + LD_SCORES;
+    float top_x = c->top[r], top_y = c->top[r + 1];
+    vf sum_x = v_load(c->sums + r * VL) * c->factor[r];
+    vf sum_y = v_load(c->sums + (r + 1) * VL) * c->factor[r + 1];
+    for (size_t j = v.from; type == F32 && j < v.to; j += VL) {
+        v_store(x + j, weigh(x + j, scale, top_x, &sum_x));
+        v_store(y + j, weigh(y + j, scale, top_y, &sum_y));
+    }
+    for (size_t j = v.from; type == BF16 && j < v.to; j += 2 * VL) {
+        vf a = weigh(x + j, scale, top_x, &sum_x), b = weigh(y + j, scale, top_y, &sum_y);
+        v_store(nx + j / 2, v_narrow(a, weigh(x + j + VL, scale, top_x, &sum_x)));
+        v_store(ny + j / 2, v_narrow(b, weigh(y + j + VL, scale, top_y, &sum_y)));
+    }
+    v_store(c->sums + r * VL, sum_x);
+    v_store(c->sums + (r + 1) * VL, sum_y);
 }
 
 static void weigh_rows(const struct scratch *c, const struct block *k, const struct tile *t)
 {
     float scale = exponent_scale(t->s);
-    for (size_t r = 0; r < t->n; r++) {
-        struct span v = span_of(k, r);
-        float *x = c->scores + r * LD_SCORES;
-        weigh_row(x, c->sums + r * VL, c->factor[r], c->top[r], scale, &v);
-        clear_unseen(x, &v, round_up(k->n, 2 * VL));
+    for (size_t r = 0; r < t->n; r += 2)
         if (t->s->products == BF16)
-            narrow_row(c->narrow + r * LD_SCORES, x, k->n);
-    }
+            weigh_two(c, r, group_vectors(k, r / MICRO_ROWS, 2 * VL), scale, BF16);
+        else
+            weigh_two(c, r, group_vectors(k, r / MICRO_ROWS, VL), scale, F32);
 }
 
-static void block_fwd(const struct scratch *c, const struct block *k, const struct tile *t)
+static void block_fwd(const struct scratch *c, const struct block *k, const struct tile *t,
+                      bool first)
 {
     size_t Hd = t->s->Hd, ld = ld_head(t->s);
     enum dtype type = t->s->products;
@@ -99,7 +114,7 @@ static void block_fwd(const struct scratch *c, const struct block *k, const stru
                  units(Hd, type), k, t);
     raise_tops(c, k, t);
     weigh_rows(c, k, t);
-    block_values(c->result, c->factor, type == BF16 ? c->narrow : c->scores, LD_SCORES,
+    block_values(c->result, first ? NEW : SCALED, c->factor, type == BF16 ? c->narrow : c->scores,
                  c->values + k->k0 * ld, k, t);
 }
 
@@ -113,26 +128,40 @@ static void put_row(void *out, enum dtype tout, size_t at, float *x, float facto
         bf16_narrow((uint16_t *)out + at, x, n);
 }
 
+/* Sums → what the outputs are still to be multiplied with, and top → log-sum-exp in base 2. */
+static void finish_rows(const struct scratch *c, const struct tile *t)
+{
+    for (size_t r = 0; r < t->n; r++)
+        c->factor[r] = v_sum(v_load(c->sums + r * VL));
+    for (size_t r = 0; r < t->n; r += VL) {
+        vf sum = v_load(c->factor + r);
+        v_store(c->top + r, v_load(c->top + r) + v_log2(sum));
+        v_store(c->factor + r, 1.0f / sum);
+    }
+}
+
 static void tile_finish(void *out, enum dtype tout, float *lse, const struct scratch *c,
                         const struct tile *t)
 {
-    for (size_t r = 0; r < t->n; r++) {
-        float sum = v_sum(v_load(c->sums + r * VL));
-        put_row(out, tout, out_at(t, r), c->result + r * ld_head(t->s), 1.0f / sum, t->s->Hd);
-        if (lse)
-            lse[lse_at(t, r)] = (c->top[r] + vm_log2(sum)) * LN2;
-    }
+    finish_rows(c, t);
+    for (size_t r = 0; r < t->n; r++)
+        put_row(out, tout, out_at(t, r), c->result + r * ld_head(t->s), c->factor[r], t->s->Hd);
+    for (size_t r = 0; lse && r < t->n; r++)
+        lse[lse_at(t, r)] = c->top[r] * LN2;
 }
 
 static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
                      const struct scratch *c, const struct tile *t)
 {
     struct block k;
+    bool first = true;
     tile_start(c, qkv, t);
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
-        if (!k.empty)
-            block_fwd(c, &k, t);
+        if (k.empty)
+            continue;
+        block_fwd(c, &k, t, first);
+        first = false;
     }
     tile_finish(out, tout, lse, c, t);
 }

@@ -136,6 +136,7 @@ INLINE void micro_vectors(const struct product *p, size_t n_v, struct variant k)
 MICRO(micro_new, FROM_ZERO, 0)
 MICRO(micro_onto, FROM_C, 0)
 MICRO(micro_onto_scaled, FROM_SCALED_C, 0)
+MICRO(micro_transposed_new, FROM_ZERO, 1)
 MICRO(micro_transposed_onto, FROM_C, 1)
 
 /* How many of `left` vectors to take next. */

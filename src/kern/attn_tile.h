@@ -12,34 +12,38 @@
 #include "kern/attention.h"
 
 enum {
-    /* Multiples of any MICRO_ROWS and of any vector. */
-    TILE_ROWS = 96,
-    BLOCK_KEYS = 96,
+    /* Multiples of MICRO_ROWS and of two vectors. */
+    TILE_ROWS = MANY_REGISTERS ? 128 : 96,
+    BLOCK_KEYS = TILE_ROWS,
     SKEW = 16, /* added to row lengths, so that columns do not share cache sets */
     LD_SCORES = BLOCK_KEYS + SKEW,
     MOST_GROUPS = TILE_ROWS / MICRO_ROWS,
 };
-
-/* What a masked score is set to: its weight underflows to 0, its square does not overflow. */
-#define MASKED (-1e18f)
 
 struct tile {
     const struct attention_shape *s;
     size_t b, kv;               /* sequence, key/value head */
     size_t n;                   /* rows */
     size_t key_first, key_end;  /* that any row sees */
+    size_t key_known;           /* where the keys of the tile before it end */
     size_t position[TILE_ROWS]; /* of each row's query */
     size_t head[TILE_ROWS];     /* its head, of all H */
     size_t first[TILE_ROWS];    /* first key it sees; its position is the last */
 };
 
-/* A tile against n keys from k0 on: row r sees lo[r] … hi[r]-1, counted from k0, and the rows of
- * micro tile g see nothing outside of group_lo[g] … group_hi[g]-1. */
+/* Keys from … to-1 of a block. */
+struct span {
+    size_t from, to;
+};
+
+/* A tile against n keys from k0 on, which are counted from there. Rows go in groups of MICRO_ROWS.
+ */
 struct block {
     size_t k0, n;
-    bool empty; /* nothing is seen */
-    size_t lo[TILE_ROWS], hi[TILE_ROWS];
-    size_t group_lo[MOST_GROUPS], group_hi[MOST_GROUPS];
+    bool empty;                    /* nothing is seen */
+    struct span row[TILE_ROWS];    /* what each row sees */
+    struct span any[MOST_GROUPS];  /* outside of it no row of the group sees anything */
+    struct span each[MOST_GROUPS]; /* within it each row of the group sees everything */
 };
 
 static inline size_t min_size(size_t a, size_t b)
@@ -86,6 +90,12 @@ static inline size_t units(size_t n, enum dtype type)
     return type == BF16 ? (n + 1) / 2 : n;
 }
 
+/* Row offsets of units: a pair's two rows are one. */
+static inline size_t unit_floor(size_t n, enum dtype type)
+{
+    return type == BF16 ? n / 2 : n;
+}
+
 /* Rows of one sequence and key/value head: positions times heads. */
 static inline size_t rows_in_all(const struct attention_shape *s)
 {
@@ -111,6 +121,7 @@ static inline void tile_init(struct tile *t, const struct attention_shape *s, co
     const int32_t *begins = start ? start + b * s->T : NULL;
     *t = (struct tile){.s = s, .b = b, .kv = kv, .n = min_size(TILE_ROWS, rows_in_all(s) - row)};
     t->key_first = q;
+    t->key_known = row == 0 ? 0 : (row - 1) / group + 1;
     for (size_t r = 0; r < t->n; r++) {
         t->position[r] = q;
         t->head[r] = kv * group + h;
@@ -141,12 +152,17 @@ static inline size_t lse_at(const struct tile *t, size_t r)
 static inline void block_groups(struct block *k, size_t n_rows)
 {
     for (size_t g = 0; g * MICRO_ROWS < n_rows; g++) {
-        size_t lo = BLOCK_KEYS, hi = 0;
-        for (size_t r = g * MICRO_ROWS; r < min_size(n_rows, (g + 1) * MICRO_ROWS); r++)
-            if (k->lo[r] < k->hi[r])
-                lo = min_size(lo, k->lo[r]), hi = max_size(hi, k->hi[r]);
-        k->group_lo[g] = min_size(lo, hi);
-        k->group_hi[g] = hi;
+        struct span any = {BLOCK_KEYS, 0}, each = {0, BLOCK_KEYS};
+        for (size_t r = g * MICRO_ROWS; r < (g + 1) * MICRO_ROWS; r++) {
+            const struct span *row = &k->row[r];
+            if (row->from < row->to)
+                any.from = min_size(any.from, row->from), any.to = max_size(any.to, row->to);
+            each.from = max_size(each.from, row->from);
+            each.to = min_size(each.to, row->to);
+        }
+        any.from = min_size(any.from, any.to);
+        k->any[g] = any;
+        k->each[g] = each;
     }
 }
 
@@ -158,13 +174,13 @@ static inline void block_init(struct block *k, const struct tile *t, size_t k0)
     k->empty = true;
     for (size_t r = 0; r < t->n; r++) {
         size_t end = min_size(t->position[r] + 1, k0 + k->n);
-        k->lo[r] = max_size(t->first[r], k0) - k0;
-        k->hi[r] = max_size(end, k0) - k0;
-        if (k->lo[r] >= k->hi[r])
-            k->lo[r] = k->hi[r] = 0;
-        else
-            k->empty = false;
+        struct span seen = {max_size(t->first[r], k0) - k0, max_size(end, k0) - k0};
+        bool none = seen.from >= seen.to;
+        k->row[r] = none ? (struct span){0, 0} : seen;
+        k->empty = k->empty && none;
     }
+    for (size_t r = t->n; r < round_up(t->n, MICRO_ROWS); r++)
+        k->row[r] = (struct span){0, 0};
     block_groups(k, t->n);
 }
 
@@ -175,7 +191,7 @@ static inline void block_scores(float *scores, const float *a, size_t lda, const
 {
     for (size_t v = 0; v * VL < k->n; v += 2)
         for (size_t g = 0; g * MICRO_ROWS < t->n; g++) {
-            size_t from = k->group_lo[g] / VL, to = round_up(k->group_hi[g], VL) / VL;
+            size_t from = k->any[g].from / VL, to = round_up(k->any[g].to, VL) / VL;
             /* A third vector is taken along with the two before it. */
             bool taken = MICRO_VECTORS == 3 && v + 1 == to && from < v;
             if (from >= v + 2 || to <= v || taken)
@@ -191,15 +207,12 @@ static inline void block_scores(float *scores, const float *a, size_t lda, const
         }
 }
 
-/* Row offsets of units: a pair's two rows are one. */
-static inline size_t unit_floor(size_t n, enum dtype type)
-{
-    return type == BF16 ? n / 2 : n;
-}
+/* What a product of a block does to its sums. */
+enum onto { NEW, ADDED, SCALED };
 
-/* c[rows, ld_head] = c·factor + A[rows, keys] · B[keys, ld_head], the keys that are seen. A's rows
- * are lda units apart; B is the block's first. factor NULL: 1. */
-static inline void block_values(float *c, const float *factor, const float *a, size_t lda,
+/* c[rows, ld_head] = c·factor + A[rows, keys] · B[keys, ld_head], the keys that are seen. NEW: c is
+ * overwritten; ADDED: factor is 1. A's rows are LD_SCORES units apart; B is the block's first. */
+static inline void block_values(float *c, enum onto onto, const float *factor, const float *a,
                                 const float *b, const struct block *k, const struct tile *t)
 {
     enum dtype type = t->s->products;
@@ -207,19 +220,21 @@ static inline void block_values(float *c, const float *factor, const float *a, s
     for (size_t v = 0, take; v < n_v; v += take) {
         take = take_vectors(n_v - v);
         for (size_t g = 0; g * MICRO_ROWS < t->n; g++) {
-            size_t row = g * MICRO_ROWS, from = unit_floor(k->group_lo[g], type);
+            size_t row = g * MICRO_ROWS, from = unit_floor(k->any[g].from, type);
             struct product p = {.c = c + row * ld + v * VL,
-                                .a = a + row * lda + from,
+                                .a = a + row * LD_SCORES + from,
                                 .b = b + from * ld + v * VL,
+                                .factor = factor + row,
                                 .ldc = ld,
-                                .lda = lda,
+                                .lda = LD_SCORES,
                                 .ldb = ld,
-                                .n = units(k->group_hi[g], type) - from};
-            if (factor) {
-                p.factor = factor + row;
+                                .n = units(k->any[g].to, type) - from};
+            if (onto == SCALED)
                 micro_onto_scaled(&p, take, type);
-            } else
+            else if (onto == ADDED)
                 micro_onto(&p, take, type);
+            else
+                micro_new(&p, take, type);
         }
     }
 }
@@ -232,17 +247,17 @@ struct seers {
 static inline struct seers seers_of(size_t j, const struct block *k, size_t n_rows)
 {
     struct seers s = {0, n_rows};
-    while (s.first < n_rows && k->hi[s.first] <= j)
+    while (s.first < n_rows && k->row[s.first].to <= j)
         s.first++;
-    while (s.last > s.first && k->lo[s.last - 1] >= j + MICRO_ROWS)
+    while (s.last > s.first && k->row[s.last - 1].from >= j + MICRO_ROWS)
         s.last--;
     return s;
 }
 
-/* c[keys, ld_head] += Aᵀ · B[rows, ld_head] with A[rows, keys], whose rows of units are LD_SCORES
+/* c[keys, ld_head] (+)= Aᵀ · B[rows, ld_head] with A[rows, keys], whose rows of units are LD_SCORES
  * apart; c is the block's first. */
-static inline void block_keys(float *c, const float *a, const float *b, const struct block *k,
-                              const struct tile *t)
+static inline void block_keys(float *c, enum onto onto, const float *a, const float *b,
+                              const struct block *k, const struct tile *t)
 {
     enum dtype type = t->s->products;
     size_t ld = ld_head(t->s), n_v = round_up(t->s->Hd, VL) / VL;
@@ -258,7 +273,10 @@ static inline void block_keys(float *c, const float *a, const float *b, const st
                                 .lda = LD_SCORES,
                                 .ldb = ld,
                                 .n = units(rows.last, type) - from};
-            micro_transposed_onto(&p, take, type);
+            if (onto == NEW)
+                micro_transposed_new(&p, take, type);
+            else
+                micro_transposed_onto(&p, take, type);
         }
     }
 }
