@@ -8,6 +8,7 @@
 #include "optim/lrscale.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
+#include "par/pin.h"
 #include "par/reduce.h"
 #include "train/ckpt.h"
 #include "train/metrics.h"
@@ -46,6 +47,7 @@ struct feed {
 struct trainer {
     const struct config *conf;
     const struct comm *comm;
+    struct pin pin; /* where this rank runs */
     struct model_spec spec;
     struct model *model;
     const struct tensor_table *tensors;
