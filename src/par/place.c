@@ -35,13 +35,14 @@ static void cut_units(struct units *u, const struct topology *t, const struct cp
     }
 }
 
-static int count_cores(const struct topology *t, const struct cpuset *s)
+/* The numbers of the cores that a set's processors belong to. */
+static struct cpuset cores_of(const struct topology *t, const struct cpuset *s)
 {
     struct cpuset cores = {0};
     for (int cpu = 0; cpu < CPUS_MAX; cpu++)
         if (cpuset_has(s, cpu) && t->cpu[cpu].core >= 0)
             cpuset_add(&cores, t->cpu[cpu].core);
-    return cpuset_count(&cores);
+    return cores;
 }
 
 static int count_numa(const struct topology *t, const struct cpuset *s)
@@ -119,9 +120,10 @@ static void share(int *first, int *end, const struct units *u, int ranks, int ra
 
 static void take_share(struct place *p, const struct topology *t, int ranks, int rank, int threads)
 {
+    struct cpuset cores = cores_of(t, &p->cpus);
     struct units u;
     int first, end;
-    cut_units(&u, t, &p->cpus, p->kind == PLACE_SHARED);
+    cut_units(&u, t, &p->cpus, ranks * threads <= cpuset_count(&cores));
     share(&first, &end, &u, ranks, rank, threads);
     p->cpus = (struct cpuset){0};
     for (int i = 0; i < u.n_cpus; i++)
@@ -129,46 +131,59 @@ static void take_share(struct place *p, const struct topology *t, int ranks, int
             cpuset_add(&p->cpus, u.cpu[i]);
 }
 
+/* How a rank stands to the others of its node. */
+struct relation {
+    int alike, before;  /* ranks that see what it sees: itself included, and those before it */
+    bool overlap, core; /* another set has some of its processors; some of its cores */
+    struct cpuset all;  /* what any rank sees */
+};
+
+static struct relation relate(const struct topology *t, const struct cpuset *seen, int n, int rank)
+{
+    const struct cpuset *mine = &seen[rank], my_cores = cores_of(t, mine);
+    struct relation r = {0};
+    for (int i = 0; i < n; i++) {
+        cpuset_unite(&r.all, &seen[i]);
+        if (cpuset_equal(&seen[i], mine)) {
+            r.before += i < rank;
+            r.alike++;
+            continue;
+        }
+        struct cpuset cores = cores_of(t, &seen[i]);
+        r.overlap = r.overlap || cpuset_meets(&seen[i], mine);
+        r.core = r.core || cpuset_meets(&cores, &my_cores);
+    }
+    return r;
+}
+
 static double least_of(double cpus, double quota)
 {
     return quota > 0 && quota < cpus ? quota : cpus;
 }
 
-/* alike: ranks that see what this one sees, itself included. */
-static enum place_kind judge(const struct place *p, const struct topology *t,
-                             const struct cpuset *mine, int alike, int threads, double quota)
+static enum place_kind judge(const struct relation *r, const struct topology *t,
+                             const struct cpuset *mine, int threads)
 {
-    bool fits_node = p->threads <= least_of(t->n_cpus, quota);
-    if (!fits_node)
-        return PLACE_CROWDED;
-    if (alike * threads > cpuset_count(mine))
+    struct cpuset cores = cores_of(t, mine);
+    if (r->overlap)
+        return PLACE_OVERLAP;
+    if (r->alike * threads > cpuset_count(mine))
         return PLACE_NARROW;
-    if (alike * threads > count_cores(t, mine))
+    if (r->core || r->alike * threads > cpuset_count(&cores))
         return PLACE_SIBLINGS;
-    return alike > 1 ? PLACE_SHARED : PLACE_KEPT;
+    return r->alike > 1 ? PLACE_SHARED : PLACE_KEPT;
 }
 
 void place_rank(struct place *p, const struct topology *t, const struct cpuset *seen, int n,
                 int rank, int threads, double quota)
 {
-    const struct cpuset *mine = &seen[rank];
-    struct cpuset all = {0};
-    int alike = 0, before = 0;
-    bool overlap = false;
-    for (int i = 0; i < n; i++) {
-        bool same = cpuset_equal(&seen[i], mine);
-        cpuset_unite(&all, &seen[i]);
-        before += same && i < rank;
-        alike += same;
-        overlap = overlap || (!same && cpuset_meets(&seen[i], mine));
-    }
-    *p = (struct place){.cpus = *mine, .threads = n * threads};
-    p->usable = least_of(cpuset_count(&all), quota);
-    p->kind = judge(p, t, mine, alike, threads, quota);
-    if (overlap && p->kind < PLACE_OVERLAP)
-        p->kind = PLACE_OVERLAP;
-    if (alike > 1 && (p->kind == PLACE_SHARED || p->kind == PLACE_SIBLINGS))
-        take_share(p, t, alike, before, threads);
+    struct relation r = relate(t, seen, n, rank);
+    *p = (struct place){.cpus = seen[rank], .threads = n * threads};
+    p->usable = least_of(cpuset_count(&r.all), quota);
+    p->kind = p->threads > least_of(t->n_cpus, quota) ? PLACE_CROWDED
+                                                      : judge(&r, t, &seen[rank], threads);
+    if (r.alike > 1 && (p->kind == PLACE_SHARED || p->kind == PLACE_SIBLINGS))
+        take_share(p, t, r.alike, r.before, threads);
     p->n_numa = count_numa(t, &p->cpus);
 }
 
@@ -176,7 +191,8 @@ static const struct {
     const char *trouble, *fix;
 } TEXTS[PLACE_N] = {
     [PLACE_SIBLINGS] = {"threads share cores, and with them the units that multiply",
-                        "start at most one thread a core: fewer ranks or parallel.threads"},
+                        "start at most one thread a core: fewer ranks or parallel.threads; under "
+                        "Slurm --hint=nomultithread"},
     [PLACE_NARROW] = {"ranks are bound to fewer processors than they have threads",
                       "mpirun --map-by slot:PE=THREADS, or --bind-to none; srun "
                       "--cpus-per-task=THREADS"},

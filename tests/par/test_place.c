@@ -224,6 +224,20 @@ START_TEST(troubles_have_a_fix)
 }
 END_TEST
 
+/* As Slurm deals out a task a hardware thread. */
+START_TEST(ranks_on_one_core_are_noticed)
+{
+    build(1, 1, 4, 2);
+    expect_seen(LISTS("0", "4"), 2, 1, KINDS(PLACE_SIBLINGS, PLACE_SIBLINGS), LISTS("0", "4"));
+    expect_seen(LISTS("0", "1", "4-5", "2-3"), 4, 1,
+                KINDS(PLACE_SIBLINGS, PLACE_SIBLINGS, PLACE_SIBLINGS, PLACE_KEPT),
+                LISTS("0", "1", "4-5", "2-3"));
+    /* Two that share the other threads of two cores take one core each all the same. */
+    expect_seen(LISTS("0-1", "4-5", "4-5"), 3, 1,
+                KINDS(PLACE_SIBLINGS, PLACE_SIBLINGS, PLACE_SIBLINGS), LISTS("0-1", "4", "5"));
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, one_socket);
@@ -235,6 +249,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_quota_counts_as_processors);
     tcase_add_test(t, what_a_launcher_bound_is_kept);
     tcase_add_test(t, bad_bindings_are_named_and_left);
+    tcase_add_test(t, ranks_on_one_core_are_noticed);
     tcase_add_test(t, troubles_have_a_fix);
 }
 
