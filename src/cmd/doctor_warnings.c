@@ -106,8 +106,8 @@ static bool kernel_is_small(struct question *q)
 static bool kernel_is_forced(struct question *q)
 {
     bool said = kernel_fix(&q->n->machine) != NULL && getenv("OPENBLAS_CORETYPE") != NULL;
-    return said ? ANY_SET(q, "OPENBLAS_L2_SIZE")
-                : ANY_SET(q, "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE");
+    return (!said && ANY_SET(q, "OPENBLAS_CORETYPE")) ||
+           ANY_SET(q, "OPENBLAS_L2_SIZE", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA");
 }
 
 static bool products_are_slow(struct question *q)
@@ -270,7 +270,7 @@ static const struct row {
      "make clean; make ARCH=native on this machine"},
     {NODES, kernel_is_small,
      "the BLAS kernel is for an older processor than this one: half the speed or less", NULL},
-    {PROGRAM, kernel_is_forced, "the BLAS kernel does not follow the processor",
+    {PROGRAM, kernel_is_forced, "kernels of products do not follow the processor",
      "unset it, unless bits must match another machine's"},
     {PROGRAM, products_are_slow, "matrix products are far from the processor's peak",
      "look for other programs on these processors; compare OPENBLAS_CORETYPE=SkylakeX and Haswell"},
