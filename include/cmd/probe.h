@@ -2,22 +2,25 @@
 #ifndef CARAT_CMD_PROBE_H
 #define CARAT_CMD_PROBE_H
 
+#include "base/cpuset.h"
+
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-
-enum { PROBE_MAX_CPUS = 1024 };
 
 struct machine {
-    char cpu[64];                  /* the processor's own name */
-    char blas[32];                 /* the kernel that the BLAS picked on it */
-    int cpus, sockets, numa_nodes; /* on-line processors and where they are */
-    double cpu_quota;              /* processors that a container's limit allows; 0: no limit */
-    double memory_bytes;           /* of the node, or a container's limit */
-    double free_bytes;             /* available now */
-    double shm_free_bytes;         /* /dev/shm; -1 when there is none */
+    char cpu[64];                         /* the processor's own name */
+    char blas[32];                        /* the kernel that the BLAS picked on it */
+    int cpus, cores, sockets, numa_nodes; /* on-line: hardware threads, and where they are */
+    double cpu_quota;      /* processors that a container's limit allows; 0: no limit */
+    double memory_bytes;   /* of the node, or a container's limit */
+    double free_bytes;     /* available now */
+    double shm_free_bytes; /* /dev/shm; -1 when there is none */
     bool avx2, avx512, bf16, amx;
-    uint64_t allowed[PROBE_MAX_CPUS / 64]; /* processors this process may run on */
+    struct cpuset allowed;   /* processors this process may run on */
+    char huge_pages[16];     /* the kernel's choice: "always", "madvise", "never"; "" unknown */
+    char shm_huge_pages[16]; /* the same for shared memory */
+    char governor[24], freq_driver[24]; /* of the first processor's frequency; "" unknown */
+    bool memory_policy; /* pages do not simply go to the node that first writes them (numactl) */
 };
 
 void probe_machine(struct machine *m);

@@ -65,6 +65,7 @@ struct config {
         char reduce[16];      /* parallel.reduce: exact | fast */
         char shard[16];       /* parallel.shard: optimizer | none */
         int64_t threads;      /* parallel.threads, per rank */
+        char pin[8];          /* parallel.pin: auto | off */
         int64_t bucket_mib;   /* parallel.bucket_mib */
         char share_params[8]; /* parallel.share_params: on | off */
         char wire[8];         /* parallel.wire: fp32 | bf16 */

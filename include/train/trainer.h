@@ -8,6 +8,7 @@
 #include "optim/lrscale.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
+#include "par/pin.h"
 #include "par/reduce.h"
 #include "par/window.h"
 #include "train/ckpt.h"
@@ -47,6 +48,7 @@ struct feed {
 struct trainer {
     const struct config *conf;
     const struct comm *comm;
+    struct pin pin; /* where this rank runs */
     struct model_spec spec;
     struct model *model;
     const struct tensor_table *tensors;

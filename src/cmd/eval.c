@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "kern/gemm.h"
 #include "par/agree.h"
+#include "par/pin.h"
 #include "train/evaluate.h"
 #include "train/text_bytes.h"
 #include "train/weights.h"
@@ -246,6 +247,8 @@ static int measure(struct subject *s, const struct request *r, const struct comm
 static int run(struct request *r, const struct comm *c)
 {
     struct subject s = {.store.fd = -1};
+    struct pin pin;
+    TRY(pin_ranks(&pin, c, (int)r->threads, true));
     TRY(weights_load(&s.w, c, r->from));
     int rc = agree(c, prepare(&s, r));
     if (rc == OK)

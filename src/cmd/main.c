@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/topics.h"
@@ -7,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
 
 struct command {
     const char *name;
@@ -125,23 +128,52 @@ static bool speaks(void)
     return true;
 }
 
-/* What every file that carat writes wants, whoever starts it; the user's own settings stay. Open
- * MPI before 4.1.7 can corrupt files when it sieves data; HDF5's locks fail on some network file
- * systems, and a run folder has its own. */
-static void set_environment(void)
+/* Runs this program anew, in the same process: only so do libraries see what they read from the
+ * environment while they are loaded. Returns when that cannot be done. */
+static void start_again(char **argv)
 {
-    static const char *const rows[][2] = {
-        {"OMPI_MCA_fbtl_posix_write_datasieving", "0"},
-        {"OMPI_MCA_fbtl_posix_read_datasieving", "0"},
-        {"HDF5_USE_FILE_LOCKING", "FALSE"},
+    char path[FS_PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0 || getauxval(AT_BASE) == 0) /* no base: the loader was called by its own name */
+        return;
+    path[n] = '\0';
+    execv(path, argv);
+}
+
+/* What carat wants of its libraries, whoever starts it; the user's own settings stay.
+ *
+ * Open MPI before 4.1.7 can corrupt files when it sieves data; HDF5's locks fail on some network
+ * file systems, and a run folder has its own.
+ *
+ * OpenBLAS starts a thread a processor as it is loaded: with a rank on each, their square; threads
+ * are asked for later, where the rank has its place. Its idle threads spin for 26 ms, those of
+ * OpenMP, which oneDNN uses, for longer; products by turns of both took 2.2 times as long with two
+ * threads, and a serial pass between them 1.3 times: they are to sleep soon. */
+static void set_environment(char **argv)
+{
+    static const struct {
+        const char *name, *value;
+        bool on_load; /* read before main */
+    } rows[] = {
+        {"OMPI_MCA_fbtl_posix_write_datasieving", "0", false},
+        {"OMPI_MCA_fbtl_posix_read_datasieving", "0", false},
+        {"HDF5_USE_FILE_LOCKING", "FALSE", false},
+        {"OPENBLAS_NUM_THREADS", "1", true},
+        {"OPENBLAS_THREAD_TIMEOUT", "16", true}, /* 2^16 cycles */
+        {"OMP_WAIT_POLICY", "PASSIVE", true},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        setenv(rows[i][0], rows[i][1], 0);
+    bool again = false;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        again = again || (rows[i].on_load && getenv(rows[i].name) == NULL);
+        setenv(rows[i].name, rows[i].value, 0);
+    }
+    if (again)
+        start_again(argv);
 }
 
 int main(int argc, char **argv)
 {
-    set_environment();
+    set_environment(argv);
     int rc = dispatch(argc, argv);
     if (rc == OK && (fflush(stdout) != 0 || ferror(stdout)))
         rc = ERR(E_IO, "standard output could not be written");

@@ -5,14 +5,15 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/topology.h"
 #include "kern/gemm.h"
 
-#include <glob.h>
-#include <sched.h>
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { LINE_MAX_BYTES = 8192 };
@@ -72,51 +73,44 @@ static void read_cpu(struct machine *m)
     snprintf(m->blas, sizeof m->blas, "%s", gemm_core());
 }
 
-static int count_paths(const char *pattern)
-{
-    glob_t found;
-    int n = glob(pattern, GLOB_NOSORT, NULL, &found) == 0 ? (int)found.gl_pathc : 0;
-    globfree(&found);
-    return n;
-}
-
-static int count_sockets(int cpus)
-{
-    char path[96];
-    int most = 0;
-    for (int i = 0; i < cpus; i++) {
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/physical_package_id",
-                 i);
-        double id = read_number(path);
-        most = id > most ? (int)id : most;
-    }
-    return most + 1;
-}
-
-static void read_allowed(struct machine *m)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return;
-    for (int i = 0; i < PROBE_MAX_CPUS && i < CPU_SETSIZE; i++)
-        if (CPU_ISSET(i, &set))
-            m->allowed[i / 64] |= 1ull << (i % 64);
-}
-
 static void read_topology(struct machine *m)
 {
-    m->cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    m->sockets = count_sockets(m->cpus);
-    m->numa_nodes = count_paths("/sys/devices/system/node/node[0-9]*");
-    double period = 100000, quota = -1;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    if (f != NULL) {
-        if (fscanf(f, "%lf %lf", &quota, &period) != 2)
-            quota = -1;
+    static struct topology t;
+    topology_read(&t, "");
+    m->cpus = t.n_cpus;
+    m->cores = t.n_cores;
+    m->sockets = t.n_sockets;
+    m->numa_nodes = t.n_numa;
+    m->cpu_quota = topology_quota("");
+    cpuset_of_process(&m->allowed, 0);
+}
+
+/* The first word of a file, or the one in brackets ("always [madvise] never"); else empty. */
+static void read_choice(char *out, size_t n, const char *path)
+{
+    char line[128] = "";
+    FILE *f = fopen(path, "re");
+    if (f != NULL && fgets(line, sizeof line, f) == NULL)
+        line[0] = '\0';
+    if (f != NULL)
         fclose(f);
-    }
-    m->cpu_quota = quota > 0 && period > 0 ? quota / period : 0;
-    read_allowed(m);
+    const char *word = strchr(line, '[') != NULL ? strchr(line, '[') + 1 : line;
+    snprintf(out, n, "%.*s", (int)strcspn(word, "] \n"), word);
+}
+
+static void read_kernel_settings(struct machine *m)
+{
+#define HUGE "/sys/kernel/mm/transparent_hugepage/"
+#define FREQ "/sys/devices/system/cpu/cpu0/cpufreq/"
+    int policy = MPOL_DEFAULT;
+    read_choice(m->huge_pages, sizeof m->huge_pages, HUGE "enabled");
+    read_choice(m->shm_huge_pages, sizeof m->shm_huge_pages, HUGE "shmem_enabled");
+    read_choice(m->governor, sizeof m->governor, FREQ "scaling_governor");
+    read_choice(m->freq_driver, sizeof m->freq_driver, FREQ "scaling_driver");
+    m->memory_policy = syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0) == 0 &&
+                       policy != MPOL_DEFAULT && policy != MPOL_LOCAL;
+#undef HUGE
+#undef FREQ
 }
 
 static double meminfo_bytes(const char *key)
@@ -171,6 +165,7 @@ void probe_machine(struct machine *m)
     memset(m, 0, sizeof *m);
     read_cpu(m);
     read_topology(m);
+    read_kernel_settings(m);
     m->memory_bytes = probe_memory_bytes();
     m->free_bytes = meminfo_bytes("MemAvailable");
     m->shm_free_bytes = (double)fs_free_bytes("/dev/shm");

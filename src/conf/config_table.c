@@ -125,6 +125,8 @@ const struct conf_key CONF_KEYS[] = {
            "optimizer: each rank keeps its share of the optimizer's state; none: all of it."),
     INT("parallel.threads", parallel.threads, 1, 1024, "1", "per rank", PATH,
         "Threads of matrix products in one rank; one rank a core is faster."),
+    CHOICE("parallel.pin", parallel.pin, "auto|off", "auto", SAFE,
+           "auto: ranks of a node that see the same processors share them out, near memory."),
     INT("parallel.bucket_mib", parallel.bucket_mib, 1, 4096, "16", "MiB", SAFE,
         "Gradients travel in pieces of this size."),
     CHOICE("parallel.share_params", parallel.share_params, "on|off", "on", SAFE,

@@ -3,6 +3,7 @@
 #include "base/isa.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "kern/blas_core.h"
 #include "kern/gemm.h"
 #include "train/budget.h"
 #include <math.h>
@@ -52,6 +53,25 @@ static void banner_memory(const struct trainer *t)
     str_release(&line);
 }
 
+/* Where rank 0 runs, and what `carat doctor` would say first of a slow run. */
+static void banner_place(const struct trainer *t)
+{
+    const char *coretype = getenv("OPENBLAS_CORETYPE"), *trouble = place_trouble(t->pin.worst);
+    const char *fix = blas_core_fix(gemm_core(), simd_of_cpu(), coretype);
+    struct cpuset now;
+    char cpus[64];
+    cpuset_of_process(&now, 0);
+    log_info("processors      rank 0 on %s, %s", cpuset_text(cpus, sizeof cpus, &now),
+             t->pin.bound ? "its share of the node's" : "as started");
+    if (trouble)
+        log_warn("%s (%d threads and %.4g processors on this node): %s", trouble,
+                 t->pin.place.threads, t->pin.place.usable, place_fix(t->pin.worst));
+    if (fix)
+        log_warn("the BLAS kernel %s is too small for this processor (%s), which makes products "
+                 "slow: %s",
+                 gemm_core(), simd_name(simd_of_cpu()), fix);
+}
+
 void progress_banner(const struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -78,9 +98,7 @@ void progress_banner(const struct trainer *t)
              t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
              t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
              c->parallel.threads == 1 ? "" : "s", isa_name(), gemm_core(), t->peak_flops / 1e9);
-    if (getenv("OPENBLAS_CORETYPE"))
-        log_warn("OPENBLAS_CORETYPE=%s is set: a kernel too small for this CPU halves the speed",
-                 getenv("OPENBLAS_CORETYPE"));
+    banner_place(t);
     log_info("run             %s, steps %lld to %lld", c->run.dir, (long long)t->at.step,
              (long long)t->n_steps);
 }

@@ -152,9 +152,13 @@ static int write_job_file(const struct trainer *t)
     return log_open(path);
 }
 
+/* Threads without a processor of their own add nothing. */
 static int measure_peak(struct trainer *t)
 {
+    const struct place *at = &t->pin.place;
     double mine = peak_fma_flops(0.05) * (double)t->conf->parallel.threads;
+    if (at->usable > 0 && at->usable < at->threads)
+        mine *= at->usable / at->threads;
     MPI_TRY(MPI_Allreduce(&mine, &t->peak_flops, 1, MPI_DOUBLE, MPI_SUM, t->comm->world));
     return OK;
 }
@@ -172,6 +176,8 @@ static int number_attempt(struct trainer *t)
 static int build(struct trainer *t)
 {
     const struct config *c = t->conf;
+    TRY(pin_ranks(&t->pin, t->comm, (int)c->parallel.threads,
+                  strcmp(c->parallel.pin, "auto") == 0));
     int rc = open_data(t);
     if (rc == OK)
         rc = derive_plan(t);

@@ -138,12 +138,24 @@ check "rates rise above 0 and end low" awk -F, 'NR > 1 && $3 <= 0 { bad = 1 }
 n=$((n + 1)); "$carat" plan "$dir/job.yaml" --gflops 1 >/dev/full 2>"$dir/err"
 [ $? -eq 74 ] || fail "a full disk is exit 74"
 
+# Libraries see their settings as they are loaded: the program starts twice unless all are set.
+starts() { # VARIABLES...: how often the BLAS is loaded
+    env -u OPENBLAS_NUM_THREADS -u OPENBLAS_THREAD_TIMEOUT -u OMP_WAIT_POLICY "$@" LD_DEBUG=files \
+        "$carat" --version 2>&1 | grep -c 'calling init: .*openblas'
+}
+check "settings are there when libraries load" [ "$(starts)" = 2 ]
+check "settings are there already: no second start" \
+    [ "$(starts OPENBLAS_NUM_THREADS=4 OPENBLAS_THREAD_TIMEOUT=20 OMP_WAIT_POLICY=ACTIVE)" = 1 ]
+OMP_WAIT_POLICY=ACTIVE try 0 doctor --threads 2; says 'fix: unset it: carat sets OMP_WAIT_POLICY'
+
 # A doctor
 try 0 doctor --json
 check "doctor --json is JSON" python3 -c 'import json,sys; d=json.load(sys.stdin)
 assert all("fix" in w for w in d["warnings"]) and d["HDF5"]["parallel"] == "yes"' <"$dir/out"
 OPENBLAS_CORETYPE=Prescott try 0 doctor
 says 'fix: unset OPENBLAS_CORETYPE'
+try 64 doctor --threads 1025; blames '--threads takes 1'
+try 64 doctor --threads 0; blames '--threads takes 1'
 n=$((n + 1))
 timeout 60 mpirun -n 2 "$carat" doctor >"$dir/out" 2>"$dir/err" || fail "doctor on 2 ranks"
 says '^  ranks +2 on 1 node'
