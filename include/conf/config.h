@@ -68,8 +68,11 @@ struct config {
         int64_t bucket_mib; /* parallel.bucket_mib */
     } parallel;
     struct {
-        char precision[16]; /* numerics.precision: fp32 */
+        char precision[16]; /* numerics.precision: fp32 | bf16 */
     } numerics;
+    struct {
+        char recompute[16]; /* memory.recompute: none | selective | full */
+    } memory;
     struct {
         int64_t every; /* checkpoint.every, steps; 0: only at the end */
         int64_t keep;  /* checkpoint.keep, newest files */

@@ -60,12 +60,15 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     shard_init(&state, n, bucket, sharded ? ranks : 1, 0);
     const struct reduce_options reduce = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
                                           .max_micro = derive_n_micro(c)};
+    const struct model_options model = derive_model(c);
     double floats = (double)n, slots = rule->n_slots;
     add(b, "parameters", sizeof(float) * floats);
     add(b, "whole gradient", sharded ? 0 : sizeof(float) * floats);
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
     add(b, "gradients", largest_reducer(shard, &reduce));
-    add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
+    add(b, "bf16 weights", (double)model_forms_bytes(s, model.products));
+    add(b, "activations",
+        (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);

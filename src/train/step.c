@@ -97,6 +97,7 @@ static int update(struct trainer *t, struct step_result *r)
     r->time[R_OPTIM_S] = lap(&mark);
     int rc = sharded ? zero_allgather(t->comm, &t->shard, t->params) : OK;
     r->time[R_GATHER_S] = lap(&mark);
+    model_pack(t->model, t->params, 0, 1);
     return rc;
 }
 
