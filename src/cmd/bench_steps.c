@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "cmd/probe.h"
 #include "kern/gemm.h"
 #include "par/agree.h"
 #include "train/derive.h"
@@ -188,20 +187,6 @@ static int summarize_all(struct bench_steps *out, struct history *h, struct prof
     return sum_memory(out, c);
 }
 
-static int is_crowded(bool *crowded, const struct comm *c, int64_t threads)
-{
-    static struct machine m;
-    probe_machine(&m);
-    int allowed = 0;
-    for (int i = 0; i < PROBE_MAX_CPUS / 64; i++)
-        allowed += __builtin_popcountll(m.allowed[i]);
-    /* Pinned ranks each have their own. */
-    int mine = c->node_size * (int)threads > m.cpus || allowed < (int)threads;
-    MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, &mine, 1, MPI_INT, MPI_MAX, c->world));
-    *crowded = mine;
-    return OK;
-}
-
 /* Steps without an end, whose rate does not change: nothing that a step costs depends on it. */
 static struct config steps_config(const struct config *conf, const struct bench_folder *f)
 {
@@ -243,8 +228,7 @@ static int describe(struct bench_steps *out, const struct config *conf,
     out->tokens = derive_step_tokens(conf);
     out->flops = out->tokens * spec_flops_per_token(spec, (int)conf->batch.seq_len);
     snprintf(out->precision, sizeof out->precision, "%s", conf->numerics.precision);
-    snprintf(out->blas, sizeof out->blas, "%s", gemm_core());
-    TRY(is_crowded(&out->crowded, c, conf->parallel.threads));
+    snprintf(out->blas, sizeof out->blas, "%s", gemm_kernel());
     return agree(c, budget_of(&out->budget, conf, spec, &c->team));
 }
 
@@ -256,6 +240,7 @@ int bench_steps(struct bench_steps *out, const struct config *conf, const struct
     TRY(describe(out, conf, spec, c));
     forget_peak();
     TRY(trainer_init(&t, &steps, spec, c, clock_now_s()));
+    out->crowded = t.pin.worst == PLACE_CROWDED;
     int rc = measure(out, &t, r);
     trainer_release(&t);
     log_close(); /* it lies in the folder */

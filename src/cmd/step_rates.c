@@ -7,6 +7,7 @@
 #include "kern/gemm.h"
 #include "kern/peak.h"
 #include "model/model.h"
+#include "train/derive.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -27,6 +28,7 @@ enum { TOKENS_LEAST = 256, FFN_LEAST = 1024, HEADS_LEAST = 4, VOCAB_LEAST = 256 
 struct trial {
     struct model_spec spec;
     int B, T;
+    struct model_options options;
 };
 
 struct limits {
@@ -53,7 +55,8 @@ static double all_flops(const struct trial *t)
 static double trial_bytes(const struct trial *t)
 {
     return 2 * sizeof(float) * spec_n_params(&t->spec) +
-           (double)model_bytes(&t->spec, t->B, t->T, true);
+           (double)model_bytes(&t->spec, t->B, t->T, &t->options) +
+           (double)model_forms_bytes(&t->spec, t->options.products);
 }
 
 static bool fits(const struct trial *t, const struct limits *l)
@@ -122,7 +125,7 @@ struct pass {
 
 static int prepare(struct pass *p, const struct trial *t)
 {
-    TRY(model_new(&p->model, &t->spec, t->B, t->T, true));
+    TRY(model_new(&p->model, &t->spec, t->B, t->T, &t->options));
     size_t n = model_tensors(p->model)->n_elems, N = (size_t)t->B * (size_t)t->T;
     TRY(mem_alloc(&p->params, n, sizeof *p->params, "parameters"));
     TRY(mem_alloc(&p->grads, n, sizeof *p->grads, "gradient"));
@@ -132,6 +135,8 @@ static int prepare(struct pass *p, const struct trial *t)
         p->params[i] = ((float)(i * 2654435761u % 1024) - 511.5f) * 4e-5f;
     for (size_t i = 0; i < N; i++)
         p->token[i] = (int32_t)(i * 40503u % (size_t)t->spec.V);
+    TRY(model_set_forms(p->model, NULL));
+    model_pack(p->model, p->params, 0, 1);
     model_set_prof(p->model, &p->prof);
     return OK;
 }
@@ -313,10 +318,7 @@ static void conclude(struct step_rates *r, const struct board *b, const struct t
 
 static int count_copies(const struct machine *m, int ranks_a_node, int64_t threads)
 {
-    int cpus = 0;
-    for (int i = 0; i < PROBE_MAX_CPUS / 64; i++)
-        cpus += __builtin_popcountll(m->allowed[i]);
-    int most = cpus / (int)threads;
+    int most = cpuset_count(&m->allowed) / (int)threads;
     most = most < 1 ? 1 : most > MAX_COPIES ? MAX_COPIES : most;
     return ranks_a_node < most ? ranks_a_node : most;
 }
@@ -339,7 +341,7 @@ int step_rates(struct step_rates *r, const struct config *c, const struct model_
     struct limits l = {.flops = expected_flops(c) * seconds / (1 + PASSES),
                        .bytes = m.free_bytes / 2 / r->copies,
                        .threads = c->parallel.threads};
-    whole = (struct trial){*s, (int)c->batch.micro, (int)c->batch.seq_len};
+    whole = (struct trial){*s, (int)c->batch.micro, (int)c->batch.seq_len, derive_model(c)};
     t[0] = t[1] = whole;
     r->whole = fits(&whole, &l);
     l.flops /= N_TRIALS;

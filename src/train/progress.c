@@ -93,11 +93,11 @@ void progress_banner(const struct trainer *t)
              t->state.size < t->shard.size ? "whole on every rank" : "sharded over ranks",
              c->parallel.reduce);
     banner_memory(t);
-    log_info("machine         %d rank%s on %d node%s, %lld thread%s each, kernels %s, BLAS %s, "
+    log_info("machine         %d rank%s on %d node%s, %lld thread%s each, kernels %s, products %s, "
              "peak %.4g GFLOP/s",
              t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
              t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
-             c->parallel.threads == 1 ? "" : "s", isa_name(), gemm_core(), t->peak_flops / 1e9);
+             c->parallel.threads == 1 ? "" : "s", isa_name(), gemm_kernel(), t->peak_flops / 1e9);
     banner_place(t);
     log_info("run             %s, steps %lld to %lld", c->run.dir, (long long)t->at.step,
              (long long)t->n_steps);
