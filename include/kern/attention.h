@@ -1,7 +1,7 @@
 /* Attention over grouped heads, causal, with windows, document starts and a soft cap.
- * One sequence's [T,T] scores never exist as a whole: query tiles against the keys they can see.
+ * One sequence's [T,T] scores never exist as a whole: tiles of queries meet blocks of keys.
  * Source: Vaswani et al. 2017, eq. 1; Shazeer 2019 (MQA); Ainslie et al. 2023 (GQA); Dao 2023
- * (recomputation of the scores from the log-sum-exp in the backward pass). */
+ * (softmax on line over blocks; scores computed again from the log-sum-exp on the way back). */
 #ifndef CARAT_KERN_ATTENTION_H
 #define CARAT_KERN_ATTENTION_H
 
@@ -14,7 +14,7 @@ struct attention_shape {
     size_t B, T;     /* sequences, positions */
     size_t H, K, Hd; /* query heads, key/value heads (H a multiple of K), head size */
     size_t window;   /* keys seen, the query's own included; 0: all before it */
-    float scale;     /* scores are q·k·scale */
+    float scale;     /* scores are q·k·scale; positive */
     float cap;       /* soft cap: cap·tanh(score/cap); 0: none */
     /* Elements between positions, of qkv and dqkv, of out and dout; 0: dense. */
     size_t ldqkv, ldout;

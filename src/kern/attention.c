@@ -4,5 +4,6 @@
 
 size_t attention_scratch(const struct attention_shape *s)
 {
-    return scratch_cut(NULL, NULL, s);
+    struct scratch c;
+    return scratch_cut(&c, NULL, s);
 }

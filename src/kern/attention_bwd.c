@@ -9,17 +9,25 @@ static size_t turned_at(size_t k0, const struct attention_shape *s)
     return k0 / BLOCK_KEYS * s->Hd * LD_SCORES;
 }
 
+/* What a tile reads and writes. */
+struct gradients {
+    float *dqkv;
+    const float *dout, *lse, *qkv;
+    const void *out;
+    enum dtype tout;
+};
+
 /* One key/value head's keys and values as operands. */
-static void pack_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
+static void pack_head(const struct scratch *c, const float *qkv, const struct place *p,
                       const struct attention_shape *s)
 {
     struct rows x;
     size_t ld = ld_head(s);
     for (size_t k0 = 0; k0 < s->T; k0 += BLOCK_KEYS) {
-        rows_of_block(&x, qkv, b, k0, key_column(s, kv), s);
+        rows_of_block(&x, qkv, key_column(s, p->kv), k0, p, s);
         pack_transposed(c->keys_t + turned_at(k0, s), &x, s->products);
-        pack_summed_rows(c->keys + k0 * ld, ld, &x, s->products);
-        rows_of_block(&x, qkv, b, k0, value_column(s, kv), s);
+        pack_summed_rows(c->summed + k0 * ld, ld, &x, s->products);
+        rows_of_block(&x, qkv, value_column(s, p->kv), k0, p, s);
         pack_transposed(c->values_t + turned_at(k0, s), &x, s->products);
     }
 }
@@ -52,17 +60,16 @@ static float row_delta(const float *dout, const void *out, enum dtype tout, size
 
 /* The tile's queries and output gradients as operands. top: log-sum-exp as exponents of 2;
  * factor: delta. */
-static void tile_start(const struct scratch *c, const float *dout, const void *out, enum dtype tout,
-                       const float *lse, const float *qkv, const struct tile *t)
+static void tile_start(const struct scratch *c, const struct gradients *x, const struct tile *t)
 {
     enum dtype type = t->s->products;
     size_t ld = ld_head(t->s);
     struct rows q = {.n = t->n, .Hd = t->s->Hd}, g = q;
     for (size_t r = 0; r < t->n; r++) {
-        q.at[r] = qkv + query_at(t, r);
-        g.at[r] = dout + out_at(t, r);
-        c->factor[r] = row_delta(g.at[r], out, tout, out_at(t, r), t->s);
-        c->top[r] = lse[lse_at(t, r)] * VM_LOG2E;
+        q.at[r] = x->qkv + query_at(t, r);
+        g.at[r] = x->dout + out_at(t, r);
+        c->factor[r] = row_delta(g.at[r], x->out, x->tout, out_at(t, r), t->s);
+        c->top[r] = x->lse[lse_at(t, r)] * VM_LOG2E;
     }
     pack_rows(c->q, ld, &q, type);
     pack_rows(c->dout, ld, &g, type);
@@ -139,6 +146,7 @@ INLINE void group_bwd(const struct scratch *c, const struct block *k, size_t g,
     float *d = half ? c->dpairs : c->dscores;
     struct span v = group_vectors(k, g, half ? 2 * VL : VL);
     finish_scores(c->scores + g * MICRO_ROWS * LD_SCORES, k, g, v, s);
+    mask_group(c->dscores + g * MICRO_ROWS * LD_SCORES, k, g, v, 0.0f);
     for (size_t r = g * MICRO_ROWS; r < (g + 1) * MICRO_ROWS; r += half ? 2 : 1) {
         size_t unit = half ? r / 2 : r;
         if (half)
@@ -180,7 +188,7 @@ static void block_bwd(const struct scratch *c, const struct block *k, const stru
                k, t);
     block_keys(c->dkeys + at, keys, half ? c->dpairs : c->dscores, half ? c->q_summed : c->q, k, t);
     block_values(c->result, first ? NEW : ADDED, c->factor, half ? c->narrow : c->dscores,
-                 c->keys + at, k, t);
+                 c->summed + at, k, t);
 }
 
 static void put_row(float *restrict to, const float *restrict x, float factor, size_t n)
@@ -189,29 +197,56 @@ static void put_row(float *restrict to, const float *restrict x, float factor, s
         to[e] = x[e] * factor;
 }
 
-static void tile_bwd(float *dqkv, const struct scratch *c, const struct tile *t)
+/* As in the forward pass: the next head's keys and values while a tile's blocks are computed, and
+ * while the last one is, the next tile's rows and the place of this one's gradient. */
+static void look_ahead(struct ahead *a, const struct gradients *x, const struct tile *t)
+{
+    struct place next = t->place;
+    a->n = 0;
+    if (!place_next(&next, t->s) || next.row != 0)
+        return;
+    ahead_add(a, head_piece(x->qkv, value_column(t->s, next.kv), &next, t->s));
+    ahead_add(a, head_piece(x->qkv, key_column(t->s, next.kv), &next, t->s));
+}
+
+static void look_ahead_at_last(struct ahead *a, const struct gradients *x, const struct tile *t)
+{
+    struct place next = t->place;
+    if (place_next(&next, t->s)) {
+        ahead_add(a, tile_piece(x->qkv, F32, ld_qkv(t->s), &next, t->s));
+        ahead_add(a, tile_piece(x->out, x->tout, ld_out(t->s), &next, t->s));
+        ahead_add(a, tile_piece(x->dout, F32, ld_out(t->s), &next, t->s));
+    }
+    ahead_add(a, tile_piece(x->dqkv, F32, ld_qkv(t->s), &t->place, t->s));
+}
+
+static void tile_bwd(const struct gradients *x, const struct scratch *c, const struct tile *t)
 {
     struct block k;
     bool first = true;
+    tile_start(c, x, t);
+    look_ahead(t->ahead, x, t);
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
+        if (k0 + BLOCK_KEYS >= t->key_end)
+            look_ahead_at_last(t->ahead, x, t);
         if (k.empty)
             continue;
         block_bwd(c, &k, t, first);
         first = false;
     }
     for (size_t r = 0; r < t->n; r++)
-        put_row(dqkv + query_at(t, r), c->result + r * ld_head(t->s), t->s->scale, t->s->Hd);
+        put_row(x->dqkv + query_at(t, r), c->result + r * ld_head(t->s), t->s->scale, t->s->Hd);
 }
 
 /* Gradients of one head's keys and values, once all its queries are done. */
-static void head_finish(float *dqkv, const struct scratch *c, size_t b, size_t kv,
+static void head_finish(float *dqkv, const struct scratch *c, const struct place *p,
                         const struct attention_shape *s)
 {
     for (size_t j = 0; j < s->T; j++) {
-        float *to = dqkv + (b * s->T + j) * ld_qkv(s);
-        put_row(to + key_column(s, kv), c->dkeys + j * ld_head(s), s->scale, s->Hd);
-        put_row(to + value_column(s, kv), c->dvalues + j * ld_head(s), 1.0f, s->Hd);
+        float *to = dqkv + (p->b * s->T + j) * ld_qkv(s);
+        put_row(to + key_column(s, p->kv), c->dkeys + j * ld_head(s), s->scale, s->Hd);
+        put_row(to + value_column(s, p->kv), c->dvalues + j * ld_head(s), 1.0f, s->Hd);
     }
 }
 
@@ -219,17 +254,20 @@ void attention_bwd(float *dqkv, const float *dout, const void *out, enum dtype t
                    const float *lse, const float *qkv, const int32_t *start,
                    const struct attention_shape *s, float *scratch)
 {
+    const struct gradients x = {dqkv, dout, lse, qkv, out, tout};
     struct scratch c;
-    struct tile t;
+    struct ahead ahead;
+    struct tile t = {.ahead = &ahead};
+    struct place p = {0};
     scratch_cut(&c, scratch, s);
-    for (size_t b = 0; b < s->B; b++)
-        for (size_t kv = 0; kv < s->K; kv++) {
-            pack_head(&c, qkv, b, kv, s);
-            for (size_t row = 0; row < rows_in_all(s); row += TILE_ROWS) {
-                tile_init(&t, s, start, b, kv, row);
-                tile_start(&c, dout, out, tout, lse, qkv, &t);
-                tile_bwd(dqkv, &c, &t);
-            }
-            head_finish(dqkv, &c, b, kv, s);
-        }
+    if (s->B * s->T == 0)
+        return;
+    do {
+        if (p.row == 0)
+            pack_head(&c, qkv, &p, s);
+        tile_init(&t, &p, start, s);
+        tile_bwd(&x, &c, &t);
+        if (p.row + TILE_ROWS >= rows_in_all(s))
+            head_finish(dqkv, &c, &p, s);
+    } while (place_next(&p, s));
 }

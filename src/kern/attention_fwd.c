@@ -7,15 +7,15 @@
 #define LN2 0.69314718055994530942f
 
 /* One key/value head's keys and values as operands. */
-static void pack_head(const struct scratch *c, const float *qkv, size_t b, size_t kv,
+static void pack_head(const struct scratch *c, const float *qkv, const struct place *p,
                       const struct attention_shape *s)
 {
     struct rows x;
     for (size_t k0 = 0; k0 < s->T; k0 += BLOCK_KEYS) {
-        rows_of_block(&x, qkv, b, k0, key_column(s, kv), s);
+        rows_of_block(&x, qkv, key_column(s, p->kv), k0, p, s);
         pack_transposed(c->keys_t + k0 / BLOCK_KEYS * s->Hd * LD_SCORES, &x, s->products);
-        rows_of_block(&x, qkv, b, k0, value_column(s, kv), s);
-        pack_summed_rows(c->values + k0 * ld_head(s), ld_head(s), &x, s->products);
+        rows_of_block(&x, qkv, value_column(s, p->kv), k0, p, s);
+        pack_summed_rows(c->summed + k0 * ld_head(s), ld_head(s), &x, s->products);
     }
 }
 
@@ -115,7 +115,7 @@ static void block_fwd(const struct scratch *c, const struct block *k, const stru
     raise_tops(c, k, t);
     weigh_rows(c, k, t);
     block_values(c->result, first ? NEW : SCALED, c->factor, type == BF16 ? c->narrow : c->scores,
-                 c->values + k->k0 * ld, k, t);
+                 c->summed + k->k0 * ld, k, t);
 }
 
 /* out[n] of type tout from x·factor; x is used up. */
@@ -150,14 +150,39 @@ static void tile_finish(void *out, enum dtype tout, float *lse, const struct scr
         lse[lse_at(t, r)] = c->top[r] * LN2;
 }
 
+/* While the tile's blocks are computed: keys and values when the next tile has others. */
+static void look_ahead(struct ahead *a, const float *qkv, const struct tile *t)
+{
+    struct place next = t->place;
+    a->n = 0;
+    if (!place_next(&next, t->s) || next.row != 0)
+        return;
+    ahead_add(a, head_piece(qkv, value_column(t->s, next.kv), &next, t->s));
+    ahead_add(a, head_piece(qkv, key_column(t->s, next.kv), &next, t->s));
+}
+
+/* While its last block is: the output's place and the next tile's queries. Earlier they would be
+ * pushed out again by keys and values. */
+static void look_ahead_at_last(struct ahead *a, const void *out, enum dtype tout, const float *qkv,
+                               const struct tile *t)
+{
+    struct place next = t->place;
+    if (place_next(&next, t->s))
+        ahead_add(a, tile_piece(qkv, F32, ld_qkv(t->s), &next, t->s));
+    ahead_add(a, tile_piece(out, tout, ld_out(t->s), &t->place, t->s));
+}
+
 static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
                      const struct scratch *c, const struct tile *t)
 {
     struct block k;
     bool first = true;
     tile_start(c, qkv, t);
+    look_ahead(t->ahead, qkv, t);
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
+        if (k0 + BLOCK_KEYS >= t->key_end)
+            look_ahead_at_last(t->ahead, out, tout, qkv, t);
         if (k.empty)
             continue;
         block_fwd(c, &k, t, first);
@@ -170,14 +195,16 @@ void attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, con
                    const struct attention_shape *s, float *scratch)
 {
     struct scratch c;
-    struct tile t;
+    struct ahead ahead;
+    struct tile t = {.ahead = &ahead};
+    struct place p = {0};
     scratch_cut(&c, scratch, s);
-    for (size_t b = 0; b < s->B; b++)
-        for (size_t kv = 0; kv < s->K; kv++) {
-            pack_head(&c, qkv, b, kv, s);
-            for (size_t row = 0; row < rows_in_all(s); row += TILE_ROWS) {
-                tile_init(&t, s, start, b, kv, row);
-                tile_fwd(out, tout, lse, qkv, &c, &t);
-            }
-        }
+    if (s->B * s->T == 0)
+        return;
+    do {
+        if (p.row == 0)
+            pack_head(&c, qkv, &p, s);
+        tile_init(&t, &p, start, s);
+        tile_fwd(out, tout, lse, qkv, &c, &t);
+    } while (place_next(&p, s));
 }

@@ -74,8 +74,10 @@ static inline void pack_summed_rows(float *to, size_t ld, const struct rows *x, 
     }
 #define SWAPS                                                                                      \
     SWAP4(8, 0, 1, 2, 3)                                                                           \
-    SWAP4(8, 4, 5, 6, 7) SWAP4(4, 0, 1, 2, 3) SWAP4(4, 8, 9, 10, 11) SWAP4(2, 0, 1, 4, 5)          \
-        SWAP4(2, 8, 9, 12, 13) SWAP4(1, 0, 2, 4, 6) SWAP4(1, 8, 10, 12, 14)
+    SWAP4(8, 4, 5, 6, 7)                                                                           \
+    SWAP4(4, 0, 1, 2, 3)                                                                           \
+    SWAP4(4, 8, 9, 10, 11)                                                                         \
+    SWAP4(2, 0, 1, 4, 5) SWAP4(2, 8, 9, 12, 13) SWAP4(1, 0, 2, 4, 6) SWAP4(1, 8, 10, 12, 14)
 #define EACH_LANE(DO) FOUR(DO, 0) FOUR(DO, 4) FOUR(DO, 8) FOUR(DO, 12)
 #elif defined(__AVX__)
 #define LANES_OF(X, h)                                                                             \
@@ -140,24 +142,14 @@ static inline void pack_transposed(float *to, const struct rows *x, enum dtype t
         pack_squares(to, x, F32);
 }
 
-/* The block's rows of qkv from key k0 on, starting at column `column`. */
-static inline void rows_of_block(struct rows *x, const float *qkv, size_t b, size_t k0,
-                                 size_t column, const struct attention_shape *s)
+/* A block's rows of qkv, from key k0 and from column `column` on. */
+static inline void rows_of_block(struct rows *x, const float *qkv, size_t column, size_t k0,
+                                 const struct place *p, const struct attention_shape *s)
 {
     x->n = min_size(BLOCK_KEYS, s->T - k0);
     x->Hd = s->Hd;
     for (size_t j = 0; j < x->n; j++)
-        x->at[j] = qkv + (b * s->T + k0 + j) * ld_qkv(s) + column;
-}
-
-static inline size_t key_column(const struct attention_shape *s, size_t kv)
-{
-    return (s->H + kv) * s->Hd;
-}
-
-static inline size_t value_column(const struct attention_shape *s, size_t kv)
-{
-    return (s->H + s->K + kv) * s->Hd;
+        x->at[j] = qkv + (p->b * s->T + k0 + j) * ld_qkv(s) + column;
 }
 
 #endif

@@ -22,23 +22,25 @@ static inline struct span group_vectors(const struct block *k, size_t g, size_t 
     return (struct span){k->any[g].from / step * step, round_up(k->any[g].to, step)};
 }
 
-static inline void mask_vector(float *x, size_t j, const struct span *seen)
+static inline void mask_vector(float *x, size_t j, const struct span *seen, float value)
 {
     vi lane = v_lanes() + (int32_t)j;
     vi in = (lane >= (int32_t)seen->from) & (lane < (int32_t)seen->to);
-    v_store(x + j, v_select(in, v_load(x + j), v_splat(MASKED)));
+    v_store(x + j, v_select(in, v_load(x + j), v_splat(value)));
 }
 
-/* scores[MICRO_ROWS, LD_SCORES] of group g, within v: what is not seen becomes MASKED. */
-static inline void mask_group(float *scores, const struct block *k, size_t g, struct span v)
+/* x[MICRO_ROWS, LD_SCORES] of group g, within v: what is not seen becomes `value`, whatever it was
+ * (the products did not write all of it). */
+static inline void mask_group(float *x, const struct block *k, size_t g, struct span v, float value)
 {
     size_t left = min_size(round_up(k->each[g].from, VL), v.to);
-    size_t right = max_size(k->each[g].to / VL * VL, left);
-    for (size_t r = 0; r < MICRO_ROWS; r++) {
+    size_t right = max_size(k->each[g].to / VL * VL, max_size(left, v.from));
+    for (size_t r = 0; r < MICRO_ROWS; r++, x += LD_SCORES) {
+        const struct span *seen = &k->row[g * MICRO_ROWS + r];
         for (size_t j = v.from; j < left; j += VL)
-            mask_vector(scores + r * LD_SCORES, j, &k->row[g * MICRO_ROWS + r]);
+            mask_vector(x, j, seen, value);
         for (size_t j = right; j < v.to; j += VL)
-            mask_vector(scores + r * LD_SCORES, j, &k->row[g * MICRO_ROWS + r]);
+            mask_vector(x, j, seen, value);
     }
 }
 
@@ -59,7 +61,7 @@ static inline void finish_scores(float *scores, const struct block *k, size_t g,
 {
     if (s->cap != 0.0f)
         cap_group(scores, v, s);
-    mask_group(scores, k, g, v);
+    mask_group(scores, k, g, v, MASKED);
 }
 
 #endif

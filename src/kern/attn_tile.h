@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "attn_ahead.h"
 #include "attn_product.h"
 #include "kern/attention.h"
 
@@ -20,9 +21,15 @@ enum {
     MOST_GROUPS = TILE_ROWS / MICRO_ROWS,
 };
 
+/* Where a tile stands: sequence, key/value head, first row. */
+struct place {
+    size_t b, kv, row;
+};
+
 struct tile {
     const struct attention_shape *s;
-    size_t b, kv;               /* sequence, key/value head */
+    struct ahead *ahead; /* what the products may bring into the cache */
+    struct place place;
     size_t n;                   /* rows */
     size_t key_first, key_end;  /* that any row sees */
     size_t key_known;           /* where the keys of the tile before it end */
@@ -72,16 +79,21 @@ static inline size_t ld_out(const struct attention_shape *s)
     return s->ldout ? s->ldout : s->H * s->Hd;
 }
 
+/* Columns of qkv. */
+static inline size_t key_column(const struct attention_shape *s, size_t kv)
+{
+    return (s->H + kv) * s->Hd;
+}
+
+static inline size_t value_column(const struct attention_shape *s, size_t kv)
+{
+    return (s->H + s->K + kv) * s->Hd;
+}
+
 /* Floats between packed rows of heads, wide enough for whole vectors of any machine. */
 static inline size_t ld_head(const struct attention_shape *s)
 {
     return round_up(s->Hd, 32) + SKEW;
-}
-
-/* Keys, rounded up to whole blocks. */
-static inline size_t padded_keys(const struct attention_shape *s)
-{
-    return round_up(s->T, BLOCK_KEYS);
 }
 
 /* How many units n neighbours of a sum take: pairs, or each its own. */
@@ -113,18 +125,30 @@ static inline size_t first_key(const struct attention_shape *s, const int32_t *s
     return first;
 }
 
-/* The tile that starts at row `row`. */
-static inline void tile_init(struct tile *t, const struct attention_shape *s, const int32_t *start,
-                             size_t b, size_t kv, size_t row)
+/* The tile after this one; false: there is none. */
+static inline bool place_next(struct place *p, const struct attention_shape *s)
 {
-    size_t group = s->H / s->K, q = row / group, h = row % group;
-    const int32_t *begins = start ? start + b * s->T : NULL;
-    *t = (struct tile){.s = s, .b = b, .kv = kv, .n = min_size(TILE_ROWS, rows_in_all(s) - row)};
+    p->row += TILE_ROWS;
+    if (p->row >= rows_in_all(s))
+        p->row = 0, p->kv++;
+    if (p->kv == s->K)
+        p->kv = 0, p->b++;
+    return p->b < s->B;
+}
+
+static inline void tile_init(struct tile *t, const struct place *p, const int32_t *start,
+                             const struct attention_shape *s)
+{
+    size_t group = s->H / s->K, q = p->row / group, h = p->row % group;
+    const int32_t *begins = start ? start + p->b * s->T : NULL;
+    t->s = s;
+    t->place = *p;
+    t->n = min_size(TILE_ROWS, rows_in_all(s) - p->row);
     t->key_first = q;
-    t->key_known = row == 0 ? 0 : (row - 1) / group + 1;
+    t->key_known = p->row == 0 ? 0 : (p->row - 1) / group + 1;
     for (size_t r = 0; r < t->n; r++) {
         t->position[r] = q;
-        t->head[r] = kv * group + h;
+        t->head[r] = p->kv * group + h;
         t->first[r] = first_key(s, begins, q);
         t->key_first = min_size(t->key_first, t->first[r]);
         t->key_end = q + 1;
@@ -133,20 +157,43 @@ static inline void tile_init(struct tile *t, const struct attention_shape *s, co
     }
 }
 
+/* The rows of a tile's positions and heads in an array of queries or outputs. */
+static inline struct piece tile_piece(const void *x, enum dtype type, size_t ld,
+                                      const struct place *p, const struct attention_shape *s)
+{
+    size_t group = s->H / s->K, size = dtype_size(type), q = p->row / group;
+    size_t end = min_size(p->row + TILE_ROWS, rows_in_all(s));
+    return (struct piece){.at = (const char *)x +
+                                ((p->b * s->T + q) * ld + p->kv * group * s->Hd) * size,
+                          .stride = ld * size,
+                          .bytes = group * s->Hd * size,
+                          .n = (end + group - 1) / group - q};
+}
+
+/* All keys (or values) of a head, from their column of qkv on. */
+static inline struct piece head_piece(const float *qkv, size_t column, const struct place *p,
+                                      const struct attention_shape *s)
+{
+    return (struct piece){.at = (const char *)(qkv + p->b * s->T * ld_qkv(s) + column),
+                          .stride = ld_qkv(s) * sizeof *qkv,
+                          .bytes = s->Hd * sizeof *qkv,
+                          .n = s->T};
+}
+
 /* Where row r's head starts in qkv, in out, and its place in lse[B,H,T]. */
 static inline size_t query_at(const struct tile *t, size_t r)
 {
-    return (t->b * t->s->T + t->position[r]) * ld_qkv(t->s) + t->head[r] * t->s->Hd;
+    return (t->place.b * t->s->T + t->position[r]) * ld_qkv(t->s) + t->head[r] * t->s->Hd;
 }
 
 static inline size_t out_at(const struct tile *t, size_t r)
 {
-    return (t->b * t->s->T + t->position[r]) * ld_out(t->s) + t->head[r] * t->s->Hd;
+    return (t->place.b * t->s->T + t->position[r]) * ld_out(t->s) + t->head[r] * t->s->Hd;
 }
 
 static inline size_t lse_at(const struct tile *t, size_t r)
 {
-    return (t->b * t->s->H + t->head[r]) * t->s->T + t->position[r];
+    return (t->place.b * t->s->H + t->head[r]) * t->s->T + t->position[r];
 }
 
 static inline void block_groups(struct block *k, size_t n_rows)
@@ -203,6 +250,7 @@ static inline void block_scores(float *scores, const float *a, size_t lda, const
                                 .lda = lda,
                                 .ldb = LD_SCORES,
                                 .n = n_units};
+            ahead_step(t->ahead);
             micro_new(&p, take_vectors(to - v), t->s->products);
         }
 }
@@ -229,6 +277,7 @@ static inline void block_values(float *c, enum onto onto, const float *factor, c
                                 .lda = LD_SCORES,
                                 .ldb = ld,
                                 .n = units(k->any[g].to, type) - from};
+            ahead_step(t->ahead);
             if (onto == SCALED)
                 micro_onto_scaled(&p, take, type);
             else if (onto == ADDED)
@@ -273,6 +322,7 @@ static inline void block_keys(float *c, enum onto onto, const float *a, const fl
                                 .lda = LD_SCORES,
                                 .ldb = ld,
                                 .n = units(rows.last, type) - from};
+            ahead_step(t->ahead);
             if (onto == NEW)
                 micro_transposed_new(&p, take, type);
             else

@@ -1,11 +1,7 @@
 /* Attention against its twin over shapes, windows, documents and caps; decoding against attention.
  */
+#include "attention_set.h"
 #include "check_main.h"
-#include "kern/attention.h"
-#include "ref/ref.h"
-
-#include <math.h>
-#include <string.h>
 
 /* Scores are sums of Hd float products and the weights' relative error is the scores' absolute
  * one: a few 1e-7 at these magnitudes, more where a window leaves long sums of small weights. */
@@ -14,76 +10,6 @@
 #define BWD_TOLERANCE 1e-5
 /* A wrong key or a lost term changes results by far more than this. */
 #define DIFFERENCE 1e-3
-
-/* One shape's data, with the twin's results. */
-struct set {
-    struct attention_shape s;
-    size_t n_qkv, n_out, n_lse;
-    float *qkv, *dout, *out, *lse, *dqkv, *scratch;
-    int32_t *start;
-    double *out64, *lse64, *dqkv64;
-};
-
-static size_t row_size(const struct attention_shape *s)
-{
-    return (s->H + 2 * s->K) * s->Hd;
-}
-
-/* Documents of 1 … longest positions, laid end to end over each sequence. */
-static int32_t *documents(const struct attention_shape *s, uint32_t longest)
-{
-    int32_t *start = ref_random_ints(s->B * s->T, 5, longest);
-    for (size_t b = 0; b < s->B; b++) {
-        int32_t *x = start + b * s->T, left = x[0] + 1, first = 0;
-        for (size_t i = 0; i < s->T; i++) {
-            if (left-- == 0) {
-                first = (int32_t)i;
-                left = x[i];
-            }
-            x[i] = first;
-        }
-    }
-    return start;
-}
-
-static struct set set_new(struct attention_shape s, int32_t *start)
-{
-    struct set t = {.s = s, .start = start};
-    t.n_qkv = s.B * s.T * row_size(&s);
-    t.n_out = s.B * s.T * s.H * s.Hd;
-    t.n_lse = s.B * s.H * s.T;
-    t.qkv = ref_random(t.n_qkv, 1, 1.7);
-    t.dout = ref_random(t.n_out, 2, 1.0);
-    t.out = ref_random(t.n_out, 3, 1.0); /* whatever was there must not matter */
-    t.lse = ref_random(t.n_lse, 4, 1.0);
-    t.dqkv = ref_random(t.n_qkv, 5, 1.0);
-    t.scratch = ref_floats(attention_scratch(&s));
-    memset(t.scratch, 0xff, attention_scratch(&s) * sizeof(float)); /* NaN */
-    t.out64 = ref_doubles(t.n_out);
-    t.lse64 = ref_doubles(t.n_lse);
-    t.dqkv64 = ref_doubles(t.n_qkv);
-    return t;
-}
-
-static void set_free(struct set *t)
-{
-    free(t->qkv), free(t->dout), free(t->out), free(t->lse), free(t->dqkv), free(t->scratch);
-    free(t->start), free(t->out64), free(t->lse64), free(t->dqkv64);
-}
-
-static void run(struct set *t)
-{
-    attention_fwd(t->out, F32, t->lse, t->qkv, t->start, &t->s, t->scratch);
-    attention_bwd(t->dqkv, t->dout, t->out, F32, t->lse, t->qkv, t->start, &t->s, t->scratch);
-}
-
-static void run_twin(struct set *t)
-{
-    double *qkv = ref_widen(t->qkv, t->n_qkv), *dout = ref_widen(t->dout, t->n_out);
-    ref_attention_fwd(t->out64, t->lse64, qkv, t->start, &t->s);
-    ref_attention_bwd(t->dqkv64, dout, qkv, t->start, &t->s);
-    free(qkv), free(dout);
-}
 
 static void compare(struct attention_shape s, uint32_t longest)
 {
@@ -99,13 +25,6 @@ static void compare(struct attention_shape s, uint32_t longest)
     ck_assert_msg(dqkv < BWD_TOLERANCE, where, AT, dqkv);
 #undef AT
     set_free(&t);
-}
-
-static struct attention_shape shape(size_t B, size_t T, size_t H, size_t K, size_t Hd)
-{
-    struct attention_shape s = {.B = B, .T = T, .H = H, .K = K, .Hd = Hd};
-    s.scale = 1.0f / sqrtf((float)Hd);
-    return s;
 }
 
 START_TEST(follows_the_twin_at_every_length)
@@ -277,6 +196,39 @@ START_TEST(does_not_depend_on_alignment)
 }
 END_TEST
 
+/* x[n, d] with rows ld apart, `gap` between them. */
+static float *spread(const float *x, size_t n, size_t d, size_t ld, float gap)
+{
+    float *y = ref_floats(n * ld);
+    for (size_t i = 0; i < n * ld; i++)
+        y[i] = i % ld < d ? x[i / ld * d + i % ld] : gap;
+    return y;
+}
+
+/* The same bits whatever lies between rows, which stays what it was. */
+START_TEST(leaves_alone_what_lies_between_rows)
+{
+    struct attention_shape s = shape(2, 75, 4, 2, 10), wide = s;
+    struct set t = set_new(s, documents(&s, 60));
+    size_t n = s.B * s.T, row = row_size(&s), D = s.H * s.Hd;
+    wide.ldqkv = row + 5, wide.ldout = D + 3;
+    run(&t);
+    float *qkv = spread(t.qkv, n, row, wide.ldqkv, NAN);
+    float *dout = spread(t.dout, n, D, wide.ldout, NAN);
+    float *out = spread(t.dout, n, D, wide.ldout, 7.0f), *lse = ref_floats(t.n_lse);
+    float *dqkv = spread(t.qkv, n, row, wide.ldqkv, 7.0f);
+    float *want_out = spread(t.out, n, D, wide.ldout, 7.0f);
+    float *want_dqkv = spread(t.dqkv, n, row, wide.ldqkv, 7.0f);
+    attention_fwd(out, F32, lse, qkv, t.start, &wide, t.scratch);
+    attention_bwd(dqkv, dout, out, F32, lse, qkv, t.start, &wide, t.scratch);
+    ck_assert(memcmp(out, want_out, n * wide.ldout * sizeof *out) == 0);
+    ck_assert(memcmp(lse, t.lse, t.n_lse * sizeof *lse) == 0);
+    ck_assert(memcmp(dqkv, want_dqkv, n * wide.ldqkv * sizeof *dqkv) == 0);
+    free(qkv), free(dout), free(out), free(lse), free(dqkv), free(want_out), free(want_dqkv);
+    set_free(&t);
+}
+END_TEST
+
 /* Large scores neither overflow nor underflow; NaN in is NaN out. */
 START_TEST(survives_large_scores)
 {
@@ -331,6 +283,22 @@ START_TEST(decodes_like_attention)
 }
 END_TEST
 
+/* Several tiles and several blocks, heads of every Gemma size. */
+START_TEST(follows_the_twin_over_many_tiles)
+{
+    static const size_t heads[][3] = {{4, 1, 64}, {3, 3, 256}, {2, 1, 100}};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        struct attention_shape s = shape(1, 401, heads[i][0], heads[i][1], heads[i][2]);
+        compare(s, 0);
+        s.window = 139;
+        compare(s, 0);
+        compare(s, 300);
+        s.cap = 1.5f;
+        compare(s, 300);
+    }
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, twin_has_the_right_gradient);
@@ -338,9 +306,11 @@ static void add(TCase *t)
     tcase_add_test(t, follows_the_twin_over_heads);
     tcase_add_test(t, follows_the_twin_with_windows);
     tcase_add_test(t, follows_the_twin_with_caps_and_documents);
+    tcase_add_test(t, follows_the_twin_over_many_tiles);
     tcase_add_test(t, every_feature_counts);
     tcase_add_test(t, sees_no_later_and_no_other_document);
     tcase_add_test(t, does_not_depend_on_alignment);
+    tcase_add_test(t, leaves_alone_what_lies_between_rows);
     tcase_add_test(t, survives_large_scores);
     tcase_add_test(t, decodes_like_attention);
 }
