@@ -5,7 +5,7 @@
 #include "rows.h"
 
 enum {
-    BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
+    BLOCK = 1024,    /* logits taken at a time: they stay in the first cache */
     MAX_TOPS = 2048, /* blocks whose maxima are kept, so that exponentials need not be redone */
 };
 

@@ -27,6 +27,18 @@ INLINE const void *at_const(const void *x, enum dtype t, size_t i)
     return (const char *)x + i * dtype_size(t);
 }
 
+/* Widened; the compiler's own conversion would go through halves. */
+INLINE vf v_widen(vh h)
+{
+#if defined(__AVX512F__)
+    return (vf)((vu)_mm512_cvtepu16_epi32((__m256i)h) << 16);
+#elif defined(__AVX2__)
+    return (vf)((vu)_mm256_cvtepu16_epi32((__m128i)h) << 16);
+#else
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
+
 /* Elements j … j+n-1, n ≤ VL, then zeros. */
 INLINE vf get(const void *x, enum dtype t, size_t j, size_t n)
 {
@@ -38,7 +50,7 @@ INLINE vf get(const void *x, enum dtype t, size_t j, size_t n)
         memcpy(&h, from, sizeof h);
     else
         memcpy(&h, from, n * sizeof(uint16_t));
-    return (vf)(__builtin_convertvector(h, vu) << 16);
+    return v_widen(h);
 }
 
 /* The first n ≤ VL lanes to elements j … j+n-1. */
@@ -49,7 +61,11 @@ INLINE void put(void *x, enum dtype t, size_t j, size_t n, vf v)
         memcpy(to, &v, n == VL ? sizeof v : n * sizeof(float));
         return;
     }
+#ifdef __AVX512BF16__
+    vh h = (vh)_mm512_cvtneps_pbh((__m512)v);
+#else
     vh h = __builtin_convertvector(v_round_bf16(v) >> 16, vh);
+#endif
     memcpy(to, &h, n == VL ? sizeof h : n * sizeof(uint16_t));
 }
 
