@@ -187,7 +187,7 @@ void block_fwd(const struct net *n, const struct pass *p, int layer, const float
     struct attention_shape shape = block_attention(n, p, layer);
     float *lse = a->use == USE_TRAIN ? act(a, ACT_LSE, layer) : NULL;
     block_qkv(n, p, layer, params);
-    attention_fwd(act(a, ACT_ATT, layer), lse, act(a, ACT_QKV, layer), p->start, &shape,
+    attention_fwd(act(a, ACT_ATT, layer), F32, lse, act(a, ACT_QKV, layer), p->start, &shape,
                   act(a, ACT_SCRATCH, 0));
     block_rest(n, p, layer, params);
 }
@@ -268,8 +268,8 @@ static void bwd_attention(const struct net *n, const struct pass *p, const struc
     gemm_tn(grads + o, z->Q, dy, z->D, att, z->Q, z->D, z->Q, z->N, 1, 0);
     if (n->spec.qk_norm)
         finish_heads(n, p, z, layer, params);
-    attention_bwd(dqkv, datt, att, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start, &shape,
-                  act(a, ACT_SCRATCH, 0));
+    attention_bwd(dqkv, datt, att, F32, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start,
+                  &shape, act(a, ACT_SCRATCH, 0));
     bwd_heads(n, p, z, layer, params, grads);
     const float *xn = norm_input(n, z, x, params + pre);
     gemm_tn(grads + qkv, z->D, dqkv, z->C, xn, z->D, z->C, z->D, z->N, 1, 0);

@@ -73,8 +73,8 @@ static void set_free(struct set *t)
 
 static void run(struct set *t)
 {
-    attention_fwd(t->out, t->lse, t->qkv, t->start, &t->s, t->scratch);
-    attention_bwd(t->dqkv, t->dout, t->out, t->lse, t->qkv, t->start, &t->s, t->scratch);
+    attention_fwd(t->out, F32, t->lse, t->qkv, t->start, &t->s, t->scratch);
+    attention_bwd(t->dqkv, t->dout, t->out, F32, t->lse, t->qkv, t->start, &t->s, t->scratch);
 }
 
 static void run_twin(struct set *t)
@@ -265,12 +265,12 @@ START_TEST(does_not_depend_on_alignment)
     float *lse = ref_floats(t.n_lse + 1), *scratch = ref_floats(attention_scratch(&s) + 1);
     memcpy(qkv + 1, t.qkv, t.n_qkv * sizeof *qkv);
     memcpy(dout + 1, t.dout, t.n_out * sizeof *dout);
-    attention_fwd(out + 1, lse + 1, qkv + 1, NULL, &s, scratch + 1);
-    attention_bwd(dqkv + 1, dout + 1, out + 1, lse + 1, qkv + 1, NULL, &s, scratch + 1);
+    attention_fwd(out + 1, F32, lse + 1, qkv + 1, NULL, &s, scratch + 1);
+    attention_bwd(dqkv + 1, dout + 1, out + 1, F32, lse + 1, qkv + 1, NULL, &s, scratch + 1);
     ck_assert(memcmp(out + 1, t.out, t.n_out * sizeof *out) == 0);
     ck_assert(memcmp(lse + 1, t.lse, t.n_lse * sizeof *lse) == 0);
     ck_assert(memcmp(dqkv + 1, t.dqkv, t.n_qkv * sizeof *dqkv) == 0);
-    attention_fwd(t.out, NULL, t.qkv, NULL, &s, t.scratch); /* lse is optional */
+    attention_fwd(t.out, F32, NULL, t.qkv, NULL, &s, t.scratch); /* lse is optional */
     ck_assert(memcmp(out + 1, t.out, t.n_out * sizeof *out) == 0);
     free(qkv), free(out), free(dout), free(dqkv), free(lse), free(scratch);
     set_free(&t);
