@@ -1,6 +1,7 @@
 /* Vectors from and to arrays whose type is an argument. Everything here is inlined, so that a
- * caller which passes the type as a constant gets code for that type alone. BF16 is rounded by
- * integer arithmetic: vcvtneps2bf16 would flush what is denormal, and so differ from other CPUs.
+ * caller which passes the type as a constant gets code for that type alone. BF16 is rounded to
+ * nearest even; where the processor has an instruction for it, that one is used, which takes
+ * denormal values for zeros: integer arithmetic would cost as much as the rest of a norm.
  *
  * A row of d elements is taken as whole vectors and a part of one:
  *     for (j = 0; j + VL <= d; j += VL)

@@ -5,7 +5,6 @@
 #include "kern/gemm.h"
 #include "kern/heads.h"
 #include "kern/rmsnorm.h"
-#include "kern/vec.h"
 
 #include <math.h>
 #include <string.h>

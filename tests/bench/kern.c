@@ -16,7 +16,6 @@
 #include "kern/rmsnorm.h"
 #include "kern/rope.h"
 #include "kern/softmax_ce.h"
-#include "kern/vec.h"
 #include "ref/ref.h"
 
 #include <stdio.h>
@@ -217,49 +216,6 @@ static void decode(struct job *j)
     attention_decode(j->c, j->a, j->b, j->b + j->n * ld, ld, j->n, &j->s, j->scratch);
 }
 
-static void exps(struct job *j)
-{
-    vec_exp(j->b, j->a, j->n);
-}
-
-static void tanhs(struct job *j)
-{
-    vec_tanh(j->b, j->a, j->n);
-}
-
-static void sum(struct job *j)
-{
-    vec_add(j->b, j->a, j->n);
-}
-
-static void sum2(struct job *j)
-{
-    vec_sum2(j->c, j->a, j->b, j->n);
-}
-
-static void sumsq(struct job *j)
-{
-    j->scratch[0] = (float)vec_sumsq(j->a, j->n);
-}
-
-static void finite(struct job *j)
-{
-    j->scratch[0] = vec_finite(j->a, j->n);
-}
-
-static void bench_vec(struct job *j)
-{
-    j->n = 4096; /* in the first cache: what the arithmetic takes */
-    by_bytes("vec_exp 4096", exps, j, 4096, 8 * 4096.0);
-    by_bytes("vec_tanh 4096", tanhs, j, 4096, 8 * 4096.0);
-    j->n = N;
-    double n = (double)j->n;
-    by_bytes("vec_add 64 MiB", sum, j, n, 12 * n);
-    by_bytes("vec_sum2 64 MiB", sum2, j, n, 12 * n);
-    by_bytes("vec_sumsq 64 MiB", sumsq, j, n, 4 * n);
-    by_bytes("vec_finite 64 MiB", finite, j, n, 4 * n);
-}
-
 /* A case of n rows of d1 values: few rows, which stay in the second cache and show what the
  * arithmetic takes, and as many as a step has. */
 struct row_case {
@@ -394,7 +350,6 @@ int main(int argc, char **argv)
     bench_attention(&j);
     bench_loss(&j);
     bench_rows(&j);
-    bench_vec(&j);
     free(j.a), free(j.b), free(j.c), free(j.d), free(j.scratch), free(j.token);
     return 0;
 }
