@@ -99,13 +99,6 @@ INLINE vf v_exp2_fraction(vf r)
     return p * r + 1.0f;
 }
 
-/* 2^x for -126.5 < x ≤ 127, NaN for NaN. */
-INLINE vf v_exp2_inside(vf x)
-{
-    vf t = x + VM_ROUND;
-    return v_exp2_fraction(x - (t - VM_ROUND)) * (vf)(((vu)t << 23) + 0x3f800000u);
-}
-
 /* 2^x for x ≤ 127; 0 far below, at the latest from -150 on; NaN for NaN. */
 INLINE vf v_exp2(vf x)
 {
@@ -113,7 +106,9 @@ INLINE vf v_exp2(vf x)
     vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     return (vf)_mm512_scalef_ps((__m512)v_exp2_fraction(x - n), (__m512)n);
 #else
-    return v_exp2_inside(v_max(v_splat(-127.0f), x));
+    x = v_max(v_splat(-127.0f), x);
+    vf t = x + VM_ROUND;
+    return v_exp2_fraction(x - (t - VM_ROUND)) * (vf)(((vu)t << 23) + 0x3f800000u);
 #endif
 }
 

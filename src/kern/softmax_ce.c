@@ -5,7 +5,7 @@
 #include "rows.h"
 
 enum {
-    BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
+    BLOCK = 1024,    /* logits taken at a time: they stay in the first cache */
     MAX_TOPS = 2048, /* blocks whose maxima are kept, so that exponentials need not be redone */
 };
 
@@ -48,6 +48,12 @@ static float greatest(const float *z, size_t n, float floor)
     return floor;
 }
 
+/* 2^x for x ≤ 0; 0 for -∞ as well. */
+INLINE vf falling_exp2(vf x)
+{
+    return v_exp2(v_max(v_splat(-160.0f), x));
+}
+
 /* Logits and where their exponentials go; e NULL: nowhere. */
 struct exps {
     float *e;
@@ -58,7 +64,7 @@ struct exps {
 INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
 {
     const struct exps *x = row;
-    vf e = v_exp2(get(x->z, F32, j, n) * VM_LOG2E - x->top);
+    vf e = falling_exp2(get(x->z, F32, j, n) * VM_LOG2E - x->top);
     if (n < VL)
         e = v_select(v_lanes() < (int32_t)n, e, (vf){0});
     if (x->e)
@@ -178,7 +184,7 @@ INLINE vf slope_of(const struct again *a, vf z)
 
 INLINE vf grad_of(const struct again *a, vf z)
 {
-    return v_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
+    return falling_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
 }
 
 INLINE void grad_again(struct gradient g, enum dtype t, const float *z, const struct running *r,

@@ -16,7 +16,6 @@
 #include "kern/rmsnorm.h"
 #include "kern/rope.h"
 #include "kern/softmax_ce.h"
-#include "kern/vec.h"
 #include "ref/ref.h"
 
 #include <stdio.h>
@@ -55,6 +54,16 @@ static double seconds_of(work_fn *work, struct job *j)
         best = s < best ? s : best;
     }
     return best;
+}
+
+/* Values of a type in all arrays: patterns of another would be denormal ones here and there. */
+static void fill(struct job *j, enum dtype t)
+{
+    float *x = ref_random(N, 1, 1.0), *arrays[] = {j->a, j->b, j->c, j->d};
+    void *typed = ref_typed(x, t, N);
+    for (int i = 0; i < 4; i++)
+        memcpy(arrays[i], typed, N * dtype_size(t));
+    free(x), free(typed);
 }
 
 static void copy(struct job *j)
@@ -103,7 +112,7 @@ static void norm_fwd(struct job *j)
 
 static void norm_bwd(struct job *j)
 {
-    rmsnorm_bwd(j->b, F32, j->d1, j->scratch + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->scratch,
+    rmsnorm_bwd(j->b, F32, j->d1, j->scratch + j->d1, j->c, j->d1, j->a, j->d1, j->d, j->scratch,
                 j->n, j->d1, 0);
 }
 
@@ -149,9 +158,10 @@ static void glu_fwd(struct job *j)
     geglu_fwd(j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
+/* Not in place, where the values would sink to denormal ones from run to run. */
 static void glu_bwd(struct job *j)
 {
-    geglu_bwd(j->a, j->b, j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
+    geglu_bwd(j->c, j->d, j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
 static void look_up(struct job *j)
@@ -167,6 +177,12 @@ static void look_up_bwd(struct job *j)
 static void loss(struct job *j)
 {
     softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+}
+
+/* A bf16 gradient in the first half of each row of logits. */
+static void loss_bf16(struct job *j)
+{
+    softmax_ce(j->d, NULL, j->a, BF16, 2 * j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
 }
 
 static void loss_apart(struct job *j)
@@ -200,49 +216,6 @@ static void decode(struct job *j)
     attention_decode(j->c, j->a, j->b, j->b + j->n * ld, ld, j->n, &j->s, j->scratch);
 }
 
-static void exps(struct job *j)
-{
-    vec_exp(j->b, j->a, j->n);
-}
-
-static void tanhs(struct job *j)
-{
-    vec_tanh(j->b, j->a, j->n);
-}
-
-static void sum(struct job *j)
-{
-    vec_add(j->b, j->a, j->n);
-}
-
-static void sum2(struct job *j)
-{
-    vec_sum2(j->c, j->a, j->b, j->n);
-}
-
-static void sumsq(struct job *j)
-{
-    j->scratch[0] = (float)vec_sumsq(j->a, j->n);
-}
-
-static void finite(struct job *j)
-{
-    j->scratch[0] = vec_finite(j->a, j->n);
-}
-
-static void bench_vec(struct job *j)
-{
-    j->n = 4096; /* in the first cache: what the arithmetic takes */
-    by_bytes("vec_exp 4096", exps, j, 4096, 8 * 4096.0);
-    by_bytes("vec_tanh 4096", tanhs, j, 4096, 8 * 4096.0);
-    j->n = N;
-    double n = (double)j->n;
-    by_bytes("vec_add 64 MiB", sum, j, n, 12 * n);
-    by_bytes("vec_sum2 64 MiB", sum2, j, n, 12 * n);
-    by_bytes("vec_sumsq 64 MiB", sumsq, j, n, 4 * n);
-    by_bytes("vec_finite 64 MiB", finite, j, n, 4 * n);
-}
-
 /* A case of n rows of d1 values: few rows, which stay in the second cache and show what the
  * arithmetic takes, and as many as a step has. */
 struct row_case {
@@ -250,16 +223,22 @@ struct row_case {
     work_fn *work;
     size_t d1, heads; /* elements in a row: d1 · heads */
     double f32, bf16; /* bytes an element in either type of output; 0: no such case */
+    int typed_inputs; /* the inputs have that type as well */
 };
 
 static void bench_rows(struct job *j)
 {
     static const struct row_case cases[] = {
-        {"rmsnorm_fwd", norm_fwd, 640, 1, 8, 6},    {"rmsnorm_bwd", norm_bwd, 640, 1, 12, 0},
-        {"residual_fwd", residual, 640, 1, 16, 14}, {"residual_bwd", residual_bwd, 640, 1, 24, 22},
-        {"embed_fwd", look_up, 640, 1, 8, 0},       {"embed_bwd", look_up_bwd, 640, 1, 12, 0},
-        {"heads_fwd", heads, 256, 6, 8, 0},         {"heads_bwd", heads_back, 256, 6, 12, 10},
-        {"geglu_fwd", glu_fwd, 2048, 1, 12, 6},     {"geglu_bwd", glu_bwd, 2048, 1, 24, 12},
+        {"rmsnorm_fwd", norm_fwd, 640, 1, 8, 6, 0},
+        {"rmsnorm_bwd", norm_bwd, 640, 1, 12, 0, 0},
+        {"residual_fwd", residual, 640, 1, 16, 14, 0},
+        {"residual_bwd", residual_bwd, 640, 1, 24, 22, 0},
+        {"embed_fwd", look_up, 640, 1, 8, 0, 0},
+        {"embed_bwd", look_up_bwd, 640, 1, 12, 0, 0},
+        {"heads_fwd", heads, 256, 6, 8, 0, 0},
+        {"heads_bwd", heads_back, 256, 6, 12, 10, 0},
+        {"geglu_fwd", glu_fwd, 2048, 1, 12, 6, 1},
+        {"geglu_bwd", glu_bwd, 2048, 1, 24, 12, 1},
     };
     static const size_t rows[] = {24, 2048};
     rope_table(j->scratch + 4096, 2048, 256, 10000.0, 1.0);
@@ -271,8 +250,10 @@ static void bench_rows(struct job *j)
             double bytes = k / 2 ? c->bf16 : c->f32, e = (double)(j->n * j->d1 * c->heads);
             snprintf(name, sizeof name, "%s %zux%zu%s", c->name, j->n, j->d1 * c->heads,
                      k / 2 ? " bf16" : "");
-            if (bytes > 0)
-                by_bytes(name, c->work, j, e, bytes * e);
+            if (bytes == 0 || (only && !strstr(name, only)))
+                continue;
+            fill(j, c->typed_inputs ? j->t : F32);
+            by_bytes(name, c->work, j, e, bytes * e);
         }
 }
 
@@ -286,6 +267,7 @@ static void bench_loss(struct job *j)
         enum dtype t;
     } cases[] = {{"loss only", loss_only, 4, F32},
                  {"loss+grad", loss, 8, F32},
+                 {"loss+grad bf16", loss_bf16, 6, BF16},
                  {"loss+grad apart", loss_apart, 8, F32},
                  {"loss+grad apart bf16", loss_apart, 6, BF16},
                  {"loss+grad, cap", loss_capped, 8, F32}};
@@ -295,6 +277,8 @@ static void bench_loss(struct job *j)
             j->V = sizes[i], j->n = (1 << 23) / j->V, j->t = cases[k].t;
             double e = (double)(j->n * j->V);
             snprintf(name, sizeof name, "%s %zux%zu", cases[k].name, j->n, j->V);
+            if (!only || strstr(name, only))
+                fill(j, F32);
             by_bytes(name, cases[k].work, j, e, cases[k].bytes * e);
         }
 }
@@ -366,7 +350,6 @@ int main(int argc, char **argv)
     bench_attention(&j);
     bench_loss(&j);
     bench_rows(&j);
-    bench_vec(&j);
     free(j.a), free(j.b), free(j.c), free(j.d), free(j.scratch), free(j.token);
     return 0;
 }
