@@ -55,7 +55,9 @@ coverage: ## run the tests, then say which share of each file's lines they reach
 	@$(call instrumented,coverage,-O1,--coverage -Wno-error)
 	@.make/coverage .build/coverage
 
-bench: $(BENCHES) ## build and run tests/bench (one: make bench T=gemm)
+bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T=reduce)
+	@.make/deps --quiet --tests
+	@$(MAKE) --no-print-directory -j2 all $(BENCHES)
 	@.make/bench $(BUILD) $(T)
 
 check-slurm: all ## a real two-node Slurm on this machine: cut, requeued, finished with the same bits
