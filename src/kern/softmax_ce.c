@@ -72,8 +72,8 @@ INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
     return sum + e;
 }
 
-/* e[n] = 2^(z·log2 e - top) after z[n] has been taken into the maximum; e may be z, or NULL. */
-INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
+/* Takes z[n] into the maximum. */
+static void raise_top(struct running *r, const float *z, size_t n)
 {
     float max = greatest(z, n, r->max), top = max * VM_LOG2E;
     if (max > r->max) {
@@ -81,7 +81,12 @@ INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
         r->max = max;
         r->top = top;
     }
-    struct exps x = {e, z, top};
+}
+
+/* Then into the sum: e[n] = 2^(z·log2 e - top); e may be z, or NULL. */
+INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
+{
+    struct exps x = {e, z, r->top};
     r->sum += (double)row_sum(add_exp, &x, n);
 }
 
@@ -91,12 +96,14 @@ struct target_seen {
     int is_first; /* greater than all logits before it */
 };
 
-static struct target_seen see_target(const float *z, size_t t, float max_before)
+/* Target t of a block whose own maximum has just been taken into max. Only where it equals that is
+ * there anything to look for. */
+static struct target_seen see_target(const float *z, size_t t, float max_before, float max)
 {
-    int beaten = !(z[t] > max_before);
-    for (size_t j = 0; j < t; j++)
-        beaten |= z[j] >= z[t];
-    return (struct target_seen){z[t], !beaten};
+    int first = z[t] > max_before && z[t] >= max;
+    for (size_t j = 0; first && j < t; j++)
+        first = !(z[j] >= z[t]);
+    return (struct target_seen){z[t], first};
 }
 
 /* The loss in nats. Both of its parts went through the same float log2 e, so a certain target's
@@ -120,8 +127,10 @@ static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
     struct row row = {.run = {.max = LOWEST, .top = LOWEST * VM_LOG2E}};
     for (size_t i = 0; i < V; i += BLOCK) {
         size_t n = V - i < BLOCK ? V - i : BLOCK;
+        float before = row.run.max;
+        raise_top(&row.run, z + i, n);
         if (target - i < n)
-            row.seen = see_target(z + i, target - i, row.run.max);
+            row.seen = see_target(z + i, target - i, before, row.run.max);
         absorb(&row.run, z + i, z + i, n);
         tops[i / BLOCK] = row.run.top;
     }
@@ -164,8 +173,10 @@ static struct row pass_reading(float *z, size_t target, size_t V, float cap, int
         if (!write && cap != 0.0f)
             zi = memcpy(capped, zi, n * sizeof *zi);
         softcap(zi, n, cap);
+        float before = row.run.max;
+        raise_top(&row.run, zi, n);
         if (target - i < n)
-            row.seen = see_target(zi, target - i, row.run.max);
+            row.seen = see_target(zi, target - i, before, row.run.max);
         absorb(&row.run, NULL, zi, n);
     }
     return row;
