@@ -145,7 +145,7 @@ static int look_at_blas(struct patient *p, json_t *root)
              p->gemm_flops_n / 1e9, p->gemm_flops_n / p->gemm_flops);
     env_fact(s, "OPENBLAS_CORETYPE");
     env_fact(s, "OPENBLAS_THREAD_TIMEOUT");
-    env_fact(s, "OMP_WAIT_POLICY");
+    env_fact(s, "GOMP_SPINCOUNT");
     return OK;
 }
 

@@ -12,7 +12,8 @@ static const double SHM_OF_MEMORY = 0.25;        /* tmpfs gives half when nothin
 static const double LOW_DISK_BYTES = 2e9;
 static const double SLOW_PRODUCTS = 0.65; /* of the peak; an undisturbed fitting kernel has 0.8 */
 static const double THREADS_PAY = 0.65;   /* of the speed-up that as many ranks would have */
-static const long LONG_SPIN = 20;         /* 2^20 cycles: half a millisecond */
+static const double LEAST_SPIN = 3e3, MOST_SPIN = 1e5; /* rounds; measured around carat's 10000 */
+static const double MOST_TIMEOUT = 20;                 /* 2^20 cycles: half a millisecond */
 
 /* A row asked of a patient. The condition may add a detail, and put words that fit better in place
  * of the row's. */
@@ -127,17 +128,14 @@ static bool threads_do_not_pay(struct question *q)
     return true;
 }
 
-static bool idle_threads_spin(struct question *q)
+static bool idle_threads_wait_badly(struct question *q)
 {
-    const char *timeout = getenv("OPENBLAS_THREAD_TIMEOUT");
+    const char *timeout = getenv("OPENBLAS_THREAD_TIMEOUT"), *spin = getenv("GOMP_SPINCOUNT");
     if (q->p->threads == 1)
         return false;
-    if (env_is("OMP_WAIT_POLICY", "ACTIVE"))
-        return ANY_SET(q, "OMP_WAIT_POLICY");
-    if (getenv("GOMP_SPINCOUNT") != NULL && !env_is("GOMP_SPINCOUNT", "0"))
+    if (spin != NULL && (atof(spin) < LEAST_SPIN || atof(spin) > MOST_SPIN))
         return ANY_SET(q, "GOMP_SPINCOUNT");
-    return timeout != NULL && strtol(timeout, NULL, 10) > LONG_SPIN &&
-           ANY_SET(q, "OPENBLAS_THREAD_TIMEOUT");
+    return timeout != NULL && atof(timeout) > MOST_TIMEOUT && ANY_SET(q, "OPENBLAS_THREAD_TIMEOUT");
 }
 
 static bool openmp_binds_too(struct question *q)
@@ -276,9 +274,9 @@ static const struct row {
      "look for other programs on these processors; compare OPENBLAS_CORETYPE=SkylakeX and Haswell"},
     {PROGRAM, threads_do_not_pay, "threads hardly speed up products",
      "mpirun --map-by slot:PE=THREADS or --bind-to none; or one rank a core"},
-    {PROGRAM, idle_threads_spin,
-     "idle threads spin and keep those of the other library from working: up to twice the time",
-     "unset it: carat sets OMP_WAIT_POLICY=PASSIVE and OPENBLAS_THREAD_TIMEOUT=16"},
+    {PROGRAM, idle_threads_wait_badly,
+     "idle threads spin for too long, or not long enough: up to twice the time",
+     "unset it: carat sets GOMP_SPINCOUNT=10000 and OPENBLAS_THREAD_TIMEOUT=16"},
     {PROGRAM, openmp_binds_too, "OpenMP binds the threads of all ranks by one list",
      "unset it: parallel.pin gives each rank processors of its own"},
     {NODES, place_is_bad, NULL, NULL},

@@ -146,9 +146,11 @@ static void start_again(char **argv)
  * file systems, and a run folder has its own.
  *
  * OpenBLAS starts a thread a processor as it is loaded: with a rank on each, their square; threads
- * are asked for later, where the rank has its place. Its idle threads spin for 26 ms, those of
- * OpenMP, which oneDNN uses, for longer; products by turns of both took 2.2 times as long with two
- * threads, and a serial pass between them 1.3 times: they are to sleep soon. */
+ * are asked for later, where the rank has its place. With two threads and products by turns of
+ * OpenBLAS and of oneDNN, which uses OpenMP, the idle ones of the one spin where those of the other
+ * should work: 1.6 times the time, and 1.4 to 2.2 with a serial pass between. So they are to spin
+ * for less (26 ms and more by themselves); but to sleep at once (OMP_WAIT_POLICY=PASSIVE) doubled a
+ * step of oneDNN alone, whose threads meet many times in a product. */
 static void set_environment(char **argv)
 {
     static const struct {
@@ -160,7 +162,7 @@ static void set_environment(char **argv)
         {"HDF5_USE_FILE_LOCKING", "FALSE", false},
         {"OPENBLAS_NUM_THREADS", "1", true},
         {"OPENBLAS_THREAD_TIMEOUT", "16", true}, /* 2^16 cycles */
-        {"OMP_WAIT_POLICY", "PASSIVE", true},
+        {"GOMP_SPINCOUNT", "10000", true},
     };
     bool again = false;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

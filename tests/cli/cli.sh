@@ -140,13 +140,13 @@ n=$((n + 1)); "$carat" plan "$dir/job.yaml" --gflops 1 >/dev/full 2>"$dir/err"
 
 # Libraries see their settings as they are loaded: the program starts twice unless all are set.
 starts() { # VARIABLES...: how often the BLAS is loaded
-    env -u OPENBLAS_NUM_THREADS -u OPENBLAS_THREAD_TIMEOUT -u OMP_WAIT_POLICY "$@" LD_DEBUG=files \
+    env -u OPENBLAS_NUM_THREADS -u OPENBLAS_THREAD_TIMEOUT -u GOMP_SPINCOUNT "$@" LD_DEBUG=files \
         "$carat" --version 2>&1 | grep -c 'calling init: .*openblas'
 }
 check "settings are there when libraries load" [ "$(starts)" = 2 ]
 check "settings are there already: no second start" \
-    [ "$(starts OPENBLAS_NUM_THREADS=4 OPENBLAS_THREAD_TIMEOUT=20 OMP_WAIT_POLICY=ACTIVE)" = 1 ]
-OMP_WAIT_POLICY=ACTIVE try 0 doctor --threads 2; says 'fix: unset it: carat sets OMP_WAIT_POLICY'
+    [ "$(starts OPENBLAS_NUM_THREADS=4 OPENBLAS_THREAD_TIMEOUT=20 GOMP_SPINCOUNT=0)" = 1 ]
+GOMP_SPINCOUNT=0 try 0 doctor --threads 2; says 'fix: unset it: carat sets GOMP_SPINCOUNT'
 
 # A doctor
 try 0 doctor --json

@@ -22,8 +22,7 @@ static const char *const variables[][2] = {
     {"ONEDNN_MAX_CPU_ISA", NULL},
     {"DNNL_MAX_CPU_ISA", NULL},
     {"OPENBLAS_THREAD_TIMEOUT", "16"},
-    {"OMP_WAIT_POLICY", "PASSIVE"},
-    {"GOMP_SPINCOUNT", NULL},
+    {"GOMP_SPINCOUNT", "10000"},
     {"OMP_PROC_BIND", NULL},
     {"OMP_PLACES", NULL},
     {"GOMP_CPU_AFFINITY", NULL},
@@ -134,8 +133,9 @@ START_TEST(environment)
         {"OPENBLAS_CORETYPE", "SkylakeX", "(OPENBLAS_CORETYPE=SkylakeX)", "unset it"},
         {"OPENBLAS_L2_SIZE", "512", "(OPENBLAS_L2_SIZE=512)", "unset it"},
         {"ONEDNN_MAX_CPU_ISA", "AVX2", "(ONEDNN_MAX_CPU_ISA=AVX2)", "unset it"},
-        {"OMP_WAIT_POLICY", "active", "spin", "PASSIVE"},
-        {"GOMP_SPINCOUNT", "1000000", "(GOMP_SPINCOUNT=1000000)", "unset it"},
+        {"GOMP_SPINCOUNT", "1000000", "(GOMP_SPINCOUNT=1000000)", "GOMP_SPINCOUNT=10000"},
+        {"GOMP_SPINCOUNT", "infinity", "(GOMP_SPINCOUNT=infinity)", "unset it"},
+        {"GOMP_SPINCOUNT", "0", "(GOMP_SPINCOUNT=0)", "unset it"},
         {"OPENBLAS_THREAD_TIMEOUT", "26", "(OPENBLAS_THREAD_TIMEOUT=26)", "TIMEOUT=16"},
         {"OMP_PROC_BIND", "close", "(OMP_PROC_BIND=close)", "parallel.pin"},
         {"GOMP_CPU_AFFINITY", "0-3", "(GOMP_CPU_AFFINITY=0-3)", "parallel.pin"},
@@ -147,7 +147,7 @@ START_TEST(environment)
     }
     setenv("OMP_PROC_BIND", "false", 1);
     expect_none();
-    setenv("OMP_WAIT_POLICY", "active", 1); /* one thread waits for none */
+    setenv("GOMP_SPINCOUNT", "0", 1); /* one thread waits for none */
     p.threads = 1;
     expect_none();
 }
