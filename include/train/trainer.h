@@ -59,6 +59,8 @@ struct trainer {
     struct comm holders;   /* the ranks as teams of those that hold parameters together */
     struct window *shared; /* where a team does */
     float *params;         /* slab */
+    struct comm packers;   /* teams of those that hold the bf16 forms of weights together */
+    struct window *forms;  /* NULL in fp32 */
     float *slot[OPTIM_MAX_SLOTS];
     const struct optim_rule *rule;
     struct optim_group *groups;
@@ -95,6 +97,10 @@ void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
+
+/* The parameters have changed: packs them anew for bf16 products, each rank of a team its part.
+ * Collective over the team. E_RANK. */
+int trainer_pack(struct trainer *t);
 
 /* One optimizer step. Collective: every rank returns the same code. */
 int trainer_step(struct trainer *t, struct step_result *r);

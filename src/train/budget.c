@@ -91,7 +91,8 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
     add(b, "gradients", largest_reducer(*t, shard, &reduce));
-    add(b, "bf16 weights", (double)model_forms_bytes(s, model.products));
+    add_row(b, "bf16 weights", (double)model_forms_bytes(s, model.products),
+            b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "loader", loader_bytes(c));

@@ -105,12 +105,37 @@ static int hold_params(struct trainer *t)
     return OK;
 }
 
+/* Like the parameters they are made from. */
+static int hold_forms(struct trainer *t)
+{
+    size_t bytes = model_forms_bytes(&t->spec, derive_model(t->conf).products);
+    size_t mine = team_leads(&t->holders.team) ? bytes : 0;
+    bool fits;
+    if (bytes == 0)
+        return OK;
+    TRY(window_fits(&fits, &t->holders, mine, "bf16 weights"));
+    t->packers = fits ? t->holders : comm_without_teams(t->comm);
+    TRY(window_new(&t->forms, &t->packers, fits ? mine : bytes, "bf16 weights"));
+    return model_set_forms(t->model, window_part(t->forms, 0));
+}
+
+int trainer_pack(struct trainer *t)
+{
+    const struct team *team = &t->packers.team;
+    if (t->forms == NULL)
+        return OK;
+    int j = team_of(team, team->rank);
+    model_pack(t->model, t->params, team->rank - team_first(team, j), team_size(team, j));
+    int rc = window_meet(&t->packers);
+    prof_lap(t->prof, PROF_PACK, 0, 0);
+    return rc;
+}
+
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
     const struct model_options o = derive_model(c);
     TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
-    TRY(model_set_forms(t->model, NULL));
     t->tensors = model_tensors(t->model);
     size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
     bool sharded = strcmp(c->parallel.shard, "none") != 0;
@@ -188,6 +213,7 @@ static int build(struct trainer *t)
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
     TRY(hold_params(t));
+    TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
@@ -197,7 +223,7 @@ static int build(struct trainer *t)
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
-    model_pack(t->model, t->params, 0, 1);
+    TRY(trainer_pack(t));
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
@@ -234,8 +260,9 @@ void trainer_release(struct trainer *t)
     for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
         mem_free(t->slot[i]);
     mem_free(t->groups);
-    window_free(t->shared);
     model_free(t->model);
+    window_free(t->forms);
+    window_free(t->shared);
     str_release(&t->lr_derivation);
     if (t->lock.held)
         run_give_back(&t->lock);
