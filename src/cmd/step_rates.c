@@ -76,21 +76,26 @@ static bool halve_heads(struct model_spec *s)
     return spec_set(s, "kv_heads", K) == OK && spec_set(s, "heads", s->H / 2) == OK;
 }
 
-/* One step towards less work, the least harmful first. */
-static bool shrink(struct trial *t, int vocab_least)
+static bool halve_tokens(struct trial *t)
 {
-    struct model_spec *s = &t->spec;
-    if (halve_field(s, "layers", s->L, 1) || halve_field(s, "vocab", s->V, vocab_least))
-        return true;
     if (t->B > 1 && t->B / 2 * t->T >= TOKENS_LEAST) {
         t->B /= 2;
         return true;
     }
-    if (t->T / 2 >= TOKENS_LEAST) {
-        t->T /= 2;
-        return true;
-    }
-    return halve_field(s, "ffn", s->F, FFN_LEAST) || halve_heads(s);
+    if (t->T / 2 < TOKENS_LEAST)
+        return false;
+    t->T /= 2;
+    return true;
+}
+
+/* One step towards less work, the least harmful first: how many tokens a product takes at a time
+ * hangs on the vocabulary. */
+static bool shrink(struct trial *t, int vocab_least)
+{
+    struct model_spec *s = &t->spec;
+    return halve_field(s, "layers", s->L, 1) || halve_tokens(t) ||
+           halve_field(s, "vocab", s->V, vocab_least) || halve_field(s, "ffn", s->F, FFN_LEAST) ||
+           halve_heads(s);
 }
 
 /* Trial 0 is the layers with hardly any vocabulary, trial 1 the vocabulary with one layer. */
