@@ -70,8 +70,11 @@ struct config {
         char wire[8];         /* parallel.wire: fp32 | bf16 */
     } parallel;
     struct {
-        char precision[16]; /* numerics.precision: fp32 */
+        char precision[16]; /* numerics.precision: fp32 | bf16 */
     } numerics;
+    struct {
+        char recompute[16]; /* memory.recompute: none | selective | full */
+    } memory;
     struct {
         int64_t every; /* checkpoint.every, steps; 0: only at the end */
         int64_t keep;  /* checkpoint.keep, newest files */

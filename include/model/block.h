@@ -1,5 +1,5 @@
-/* The look-up and one layer, forward and backward. A layer reads ACT_X of its number and writes
- * that of the next.
+/* The look-up and one layer, forward and backward. A layer reads ACT_X of its number, and ACT_XN
+ * normed from it, and writes those of the next.
  */
 #ifndef CARAT_MODEL_BLOCK_H
 #define CARAT_MODEL_BLOCK_H
@@ -14,21 +14,28 @@ struct pass {
     const int32_t *start; /* [B,T] first position that a query may see; NULL: 0 */
 };
 
-/* The look-up: ACT_X of layer 0. */
+/* The look-up and the first norm: ACT_X and ACT_XN of layer 0. */
 void block_embed(const struct net *n, const struct pass *p, const float *params,
                  const int32_t *token);
 /* Its gradient, added to the embedding's. */
 void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads);
 /* What attention is in a layer. */
 struct attention_shape block_attention(const struct net *n, const struct pass *p, int layer);
-/* Norm, product, norms of queries and keys, rotation: ACT_X to ACT_QKV. */
+/* Product, norms of queries and keys, rotation: ACT_XN to ACT_QKV. */
 void block_qkv(const struct net *n, const struct pass *p, int layer, const float *params);
-/* Attention's output in ACT_ATT to the next layer's ACT_X: o_proj and MLP, with their norms. */
+/* Attention's output in ACT_ATT to the next layer's ACT_X and ACT_XN (behind the last layer that of
+ * the final norm): o_proj and MLP, with their norms. */
 void block_rest(const struct net *n, const struct pass *p, int layer, const float *params);
 /* The whole layer. */
 void block_fwd(const struct net *n, const struct pass *p, int layer, const float *params);
-/* ACT_DX from the gradient behind the layer to that before it; writes the gradients of the layer's
- * matrices and adds to those of its norms. Needs USE_TRAIN. */
+
+/* ACT_DXN, the gradient of a norm's output at ACT_X of `layer` (of the final one for layer L),
+ * through it and through the branch's norm of the layer before: onto ACT_DX, and to ACT_DBRANCH.
+ * Rebuilds what the layer before did not keep; `fresh`: its forward pass was the last. */
+void block_between_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
+                       float *grads, bool fresh);
+/* Between the two: writes the gradients of the layer's matrices, adds to those of its norms, and
+ * leaves ACT_DXN for the step before. Needs USE_TRAIN. */
 void block_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
                float *grads);
 

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/prof.h"
+#include "model/acts.h"
 #include "model/tensors.h"
 
 /* What one pass reads; all borrowed. B·T positions, row-major. */
@@ -24,13 +25,33 @@ struct pass_result {
 
 struct model;
 
-/* A pass's working memory for at most B×T positions; training also keeps what the backward pass
- * needs. Takes a copy of the spec. E_MEM, E_CONFIG. */
-int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training);
+/* What a model is made for. */
+struct model_options {
+    bool training;            /* keeps what the backward pass needs */
+    enum dtype products;      /* BF16: products read bfloat16 and sum in single precision */
+    enum recompute recompute; /* of what is not kept */
+};
+
+/* A pass's working memory for at most B×T positions. Takes a copy of the spec. E_MEM; E_CONFIG,
+ * also where products in BF16 lack a library or a CPU for them. */
+int model_new(struct model **m, const struct model_spec *s, int B, int T,
+              const struct model_options *o);
 void model_free(struct model *m);
-/* Bytes that model_new would hold, the slabs not included: for plans. Exact; SIZE_MAX where
- * model_new refuses the batch. */
-size_t model_bytes(const struct model_spec *s, int B, int T, bool training);
+/* Bytes that model_new would hold, the slabs and packed weights not included: for plans. Exact;
+ * SIZE_MAX where model_new refuses the batch. */
+size_t model_bytes(const struct model_spec *s, int B, int T, const struct model_options *o);
+
+/* Products in BF16 read weights from packed forms of so many bytes; 0 in F32, and the calls below
+ * then do nothing. */
+size_t model_forms_bytes(const struct model_spec *s, enum dtype products);
+/* Gives the memory for them: zeroed, aligned to MEM_ALIGN, borrowed, and maybe shared with other
+ * processes; NULL: the model takes its own. Before the first pass. E_MEM. */
+int model_set_forms(struct model *m, void *memory);
+/* Packs a part of the parameters: parts 0 … n_parts-1 make the whole, in any order, and in several
+ * processes where they share the memory. To be done after every change of the parameters, before
+ * the next pass. Charges PROF_PACK. Local. */
+void model_pack(struct model *m, const float *params, int part, int n_parts);
+
 /* Passes charge their time to the phases of a running stopwatch, up to each call of a
  * grad_ready_fn. Borrowed; NULL, as at first: nothing is measured. */
 void model_set_prof(struct model *m, struct prof *p);

@@ -5,6 +5,7 @@
 
 #include "base/prof.h"
 #include "model/acts.h"
+#include "model/linear.h"
 #include "model/tensors.h"
 
 struct net {
@@ -14,25 +15,23 @@ struct net {
     size_t at[TENSOR_N_KINDS]; /* a kind's offset in the slab, in layer 0 */
     size_t layer_stride;       /* floats from layer to layer in the slab */
     struct prof *prof;         /* borrowed; NULL: nothing is measured */
+    /* With bfloat16 products: the library's part, and the packed weights. */
+    struct gemm16 *products;
+    struct forms forms;
+    char *packed;
+    bool owns_packed;
 };
 
-/* Checks the spec and takes a copy. n_rows: positions in all; T: the longest sequence.
- * E_CONFIG, E_MEM. */
-int net_init(struct net *n, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use);
+/* Checks the spec and takes a copy. E_CONFIG, E_MEM. */
+int net_init(struct net *n, const struct model_spec *s, const struct act_plan *p);
 void net_release(struct net *n);
 /* Bytes that net_init would hold. */
-size_t net_bytes(const struct model_spec *s, size_t n_rows, size_t T, enum act_use use);
+size_t net_bytes(const struct model_spec *s, const struct act_plan *p);
 
 /* Offset of a kind in a layer (0 for embedding and final norm). */
 static inline size_t net_at(const struct net *n, enum tensor_kind kind, int layer)
 {
     return n->at[kind] + (size_t)layer * n->layer_stride;
 }
-
-/* Charges the time since the last lap to products of rows·cols·k multiply-adds each, or to passes
- * over so many floats. */
-void net_lap_products(const struct net *n, enum prof_phase phase, int n_products, size_t rows,
-                      size_t cols, size_t k);
-void net_lap_pass(const struct net *n, enum prof_phase phase, size_t floats);
 
 #endif

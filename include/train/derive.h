@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "conf/config.h"
+#include "model/model.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 
@@ -14,6 +15,8 @@
 double derive_step_tokens(const struct config *c);
 /* Micro-batches of a step, over all ranks. */
 int64_t derive_n_micro(const struct config *c);
+/* What training makes its model for. */
+struct model_options derive_model(const struct config *c);
 /* Steps of an amount; percent is of `whole` steps. n_samples: training sequences an epoch. Rounded
  * up to whole steps. */
 int64_t derive_steps(const struct config *c, struct amount a, uint64_t n_samples, int64_t whole);

@@ -125,7 +125,8 @@ static int prepare(struct subject *s, struct request *r)
     if (r->samples == 0 || r->samples > all)
         r->samples = all;
     gemm_set_threads((int)r->threads);
-    return model_new(&s->model, &s->w.spec, (int)r->micro, (int)r->seq_len, false);
+    return model_new(&s->model, &s->w.spec, (int)r->micro, (int)r->seq_len,
+                     &(struct model_options){0});
 }
 
 static void release(struct subject *s)

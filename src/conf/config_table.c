@@ -133,8 +133,15 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("parallel.wire", parallel.wire, "fp32|bf16", "fp32", PATH,
            "What gradients are rounded to between nodes; bf16 needs parallel.reduce fast."),
 
-    CHOICE("numerics.precision", numerics.precision, "fp32", "fp32", PATH,
-           "Arithmetic of the passes."),
+    CHOICE(
+        "numerics.precision", numerics.precision, "fp32|bf16", "fp32", PATH,
+        "bf16: matrix products read bfloat16 and sum in single precision; weights, norms, softmax, "
+        "loss, gradients and optimizer stay fp32."),
+
+    CHOICE(
+        "memory.recompute", memory.recompute, "none|selective|full", "none", SAFE,
+        "What the backward pass computes again rather than keep: selective: the q, k, v and gate, "
+        "up products; full: each layer. The bits stay the same."),
 
     INT("checkpoint.every", checkpoint.every, 0, WHOLE, "500", "steps", SAFE,
         "Save every so many steps; 0: only at the end."),

@@ -3,51 +3,67 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kern/attention.h"
+#include "kern/gemm.h"
+#include "kern/gemm16.h"
 #include "kern/rope.h"
 
-/* Logits that exist at a time, and the fewest rows that keep the products of a huge vocabulary
- * efficient: each chunk packs the embedding and reads and writes its whole gradient. Measured at
- * V 262144: 128 rows cost a step 6 % more time than 256, and 512 save no more. */
+/* Of logits in memory of their own: floats that exist at a time, and the fewest rows that keep the
+ * products of a huge vocabulary efficient. */
 enum { CHUNK_FLOATS = 1 << 23, CHUNK_MIN_ROWS = 192 };
-/* Buffers start where a cache line does. */
-enum { ALIGN_FLOATS = MEM_ALIGN / sizeof(float) };
 
 enum { LOSS_UP = USE_LOSS | USE_TRAIN, ALL_USES = USE_DECODE | LOSS_UP };
-enum needs { ALWAYS, POST_NORMS, QK_NORM };
+enum needs { ALWAYS, QK_NORM, POST_NORMS, HALF };
 
-/* SHARED: one for all layers. KEPT: the backward pass reads every layer's own. The others are kept
- * where they are a product's output, and rebuilt by a cheap pass where a norm follows it. */
-enum keep { SHARED, KEPT, KEPT_WITHOUT_POST_NORMS, KEPT_WITHOUT_QK_NORM };
+/* The strongest recomputation under which every layer keeps its own for the backward pass. The
+ * *_WITHOUT_* ones are rebuilt by a cheap pass where a norm follows. */
+enum keep {
+    SHARED, /* never */
+    NONE,
+    NONE_WITHOUT_QK_NORM,
+    SELECTIVE,
+    SELECTIVE_WITH_POST_NORMS,
+    SELECTIVE_WITHOUT_POST_NORMS,
+    FULL
+};
 
-/* Floats per position of each buffer, as multiples of the model's sizes. */
+/* PLAIN: dense floats. OPERAND: of the products' type. In single precision all but PLAIN ones have
+ * their rows where products read them best; so have WIDE ones in bfloat16, which products read
+ * transposed, and which they write or read whole. */
+enum layout { PLAIN, OPERAND, RESULT, WIDE_OPERAND, WIDE_RESULT };
+
+/* Elements per position of each buffer, as multiples of the model's sizes. */
 static const struct row {
     enum act id;
     int uses;
     enum needs needs;
     enum keep keep;
+    enum layout layout;
     unsigned char D, Q, KV, F, H, K, one;
 } table[] = {
-    {ACT_X, ALL_USES, ALWAYS, KEPT, .D = 1},
-    {ACT_X_MID, ALL_USES, ALWAYS, KEPT_WITHOUT_POST_NORMS, .D = 1},
-    {ACT_XN, ALL_USES, ALWAYS, SHARED, .D = 1},
-    {ACT_RSTD, ALL_USES, ALWAYS, SHARED, .one = 1},
-    {ACT_RAW, ALL_USES, QK_NORM, KEPT, .Q = 1, .KV = 2},
-    {ACT_RAW_RSTD, ALL_USES, QK_NORM, KEPT, .H = 1, .K = 1},
-    {ACT_QKV, ALL_USES, ALWAYS, KEPT_WITHOUT_QK_NORM, .Q = 1, .KV = 2},
-    {ACT_ATT, ALL_USES, ALWAYS, KEPT, .Q = 1},
-    {ACT_LSE, USE_TRAIN, ALWAYS, KEPT, .H = 1},
-    {ACT_O, ALL_USES, POST_NORMS, KEPT, .D = 1},
-    {ACT_O_RSTD, ALL_USES, POST_NORMS, KEPT, .one = 1},
-    {ACT_GU, ALL_USES, ALWAYS, KEPT, .F = 2},
-    {ACT_H, ALL_USES, ALWAYS, SHARED, .F = 1},
-    {ACT_Y, ALL_USES, POST_NORMS, KEPT, .D = 1},
-    {ACT_Y_RSTD, ALL_USES, POST_NORMS, KEPT, .one = 1},
-    {ACT_DX, USE_TRAIN, ALWAYS, SHARED, .D = 1},
-    {ACT_DXN, USE_TRAIN, ALWAYS, SHARED, .D = 1},
-    {ACT_DATT, USE_TRAIN, ALWAYS, SHARED, .Q = 1},
-    {ACT_DQKV, USE_TRAIN, ALWAYS, SHARED, .Q = 1, .KV = 2},
-    {ACT_LOSS, LOSS_UP, ALWAYS, SHARED, .one = 1},
-    {ACT_CORRECT, LOSS_UP, ALWAYS, SHARED, .one = 1},
+    {ACT_X, ALL_USES, ALWAYS, FULL, PLAIN, .D = 1},
+    {ACT_X_MID, ALL_USES, ALWAYS, SELECTIVE_WITHOUT_POST_NORMS, PLAIN, .D = 1},
+    {ACT_XN, ALL_USES, ALWAYS, SHARED, OPERAND, .D = 1},
+    {ACT_RSTD, ALL_USES, ALWAYS, FULL, PLAIN, .one = 1},
+    {ACT_MID_RSTD, ALL_USES, ALWAYS, SELECTIVE, PLAIN, .one = 1},
+    {ACT_RAW, ALL_USES, QK_NORM, NONE, WIDE_RESULT, .Q = 1, .KV = 2},
+    {ACT_RAW_RSTD, ALL_USES, QK_NORM, NONE, PLAIN, .H = 1, .K = 1},
+    {ACT_QKV, ALL_USES, ALWAYS, NONE_WITHOUT_QK_NORM, WIDE_RESULT, .Q = 1, .KV = 2},
+    {ACT_ATT, ALL_USES, ALWAYS, SELECTIVE, OPERAND, .Q = 1},
+    {ACT_LSE, USE_TRAIN, ALWAYS, SELECTIVE, PLAIN, .H = 1},
+    {ACT_O, ALL_USES, ALWAYS, SELECTIVE_WITH_POST_NORMS, PLAIN, .D = 1},
+    {ACT_O_RSTD, ALL_USES, POST_NORMS, SELECTIVE, PLAIN, .one = 1},
+    {ACT_GU, ALL_USES, ALWAYS, NONE, WIDE_OPERAND, .F = 2},
+    {ACT_H, ALL_USES, ALWAYS, SHARED, OPERAND, .F = 1},
+    {ACT_Y, ALL_USES, ALWAYS, SELECTIVE_WITH_POST_NORMS, PLAIN, .D = 1},
+    {ACT_Y_RSTD, ALL_USES, POST_NORMS, FULL, PLAIN, .one = 1},
+    {ACT_DX, USE_TRAIN, ALWAYS, SHARED, PLAIN, .D = 1},
+    {ACT_DXN, USE_TRAIN, ALWAYS, SHARED, PLAIN, .D = 1},
+    {ACT_DBRANCH, USE_TRAIN, ALWAYS, SHARED, OPERAND, .D = 1},
+    {ACT_DATT, USE_TRAIN, ALWAYS, SHARED, RESULT, .Q = 1},
+    {ACT_DQKV, USE_TRAIN, ALWAYS, SHARED, WIDE_RESULT, .Q = 1, .KV = 2},
+    {ACT_DRAW, USE_TRAIN, HALF, SHARED, WIDE_OPERAND, .Q = 1, .KV = 2},
+    {ACT_LOSS, LOSS_UP, ALWAYS, SHARED, PLAIN, .one = 1},
+    {ACT_CORRECT, LOSS_UP, ALWAYS, SHARED, PLAIN, .one = 1},
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
@@ -58,84 +74,149 @@ static size_t per_position(const struct row *r, const struct model_spec *s)
            r->one;
 }
 
-static bool needed(const struct row *r, const struct model_spec *s, enum act_use use)
+static bool needed(const struct row *r, const struct model_spec *s, const struct act_plan *p)
 {
-    return (r->uses & (int)use) != 0 && (r->needs != POST_NORMS || s->post_norms) &&
-           (r->needs != QK_NORM || s->qk_norm);
+    const bool has[] = {[ALWAYS] = true,
+                        [QK_NORM] = s->qk_norm,
+                        [POST_NORMS] = s->post_norms,
+                        [HALF] = p->products == BF16};
+    return (r->uses & (int)p->use) != 0 && has[r->needs];
 }
 
-static bool kept(const struct row *r, const struct model_spec *s)
+static bool keeps(const struct row *r, const struct model_spec *s, const struct act_plan *p)
 {
-    return r->keep == KEPT || (r->keep == KEPT_WITHOUT_POST_NORMS && !s->post_norms) ||
-           (r->keep == KEPT_WITHOUT_QK_NORM && !s->qk_norm);
+    const struct {
+        enum recompute strongest;
+        bool holds;
+    } rule[] = {
+        [SHARED] = {RECOMPUTE_NONE, false},
+        [NONE] = {RECOMPUTE_NONE, true},
+        [NONE_WITHOUT_QK_NORM] = {RECOMPUTE_NONE, !s->qk_norm},
+        [SELECTIVE] = {RECOMPUTE_SELECTIVE, true},
+        [SELECTIVE_WITH_POST_NORMS] = {RECOMPUTE_SELECTIVE, s->post_norms},
+        [SELECTIVE_WITHOUT_POST_NORMS] = {RECOMPUTE_SELECTIVE, !s->post_norms},
+        [FULL] = {RECOMPUTE_FULL, true},
+    };
+    return p->use == USE_TRAIN && rule[r->keep].holds && p->recompute <= rule[r->keep].strongest;
 }
 
-/* Cuts n floats for each of n_layers from the end of what is planned. */
-static void cut(struct acts *a, size_t *end, enum act id, size_t n, size_t n_layers)
+static size_t row_distance(enum layout layout, enum dtype products, size_t n)
 {
-    size_t each = (n + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    if (layout == PLAIN)
+        return n;
+    if (products == F32)
+        return gemm_ld(n);
+    return layout == WIDE_OPERAND || layout == WIDE_RESULT ? gemm16_ld(n) : n;
+}
+
+/* Cuts so many bytes for each of n_layers from the end of what is planned. */
+static void cut(struct acts *a, size_t *end, enum act id, size_t bytes, size_t n_layers)
+{
+    size_t each = (bytes + MEM_ALIGN - 1) / MEM_ALIGN * MEM_ALIGN;
     a->at[id] = *end;
     a->stride[id] = n_layers > 1 ? each : 0;
     *end += each * n_layers;
 }
 
-static size_t most_rows(size_t V)
+static void cut_row(struct acts *a, size_t *end, const struct row *r, const struct model_spec *s)
 {
-    size_t rows = CHUNK_FLOATS / V;
-    return rows > CHUNK_MIN_ROWS ? rows : CHUNK_MIN_ROWS;
+    const struct act_plan *p = &a->plan;
+    bool operand = r->layout == OPERAND || r->layout == WIDE_OPERAND;
+    /* The stream behind the last layer is kept as well. */
+    size_t L = (size_t)s->L + (r->id == ACT_X || r->id == ACT_RSTD);
+    a->kept[r->id] = keeps(r, s, p);
+    a->type[r->id] = operand ? p->products : F32;
+    a->ld[r->id] = row_distance(r->layout, p->products, per_position(r, s));
+    cut(a, end, r->id, p->n_rows * a->ld[r->id] * dtype_size(a->type[r->id]),
+        a->kept[r->id] ? L : 1);
 }
 
-size_t acts_chunk_rows(size_t n, size_t V)
+static void same_memory(struct acts *a, enum act id, enum act as)
 {
-    size_t most = most_rows(V);
+    a->at[id] = a->at[as];
+    a->stride[id] = a->stride[as];
+    a->ld[id] = a->ld[as];
+    a->type[id] = a->type[as];
+    a->kept[id] = a->kept[as];
+}
+
+size_t acts_logits_ld(const struct model_spec *s, enum dtype products)
+{
+    return products == BF16 ? gemm16_ld((size_t)s->V) : gemm_ld((size_t)s->V);
+}
+
+size_t acts_chunk_rows(size_t n, size_t ld, size_t room)
+{
+    size_t most = room / ld;
     /* Equal chunks: a short last one would run at a lower rate. */
     size_t n_chunks = (n + most - 1) / most;
     return n_chunks == 0 ? 0 : (n + n_chunks - 1) / n_chunks;
 }
 
-/* Room for the chunk of any batch of up to n rows. */
-static size_t chunk_room(size_t n, size_t V)
+/* Logits of training lie in the layers' gradients, which are not computed yet; those of a loss
+ * alone, in a model for training, in what the layers would keep. Only where one of these is too
+ * small they have memory of their own. */
+static void cut_logits(struct acts *a, size_t *end, const struct model_spec *s)
 {
-    return (n < most_rows(V) ? n : most_rows(V)) * V;
+    size_t ld = acts_logits_ld(s, a->plan.products), N = a->plan.n_rows, L = (size_t)s->L;
+    size_t D = (size_t)s->D, Q = (size_t)(s->H * s->Hd), KV = (size_t)(s->K * s->Hd);
+    size_t most = CHUNK_FLOATS / ld, least = N < CHUNK_MIN_ROWS ? N : CHUNK_MIN_ROWS;
+    size_t rows = most > least ? most : least;
+    size_t gu = a->stride[ACT_GU] * L / sizeof(float);
+    a->n_logits = (rows < N ? rows : N) * ld;
+    a->n_grad_logits = L * D * (2 * Q + 2 * KV + 3 * (size_t)s->F);
+    if (a->plan.use == USE_TRAIN && gu >= least * ld && a->n_grad_logits >= least * ld) {
+        a->at[ACT_LOGITS] = a->at[ACT_GU];
+        a->n_logits = gu < a->n_logits ? gu : a->n_logits;
+        return;
+    }
+    a->n_grad_logits = 0;
+    cut(a, end, ACT_LOGITS, a->n_logits * sizeof(float), 1);
 }
 
-static size_t scratch_floats(const struct model_spec *s, size_t B, size_t T)
+static size_t scratch_floats(const struct acts *a, const struct model_spec *s)
 {
-    struct attention_shape shape = {
-        .B = B, .T = T, .H = (size_t)s->H, .K = (size_t)s->K, .Hd = (size_t)s->Hd, .scale = 1};
+    struct attention_shape shape = {.B = a->plan.n_rows / a->plan.T,
+                                    .T = a->plan.T,
+                                    .H = (size_t)s->H,
+                                    .K = (size_t)s->K,
+                                    .Hd = (size_t)s->Hd,
+                                    .ldqkv = a->ld[ACT_QKV],
+                                    .ldout = a->ld[ACT_ATT],
+                                    .products = a->plan.products,
+                                    .scale = 1};
     size_t global = attention_scratch(&shape);
     shape.window = (size_t)s->window;
     size_t local = attention_scratch(&shape);
     return global > local ? global : local;
 }
 
-size_t acts_plan(struct acts *a, const struct model_spec *s, size_t N, size_t T, enum act_use use)
+size_t acts_plan(struct acts *a, const struct model_spec *s, const struct act_plan *p)
 {
-    size_t L = (size_t)s->L, end = 0;
-    *a = (struct acts){.use = use, .n_rows = N, .n_positions = T};
-    for (int i = 0; i < N_ROWS; i++) {
-        const struct row *r = &table[i];
-        /* The stream behind the last layer is kept as well. */
-        size_t n_layers = use == USE_TRAIN && kept(r, s) ? L + (r->id == ACT_X) : 1;
-        if (needed(r, s, use))
-            cut(a, &end, r->id, N * per_position(r, s), n_layers);
+    size_t end = 0, angles = p->T * (size_t)s->Hd * sizeof(float);
+    *a = (struct acts){.plan = *p};
+    for (int i = 0; i < N_ROWS; i++)
+        if (needed(&table[i], s, p))
+            cut_row(a, &end, &table[i], s);
+    if (!s->qk_norm)
+        same_memory(a, ACT_RAW, ACT_QKV);
+    if (p->products == F32)
+        same_memory(a, ACT_DRAW, ACT_DQKV);
+    cut(a, &end, ACT_ROPE, angles, 1);
+    cut(a, &end, ACT_ROPE_LOCAL, angles, 1);
+    if (p->use != USE_DECODE) {
+        cut(a, &end, ACT_SCRATCH, scratch_floats(a, s) * sizeof(float), 1);
+        cut_logits(a, &end, s);
     }
-    cut(a, &end, ACT_ROPE, T * (size_t)s->Hd, 1);
-    cut(a, &end, ACT_ROPE_LOCAL, T * (size_t)s->Hd, 1);
-    if (use != USE_DECODE) {
-        a->n_scratch = scratch_floats(s, N / T, T);
-        cut(a, &end, ACT_SCRATCH, a->n_scratch, 1);
-        cut(a, &end, ACT_LOGITS, chunk_room(N, (size_t)s->V), 1);
-    }
-    return end * sizeof(float);
+    return end;
 }
 
-int acts_init(struct acts *a, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
+int acts_init(struct acts *a, const struct model_spec *s, const struct act_plan *p)
 {
-    size_t bytes = acts_plan(a, s, n_rows, T, use);
+    size_t bytes = acts_plan(a, s, p);
     TRY(mem_alloc(&a->base, bytes, 1, "activations"));
-    rope_table(act(a, ACT_ROPE, 0), T, (size_t)s->Hd, s->rope_theta, s->rope_factor);
-    rope_table(act(a, ACT_ROPE_LOCAL, 0), T, (size_t)s->Hd, s->rope_theta_local, 1);
+    rope_table(act(a, ACT_ROPE, 0), p->T, (size_t)s->Hd, s->rope_theta, s->rope_factor);
+    rope_table(act(a, ACT_ROPE_LOCAL, 0), p->T, (size_t)s->Hd, s->rope_theta_local, 1);
     return OK;
 }
 

@@ -2,39 +2,100 @@
 
 #include "kern/embed.h"
 #include "kern/geglu.h"
-#include "kern/gemm.h"
 #include "kern/heads.h"
 #include "kern/rmsnorm.h"
-#include "kern/vec.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Sizes that every function here needs. */
-struct sizes {
-    size_t N, D, H, K, Hd, F, Q, C; /* Q = H·Hd; C = (H+2K)·Hd: columns of the fused product */
+/* A layer in a pass: what every function here needs. */
+struct here {
+    const struct net *n;
+    const struct acts *a;
+    const struct pass *p;
+    const float *params;
+    int layer;
+    bool again; /* rebuilding what the forward pass did not keep */
+    size_t N, D, F, C;
     float eps;
 };
 
-static struct sizes sizes_of(const struct net *n, const struct pass *p)
+static struct here at_layer(const struct net *n, const struct pass *p, int layer,
+                            const float *params)
 {
     const struct model_spec *s = &n->spec;
-    size_t H = (size_t)s->H, K = (size_t)s->K, Hd = (size_t)s->Hd;
-    return (struct sizes){.N = p->N,
-                          .D = (size_t)s->D,
-                          .H = H,
-                          .K = K,
-                          .Hd = Hd,
-                          .F = (size_t)s->F,
-                          .Q = H * Hd,
-                          .C = (H + 2 * K) * Hd,
-                          .eps = (float)s->eps};
+    return (struct here){.n = n,
+                         .a = &n->acts,
+                         .p = p,
+                         .params = params,
+                         .layer = layer,
+                         .N = p->N,
+                         .D = (size_t)s->D,
+                         .F = (size_t)s->F,
+                         .C = (size_t)((s->H + 2 * s->K) * s->Hd),
+                         .eps = (float)s->eps};
 }
 
-static const float *weight(const struct net *n, const float *params, enum tensor_kind k, int layer)
+static float *buffer(const struct here *h, enum act id)
 {
-    return params + net_at(n, k, layer);
+    return act(h->a, id, h->layer);
 }
+
+static struct rows rows(const struct here *h, enum act id)
+{
+    return act_rows(h->a, id, h->layer);
+}
+
+static const float *weight(const struct here *h, enum tensor_kind k)
+{
+    return h->params + net_at(h->n, k, h->layer);
+}
+
+/* That of a norm which only some models have. */
+static const float *post_norm(const struct here *h, enum tensor_kind k)
+{
+    return h->n->spec.post_norms ? weight(h, k) : NULL;
+}
+
+static const float *qk_norm(const struct here *h, enum tensor_kind k)
+{
+    return h->n->spec.qk_norm ? weight(h, k) : NULL;
+}
+
+/* ---- where the time goes ---- */
+
+static void lap(const struct here *h, enum prof_phase phase, double flops, double bytes)
+{
+    prof_lap(h->n->prof, h->again ? PROF_RECOMPUTE : phase, flops, bytes);
+}
+
+/* A pass over so many floats, and so many elements of the products' type. */
+static void lap_pass(const struct here *h, enum prof_phase phase, size_t floats, size_t elements)
+{
+    lap(h, phase, 0, (double)(floats * sizeof(float) + elements * dtype_size(h->a->plan.products)));
+}
+
+/* Products with a matrix. */
+static void lap_products(const struct here *h, enum prof_phase phase, enum matrix m, int n_products)
+{
+    struct matrix_shape z = linear_shape(&h->n->spec, m);
+    double flops = 2.0 * (double)h->N * (double)z.out * (double)z.in;
+    size_t elements = h->N * z.in + z.out * z.in + h->N * z.out;
+    lap(h, phase, n_products * flops,
+        n_products * (double)elements * (double)dtype_size(h->a->plan.products));
+}
+
+/* Attention: so many operations for each element of a head and each key that a query sees. */
+static void lap_attention(const struct here *h, enum prof_phase phase,
+                          const struct attention_shape *s, double each)
+{
+    double T = (double)s->T, seen = (double)(s->window == 0 || s->window > s->T ? s->T : s->window);
+    double pairs = (double)(s->B * s->H) * seen * (T - (seen - 1) / 2);
+    double floats = (double)(s->B * s->T * (2 * s->H + 2 * s->K) * s->Hd);
+    lap(h, phase, pairs * (double)s->Hd * each, floats * sizeof(float) * each / 4);
+}
+
+/* ---- forward ---- */
 
 struct attention_shape block_attention(const struct net *n, const struct pass *p, int layer)
 {
@@ -48,12 +109,10 @@ struct attention_shape block_attention(const struct net *n, const struct pass *p
         .window = s->local[layer] ? (size_t)s->window : 0,
         .scale = (float)(1 / sqrt(s->query_scalar)),
         .cap = (float)s->attn_cap,
+        .ldqkv = n->acts.ld[ACT_QKV],
+        .ldout = n->acts.ld[ACT_ATT],
+        .products = n->acts.plan.products,
     };
-}
-
-static const float *angles(const struct net *n, int layer)
-{
-    return act(&n->acts, n->spec.local[layer] ? ACT_ROPE_LOCAL : ACT_ROPE, 0);
 }
 
 static float embed_scale(const struct net *n)
@@ -61,264 +120,306 @@ static float embed_scale(const struct net *n)
     return (float)sqrt(n->spec.D);
 }
 
+static const float *angles(const struct here *h)
+{
+    return act(h->a, h->n->spec.local[h->layer] ? ACT_ROPE_LOCAL : ACT_ROPE, 0);
+}
+
+static struct heads_shape heads_of(const struct here *h)
+{
+    const struct model_spec *s = &h->n->spec;
+    return (struct heads_shape){.B = h->p->B,
+                                .T = h->p->T,
+                                .first = h->p->first,
+                                .H = (size_t)s->H,
+                                .K = (size_t)s->K,
+                                .Hd = (size_t)s->Hd,
+                                .eps = h->eps};
+}
+
+/* ACT_XN from the stream at the layer's entry. */
+static void norm_entry(const struct here *h, enum prof_phase phase)
+{
+    struct rows xn = rows(h, ACT_XN);
+    rmsnorm_fwd(xn.at, xn.type, xn.ld, buffer(h, ACT_RSTD), buffer(h, ACT_X), h->D,
+                weight(h, TENSOR_INPUT_NORM), h->N, h->D, h->eps);
+    lap_pass(h, phase, h->N * h->D, h->N * h->D);
+}
+
 void block_embed(const struct net *n, const struct pass *p, const float *params,
                  const int32_t *token)
 {
-    embed_fwd(act(&n->acts, ACT_X, 0), weight(n, params, TENSOR_EMBED, 0), token, p->N,
-              (size_t)n->spec.D, embed_scale(n));
-    net_lap_pass(n, PROF_EMBED, 2 * p->N * (size_t)n->spec.D);
+    struct here h = at_layer(n, p, 0, params);
+    embed_fwd(buffer(&h, ACT_X), weight(&h, TENSOR_EMBED), token, p->N, h.D, embed_scale(n));
+    lap_pass(&h, PROF_EMBED, 2 * p->N * h.D, 0);
+    norm_entry(&h, PROF_NORM);
 }
 
-void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads)
+static void heads(const struct here *h)
 {
-    embed_bwd(grads + net_at(n, TENSOR_EMBED, 0), act(&n->acts, ACT_DX, 0), token, p->N,
-              (size_t)n->spec.D, embed_scale(n));
-    net_lap_pass(n, PROF_EMBED_BWD, 3 * p->N * (size_t)n->spec.D);
+    struct heads_shape s = heads_of(h);
+    heads_fwd(buffer(h, ACT_QKV), h->a->ld[ACT_QKV],
+              h->n->spec.qk_norm ? buffer(h, ACT_RAW_RSTD) : NULL, buffer(h, ACT_RAW),
+              h->a->ld[ACT_RAW], qk_norm(h, TENSOR_Q_NORM), qk_norm(h, TENSOR_K_NORM), angles(h),
+              &s);
+    lap_pass(h, PROF_HEADS, 2 * h->N * h->C, 0);
 }
 
-/* The norm in front of a product, into ACT_XN; the backward pass does it again rather than keep it.
- */
-static const float *norm_input(const struct net *n, const struct sizes *z, const float *x,
-                               const float *w)
+static void qkv(const struct here *h)
 {
-    float *xn = act(&n->acts, ACT_XN, 0);
-    rmsnorm_fwd(xn, F32, z->D, act(&n->acts, ACT_RSTD, 0), x, z->D, w, z->N, z->D, z->eps);
-    return xn;
-}
-
-/* Attention's operations: so many for each element of a head and each key that a query sees. */
-static void lap_attention(const struct net *n, enum prof_phase phase,
-                          const struct attention_shape *s, double each)
-{
-    double T = (double)s->T, seen = (double)(s->window == 0 || s->window > s->T ? s->T : s->window);
-    double pairs = (double)(s->B * s->H) * seen * (T - (seen - 1) / 2);
-    double floats = (double)(s->B * s->T * (2 * s->H + 2 * s->K) * s->Hd);
-    prof_lap(n->prof, phase, pairs * (double)s->Hd * each, floats * sizeof(float) * each / 4);
-}
-
-/* ---- forward ---- */
-
-static struct heads_shape heads_of(const struct pass *p, const struct sizes *z)
-{
-    return (struct heads_shape){
-        .B = p->B, .T = p->T, .first = p->first, .H = z->H, .K = z->K, .Hd = z->Hd, .eps = z->eps};
-}
-
-/* Norms and rotation of the product's queries and keys; again in the backward pass. */
-static void finish_heads(const struct net *n, const struct pass *p, const struct sizes *z,
-                         int layer, const float *params)
-{
-    struct heads_shape s = heads_of(p, z);
-    bool norm = n->spec.qk_norm;
-    float *qkv = act(&n->acts, ACT_QKV, layer);
-    heads_fwd(qkv, z->C, norm ? act(&n->acts, ACT_RAW_RSTD, layer) : NULL,
-              norm ? act(&n->acts, ACT_RAW, layer) : qkv, z->C,
-              norm ? weight(n, params, TENSOR_Q_NORM, layer) : NULL,
-              norm ? weight(n, params, TENSOR_K_NORM, layer) : NULL, angles(n, layer), &s);
+    linear_fwd(h->n, MATRIX_QKV, h->layer, h->params, rows(h, ACT_RAW), rows(h, ACT_XN), h->N);
+    lap_products(h, PROF_QKV, MATRIX_QKV, 1);
+    heads(h);
 }
 
 void block_qkv(const struct net *n, const struct pass *p, int layer, const float *params)
 {
-    struct sizes z = sizes_of(n, p);
-    float *product = act(&n->acts, n->spec.qk_norm ? ACT_RAW : ACT_QKV, layer);
-    const float *xn =
-        norm_input(n, &z, act(&n->acts, ACT_X, layer), weight(n, params, TENSOR_INPUT_NORM, layer));
-    net_lap_pass(n, PROF_NORM, 2 * z.N * z.D);
-    gemm_nt(product, z.C, xn, z.D, weight(n, params, TENSOR_Q, layer), z.D, z.N, z.C, z.D, 1, 0);
-    net_lap_products(n, PROF_QKV, 1, z.N, z.C, z.D);
-    finish_heads(n, p, &z, layer, params);
-    net_lap_pass(n, PROF_HEADS, 2 * z.N * z.C);
+    struct here h = at_layer(n, p, layer, params);
+    qkv(&h);
 }
 
-/* out = res + norm(branch). */
-static void add_normed(const struct sizes *z, float *out, const float *res, const float *branch,
-                       float *rstd, const float *norm)
+static void attend(const struct here *h)
 {
-    rmsnorm_residual_fwd(out, NULL, F32, z->D, rstd, NULL, res, branch, norm, NULL, z->N, z->D,
-                         z->eps);
+    struct attention_shape s = block_attention(h->n, h->p, h->layer);
+    struct rows att = rows(h, ACT_ATT);
+    float *lse = h->a->plan.use == USE_TRAIN ? buffer(h, ACT_LSE) : NULL;
+    attention_fwd(att.at, att.type, lse, buffer(h, ACT_QKV), h->p->start, &s,
+                  act(h->a, ACT_SCRATCH, 0));
+    lap_attention(h, PROF_ATTENTION, &s, 4);
 }
 
-/* out = res + in[N,k] · w[D,k]ᵀ. */
-static void add_product(const struct sizes *z, float *out, const float *res, const float *in,
-                        const float *w, size_t k)
+static void o_proj(const struct here *h)
 {
-    if (out != res)
-        memcpy(out, res, z->N * z->D * sizeof *out);
-    gemm_nt(out, z->D, in, k, w, k, z->N, z->D, k, 1, 1);
+    linear_fwd(h->n, MATRIX_O, h->layer, h->params, rows(h, ACT_O), rows(h, ACT_ATT), h->N);
+    lap_products(h, PROF_O, MATRIX_O, 1);
 }
 
-/* The stream between attention and MLP from what post-norms leave; again in the backward pass. */
-static void finish_mid(const struct net *n, const struct sizes *z, int layer, const float *params)
+/* The stream between attention and MLP, and ACT_XN from it. */
+static void enter_mlp(const struct here *h)
 {
-    const struct acts *a = &n->acts;
-    add_normed(z, act(a, ACT_X_MID, layer), act(a, ACT_X, layer), act(a, ACT_O, layer),
-               act(a, ACT_O_RSTD, layer), weight(n, params, TENSOR_POST_ATTN_NORM, layer));
+    struct rows xn = rows(h, ACT_XN);
+    rmsnorm_residual_fwd(buffer(h, ACT_X_MID), xn.at, xn.type, xn.ld, buffer(h, ACT_O_RSTD),
+                         buffer(h, ACT_MID_RSTD), buffer(h, ACT_X), buffer(h, ACT_O),
+                         post_norm(h, TENSOR_POST_ATTN_NORM), weight(h, TENSOR_PRE_FFN_NORM), h->N,
+                         h->D, h->eps);
+    lap_pass(h, PROF_NORM, 3 * h->N * h->D, h->N * h->D);
 }
 
-static void attention_out(const struct net *n, const struct sizes *z, int layer,
-                          const float *params)
+static void gate_up(const struct here *h)
 {
-    const struct acts *a = &n->acts;
-    const float *att = act(a, ACT_ATT, layer), *w = weight(n, params, TENSOR_O, layer);
-    if (!n->spec.post_norms) {
-        add_product(z, act(a, ACT_X_MID, layer), act(a, ACT_X, layer), att, w, z->Q);
-        net_lap_products(n, PROF_O, 1, z->N, z->D, z->Q);
-        return;
-    }
-    gemm_nt(act(a, ACT_O, layer), z->D, att, z->Q, w, z->Q, z->N, z->D, z->Q, 1, 0);
-    net_lap_products(n, PROF_O, 1, z->N, z->D, z->Q);
-    finish_mid(n, z, layer, params);
-    net_lap_pass(n, PROF_NORM, 3 * z->N * z->D);
+    linear_fwd(h->n, MATRIX_GATE_UP, h->layer, h->params, rows(h, ACT_GU), rows(h, ACT_XN), h->N);
+    lap_products(h, PROF_GATE_UP, MATRIX_GATE_UP, 1);
 }
 
-static void mlp_out(const struct net *n, const struct sizes *z, int layer, const float *params)
+static void down(const struct here *h)
 {
-    const struct acts *a = &n->acts;
-    const float *h = act(a, ACT_H, 0), *w = weight(n, params, TENSOR_DOWN, layer);
-    const float *mid = act(a, ACT_X_MID, layer);
-    float *y = act(a, ACT_Y, layer), *next = act(a, ACT_X, layer + 1);
-    if (!n->spec.post_norms) {
-        add_product(z, next, mid, h, w, z->F);
-        net_lap_products(n, PROF_DOWN, 1, z->N, z->D, z->F);
-        return;
-    }
-    gemm_nt(y, z->D, h, z->F, w, z->F, z->N, z->D, z->F, 1, 0);
-    net_lap_products(n, PROF_DOWN, 1, z->N, z->D, z->F);
-    add_normed(z, next, mid, y, act(a, ACT_Y_RSTD, layer),
-               weight(n, params, TENSOR_POST_FFN_NORM, layer));
-    net_lap_pass(n, PROF_NORM, 3 * z->N * z->D);
+    struct rows hidden = rows(h, ACT_H), gu = rows(h, ACT_GU);
+    geglu_fwd(hidden.at, hidden.type, hidden.ld, gu.at, gu.type, gu.ld, h->N, h->F);
+    lap_pass(h, PROF_GEGLU, 0, 3 * h->N * h->F);
+    linear_fwd(h->n, MATRIX_DOWN, h->layer, h->params, rows(h, ACT_Y), hidden, h->N);
+    lap_products(h, PROF_DOWN, MATRIX_DOWN, 1);
+}
+
+/* The norm at ACT_X of a layer, or behind the last. */
+static size_t norm_at(const struct net *n, int layer)
+{
+    return layer < n->spec.L ? net_at(n, TENSOR_INPUT_NORM, layer)
+                             : net_at(n, TENSOR_FINAL_NORM, 0);
+}
+
+/* The stream at the next layer's entry, and ACT_XN from it. */
+static void leave_mlp(const struct here *h)
+{
+    struct rows xn = rows(h, ACT_XN);
+    int next = h->layer + 1;
+    rmsnorm_residual_fwd(act(h->a, ACT_X, next), xn.at, xn.type, xn.ld, buffer(h, ACT_Y_RSTD),
+                         act(h->a, ACT_RSTD, next), buffer(h, ACT_X_MID), buffer(h, ACT_Y),
+                         post_norm(h, TENSOR_POST_FFN_NORM), h->params + norm_at(h->n, next), h->N,
+                         h->D, h->eps);
+    lap_pass(h, PROF_NORM, 3 * h->N * h->D, h->N * h->D);
+}
+
+static void rest(const struct here *h)
+{
+    o_proj(h);
+    enter_mlp(h);
+    gate_up(h);
+    down(h);
+    leave_mlp(h);
 }
 
 void block_rest(const struct net *n, const struct pass *p, int layer, const float *params)
 {
-    struct sizes z = sizes_of(n, p);
-    float *gu = act(&n->acts, ACT_GU, layer);
-    attention_out(n, &z, layer, params);
-    const float *xn = norm_input(n, &z, act(&n->acts, ACT_X_MID, layer),
-                                 weight(n, params, TENSOR_PRE_FFN_NORM, layer));
-    net_lap_pass(n, PROF_NORM, 2 * z.N * z.D);
-    gemm_nt(gu, 2 * z.F, xn, z.D, weight(n, params, TENSOR_GATE, layer), z.D, z.N, 2 * z.F, z.D, 1,
-            0);
-    net_lap_products(n, PROF_GATE_UP, 1, z.N, 2 * z.F, z.D);
-    geglu_fwd(act(&n->acts, ACT_H, 0), F32, z.F, gu, F32, 2 * z.F, z.N, z.F);
-    net_lap_pass(n, PROF_GEGLU, 3 * z.N * z.F);
-    mlp_out(n, &z, layer, params);
+    struct here h = at_layer(n, p, layer, params);
+    rest(&h);
 }
 
 void block_fwd(const struct net *n, const struct pass *p, int layer, const float *params)
 {
-    const struct acts *a = &n->acts;
-    struct attention_shape shape = block_attention(n, p, layer);
-    float *lse = a->use == USE_TRAIN ? act(a, ACT_LSE, layer) : NULL;
-    block_qkv(n, p, layer, params);
-    attention_fwd(act(a, ACT_ATT, layer), F32, lse, act(a, ACT_QKV, layer), p->start, &shape,
-                  act(a, ACT_SCRATCH, 0));
-    lap_attention(n, PROF_ATTENTION, &shape, 4);
-    block_rest(n, p, layer, params);
+    struct here h = at_layer(n, p, layer, params);
+    qkv(&h);
+    attend(&h);
+    rest(&h);
 }
 
 /* ---- backward ---- */
 
-/* Gradient of a branch's output before its post-norm, from ACT_DX behind the norm. */
-static const float *bwd_post_norm(const struct net *n, const struct sizes *z, const float *branch,
-                                  const float *rstd, const float *w, float *dw)
+/* What attention's backward pass reads and was not kept. */
+static void rebuild_attention(const struct here *h)
 {
-    const float *dx = act(&n->acts, ACT_DX, 0);
-    float *d = act(&n->acts, ACT_DXN, 0);
-    if (!n->spec.post_norms)
-        return dx;
-    rmsnorm_bwd(d, F32, z->D, dw, dx, z->D, branch, z->D, rstd, w, z->N, z->D, 0);
-    net_lap_pass(n, PROF_NORM_BWD, 3 * z->N * z->D);
-    return d;
+    const bool *kept = h->a->kept;
+    bool branch_is_read = h->n->spec.post_norms || !kept[ACT_X_MID];
+    if (!kept[ACT_RAW]) {
+        norm_entry(h, PROF_RECOMPUTE);
+        qkv(h);
+    } else if (h->n->spec.qk_norm) {
+        heads(h);
+    }
+    if (!kept[ACT_ATT])
+        attend(h);
+    if (!kept[ACT_O] && branch_is_read)
+        o_proj(h);
 }
 
-/* A product's input gradient is in ACT_DXN: through the norm before it, onto the residual's. */
-static void bwd_pre_norm(const struct net *n, const struct sizes *z, const float *x, const float *w,
-                         float *dw)
+/* ACT_X_MID where it was not kept, and ACT_XN from it. */
+static void rebuild_mid(const struct here *h)
 {
-    const struct acts *a = &n->acts;
-    rmsnorm_bwd(act(a, ACT_DX, 0), F32, z->D, dw, act(a, ACT_DXN, 0), z->D, x, z->D,
-                act(a, ACT_RSTD, 0), w, z->N, z->D, 1);
-    net_lap_pass(n, PROF_NORM_BWD, 4 * z->N * z->D);
+    struct rows xn = rows(h, ACT_XN);
+    if (!h->a->kept[ACT_X_MID]) {
+        enter_mlp(h);
+        return;
+    }
+    rmsnorm_fwd(xn.at, xn.type, xn.ld, buffer(h, ACT_MID_RSTD), buffer(h, ACT_X_MID), h->D,
+                weight(h, TENSOR_PRE_FFN_NORM), h->N, h->D, h->eps);
+    lap_pass(h, PROF_NORM, h->N * h->D, h->N * h->D);
 }
 
-static void bwd_mlp(const struct net *n, const struct sizes *z, int layer, const float *params,
-                    float *grads)
+/* What the backward pass of a layer reads and the forward one did not keep. Buffers that the layers
+ * share still hold the layer's own when it was the last to run: but for ACT_XN. */
+static void rebuild(struct here h, bool fresh)
 {
-    const struct acts *a = &n->acts;
-    size_t down = net_at(n, TENSOR_DOWN, layer), gate = net_at(n, TENSOR_GATE, layer);
-    size_t post = net_at(n, TENSOR_POST_FFN_NORM, layer);
-    size_t pre = net_at(n, TENSOR_PRE_FFN_NORM, layer);
-    float *h = act(a, ACT_H, 0), *gu = act(a, ACT_GU, layer), *dxn = act(a, ACT_DXN, 0);
-    const float *mid = act(a, ACT_X_MID, layer);
-    const float *dy = bwd_post_norm(n, z, act(a, ACT_Y, layer), act(a, ACT_Y_RSTD, layer),
-                                    params + post, grads + post);
-    gemm_nn(h, z->F, dy, z->D, params + down, z->F, z->N, z->F, z->D, 1, 0);
-    net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
-    geglu_bwd(gu, h, h, F32, z->F, gu, F32, 2 * z->F, z->N, z->F);
-    net_lap_pass(n, PROF_GEGLU_BWD, 6 * z->N * z->F);
-    gemm_tn(grads + down, z->F, dy, z->D, h, z->F, z->D, z->F, z->N, 1, 0);
-    net_lap_products(n, PROF_DOWN_BWD, 1, z->N, z->D, z->F);
-    if (n->spec.post_norms)
-        finish_mid(n, z, layer, params);
-    const float *xn = norm_input(n, z, mid, params + pre);
-    net_lap_pass(n, PROF_NORM_BWD, (n->spec.post_norms ? 5 : 2) * z->N * z->D);
-    gemm_tn(grads + gate, z->D, gu, 2 * z->F, xn, z->D, 2 * z->F, z->D, z->N, 1, 0);
-    gemm_nn(dxn, z->D, gu, 2 * z->F, params + gate, z->D, z->N, z->D, 2 * z->F, 1, 0);
-    net_lap_products(n, PROF_GATE_UP_BWD, 2, z->N, 2 * z->F, z->D);
-    bwd_pre_norm(n, z, mid, params + pre, grads + pre);
+    h.again = true;
+    if (!fresh)
+        rebuild_attention(&h);
+    rebuild_mid(&h);
+    if (!fresh && !h.a->kept[ACT_GU])
+        gate_up(&h);
+    if (!fresh && !h.a->kept[ACT_Y] && h.n->spec.post_norms)
+        down(&h);
 }
 
-/* Rotation and the norms of queries and keys, in place in ACT_DQKV. */
-static void bwd_heads(const struct net *n, const struct pass *p, const struct sizes *z, int layer,
-                      const float *params, float *grads)
+/* Through the norm at ACT_X of `layer` and, unless that is the first, the branch's norm before. */
+static void bwd_entry(const struct here *before, int layer, float *grads)
 {
-    struct heads_shape s = heads_of(p, z);
-    bool norm = n->spec.qk_norm;
-    size_t q = norm ? net_at(n, TENSOR_Q_NORM, layer) : 0;
-    size_t k = norm ? net_at(n, TENSOR_K_NORM, layer) : 0;
-    float *dqkv = act(&n->acts, ACT_DQKV, 0);
-    heads_bwd(dqkv, F32, z->C, grads + q, grads + k, dqkv, z->C,
-              norm ? act(&n->acts, ACT_RAW, layer) : NULL, z->C,
-              norm ? act(&n->acts, ACT_RAW_RSTD, layer) : NULL, norm ? params + q : NULL,
-              params + k, angles(n, layer), &s);
+    const struct acts *a = before->a;
+    struct rows d = act_rows(a, ACT_DBRANCH, 0);
+    bool branch = layer > 0;
+    size_t norm = norm_at(before->n, layer);
+    rmsnorm_residual_bwd(act(a, ACT_DX, 0), branch ? d.at : NULL, d.type, d.ld, grads + norm,
+                         grads + net_at(before->n, TENSOR_POST_FFN_NORM, before->layer),
+                         act(a, ACT_DXN, 0), act(a, ACT_X, layer), act(a, ACT_RSTD, layer),
+                         before->params + norm, buffer(before, ACT_Y), buffer(before, ACT_Y_RSTD),
+                         post_norm(before, TENSOR_POST_FFN_NORM), before->N, before->D);
+    lap_pass(before, PROF_NORM_BWD, 5 * before->N * before->D, before->N * before->D);
 }
 
-static void bwd_attention(const struct net *n, const struct pass *p, const struct sizes *z,
-                          int layer, const float *params, float *grads)
+void block_between_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
+                       float *grads, bool fresh)
 {
-    const struct acts *a = &n->acts;
-    size_t o = net_at(n, TENSOR_O, layer), qkv = net_at(n, TENSOR_Q, layer);
-    size_t post = net_at(n, TENSOR_POST_ATTN_NORM, layer);
-    size_t pre = net_at(n, TENSOR_INPUT_NORM, layer);
-    float *datt = act(a, ACT_DATT, 0), *dqkv = act(a, ACT_DQKV, 0);
-    const float *x = act(a, ACT_X, layer), *att = act(a, ACT_ATT, layer);
-    struct attention_shape shape = block_attention(n, p, layer);
-    const float *dy = bwd_post_norm(n, z, act(a, ACT_O, layer), act(a, ACT_O_RSTD, layer),
-                                    params + post, grads + post);
-    gemm_nn(datt, z->Q, dy, z->D, params + o, z->Q, z->N, z->Q, z->D, 1, 0);
-    gemm_tn(grads + o, z->Q, dy, z->D, att, z->Q, z->D, z->Q, z->N, 1, 0);
-    net_lap_products(n, PROF_O_BWD, 2, z->N, z->D, z->Q);
-    if (n->spec.qk_norm)
-        finish_heads(n, p, z, layer, params);
-    net_lap_pass(n, PROF_HEADS_BWD, n->spec.qk_norm ? 2 * z->N * z->C : 0);
-    attention_bwd(dqkv, datt, att, F32, act(a, ACT_LSE, layer), act(a, ACT_QKV, layer), p->start,
-                  &shape, act(a, ACT_SCRATCH, 0));
-    lap_attention(n, PROF_ATTENTION_BWD, &shape, 10);
-    bwd_heads(n, p, z, layer, params, grads);
-    net_lap_pass(n, PROF_HEADS_BWD, (n->spec.qk_norm ? 3 : 2) * z->N * z->C);
-    const float *xn = norm_input(n, z, x, params + pre);
-    net_lap_pass(n, PROF_NORM_BWD, 2 * z->N * z->D);
-    gemm_tn(grads + qkv, z->D, dqkv, z->C, xn, z->D, z->C, z->D, z->N, 1, 0);
-    gemm_nn(act(a, ACT_DXN, 0), z->D, dqkv, z->C, params + qkv, z->D, z->N, z->D, z->C, 1, 0);
-    net_lap_products(n, PROF_QKV_BWD, 2, z->N, z->C, z->D);
-    bwd_pre_norm(n, z, x, params + pre, grads + pre);
+    struct here before = at_layer(n, p, layer > 0 ? layer - 1 : 0, params);
+    if (layer == n->spec.L)
+        memset(act(&n->acts, ACT_DX, 0), 0, p->N * before.D * sizeof(float));
+    if (layer > 0)
+        rebuild(before, fresh);
+    bwd_entry(&before, layer, grads);
+}
+
+static void bwd_down(const struct here *h, float *grads)
+{
+    struct rows dy = rows(h, ACT_DBRANCH), hidden = rows(h, ACT_H), gu = rows(h, ACT_GU);
+    linear_bwd_input(h->n, MATRIX_DOWN, h->layer, h->params, hidden, dy, h->N);
+    lap_products(h, PROF_DOWN_BWD, MATRIX_DOWN, 1);
+    geglu_bwd(gu.at, hidden.at, hidden.at, hidden.type, hidden.ld, gu.at, gu.type, gu.ld, h->N,
+              h->F);
+    lap_pass(h, PROF_GEGLU_BWD, 0, 6 * h->N * h->F);
+    linear_bwd_weight(h->n, MATRIX_DOWN, h->layer, grads, dy, hidden, h->N, false);
+    lap_products(h, PROF_DOWN_BWD, MATRIX_DOWN, 1);
+}
+
+static void bwd_gate_up(const struct here *h, float *grads)
+{
+    struct rows gu = rows(h, ACT_GU);
+    linear_bwd_weight(h->n, MATRIX_GATE_UP, h->layer, grads, gu, rows(h, ACT_XN), h->N, false);
+    linear_bwd_input(h->n, MATRIX_GATE_UP, h->layer, h->params, rows(h, ACT_DXN), gu, h->N);
+    lap_products(h, PROF_GATE_UP_BWD, MATRIX_GATE_UP, 2);
+}
+
+/* Through the norm before the MLP and that of attention's branch. */
+static void bwd_mid(const struct here *h, float *grads)
+{
+    struct rows d = rows(h, ACT_DBRANCH);
+    rmsnorm_residual_bwd(
+        buffer(h, ACT_DX), d.at, d.type, d.ld, grads + net_at(h->n, TENSOR_PRE_FFN_NORM, h->layer),
+        grads + net_at(h->n, TENSOR_POST_ATTN_NORM, h->layer), buffer(h, ACT_DXN),
+        buffer(h, ACT_X_MID), buffer(h, ACT_MID_RSTD), weight(h, TENSOR_PRE_FFN_NORM),
+        buffer(h, ACT_O), buffer(h, ACT_O_RSTD), post_norm(h, TENSOR_POST_ATTN_NORM), h->N, h->D);
+    lap_pass(h, PROF_NORM_BWD, 5 * h->N * h->D, h->N * h->D);
+}
+
+static void bwd_o(const struct here *h, float *grads)
+{
+    struct rows dy = rows(h, ACT_DBRANCH);
+    linear_bwd_input(h->n, MATRIX_O, h->layer, h->params, rows(h, ACT_DATT), dy, h->N);
+    linear_bwd_weight(h->n, MATRIX_O, h->layer, grads, dy, rows(h, ACT_ATT), h->N, false);
+    lap_products(h, PROF_O_BWD, MATRIX_O, 2);
+}
+
+static void bwd_attention(const struct here *h)
+{
+    struct attention_shape s = block_attention(h->n, h->p, h->layer);
+    struct rows att = rows(h, ACT_ATT);
+    attention_bwd(buffer(h, ACT_DQKV), buffer(h, ACT_DATT), att.at, att.type, buffer(h, ACT_LSE),
+                  buffer(h, ACT_QKV), h->p->start, &s, act(h->a, ACT_SCRATCH, 0));
+    lap_attention(h, PROF_ATTENTION_BWD, &s, 10);
+}
+
+static void bwd_heads(const struct here *h, float *grads)
+{
+    struct heads_shape s = heads_of(h);
+    struct rows d = rows(h, ACT_DRAW);
+    heads_bwd(d.at, d.type, d.ld, grads + net_at(h->n, TENSOR_Q_NORM, h->layer),
+              grads + net_at(h->n, TENSOR_K_NORM, h->layer), buffer(h, ACT_DQKV),
+              h->a->ld[ACT_DQKV], buffer(h, ACT_RAW), h->a->ld[ACT_RAW], buffer(h, ACT_RAW_RSTD),
+              qk_norm(h, TENSOR_Q_NORM), qk_norm(h, TENSOR_K_NORM), angles(h), &s);
+    lap_pass(h, PROF_HEADS_BWD, (h->n->spec.qk_norm ? 2 : 1) * h->N * h->C, h->N * h->C);
+}
+
+static void bwd_qkv(const struct here *h, float *grads)
+{
+    struct rows d = rows(h, ACT_DRAW);
+    norm_entry(h, PROF_NORM_BWD);
+    linear_bwd_weight(h->n, MATRIX_QKV, h->layer, grads, d, rows(h, ACT_XN), h->N, false);
+    linear_bwd_input(h->n, MATRIX_QKV, h->layer, h->params, rows(h, ACT_DXN), d, h->N);
+    lap_products(h, PROF_QKV_BWD, MATRIX_QKV, 2);
 }
 
 void block_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
                float *grads)
 {
-    struct sizes z = sizes_of(n, p);
-    bwd_mlp(n, &z, layer, params, grads);
-    bwd_attention(n, p, &z, layer, params, grads);
+    struct here h = at_layer(n, p, layer, params);
+    bwd_down(&h, grads);
+    bwd_gate_up(&h, grads);
+    bwd_mid(&h, grads);
+    bwd_o(&h, grads);
+    bwd_attention(&h);
+    bwd_heads(&h, grads);
+    bwd_qkv(&h, grads);
+}
+
+void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads)
+{
+    struct here h = at_layer(n, p, 0, NULL);
+    embed_bwd(grads + net_at(n, TENSOR_EMBED, 0), buffer(&h, ACT_DX), token, p->N, h.D,
+              embed_scale(n));
+    lap_pass(&h, PROF_EMBED_BWD, 3 * p->N * h.D, 0);
 }

@@ -1,39 +1,69 @@
 #include "model/head.h"
 
-#include "kern/gemm.h"
-#include "kern/rmsnorm.h"
 #include "kern/softmax_ce.h"
 
-/* The final norm of rows first … first+count-1, into the same rows of ACT_XN. */
-static float *final_norm(const struct net *n, const float *params, size_t first, size_t count)
-{
-    size_t D = (size_t)n->spec.D;
-    float *xn = act(&n->acts, ACT_XN, 0) + first * D;
-    rmsnorm_fwd(xn, F32, D, act(&n->acts, ACT_RSTD, 0) + first,
-                act(&n->acts, ACT_X, n->spec.L) + first * D, D,
-                params + net_at(n, TENSOR_FINAL_NORM, 0), count, D, (float)n->spec.eps);
-    return xn;
-}
+#include <string.h>
 
-/* Logits and loss of rows first … first+count-1, whose logits live in ACT_LOGITS meanwhile. */
-static void chunk_loss(const struct net *n, const float *params, const struct batch_view *b,
-                       float *grads, size_t first, size_t count)
+/* Where logits lie meanwhile: so many floats. */
+struct room {
+    float *at;
+    size_t n;
+};
+
+static struct room room_for(const struct net *n, float *grads)
 {
     const struct acts *a = &n->acts;
-    size_t V = (size_t)n->spec.V, D = (size_t)n->spec.D, embed = net_at(n, TENSOR_EMBED, 0);
-    float *logits = act(a, ACT_LOGITS, 0);
-    const float *xn = act(a, ACT_XN, 0) + first * D;
-    gemm_nt(logits, V, xn, D, params + embed, D, count, V, D, 1, 0);
-    net_lap_products(n, PROF_HEAD, 1, count, V, D);
+    if (grads != NULL && a->n_grad_logits > 0)
+        return (struct room){grads + net_at(n, TENSOR_INPUT_NORM, 0), a->n_grad_logits};
+    return (struct room){act(a, ACT_LOGITS, 0), a->n_logits};
+}
+
+static void lap_products(const struct net *n, enum prof_phase phase, size_t rows, int n_products)
+{
+    struct matrix_shape z = linear_shape(&n->spec, MATRIX_EMBED);
+    double elements = (double)(rows * z.in + z.out * z.in + rows * z.out);
+    prof_lap(n->prof, phase, n_products * 2.0 * (double)rows * (double)z.out * (double)z.in,
+             n_products * elements * (double)dtype_size(n->acts.plan.products));
+}
+
+/* The chunk's gradients of logits, in the place of logits. Products in bfloat16 read their rows
+ * whole, which may be longer than V. */
+static struct rows gradient_of(const struct net *n, struct rows logits)
+{
+    logits.type = n->acts.plan.products;
+    return logits;
+}
+
+static void clear_ends(struct rows r, size_t n_rows, size_t V)
+{
+    size_t size = dtype_size(r.type);
+    for (size_t i = 0; i < n_rows; i++)
+        memset((char *)r.at + (i * r.ld + V) * size, 0, (r.ld - V) * size);
+}
+
+/* Logits and loss of rows first … first+count-1. */
+static void chunk_loss(const struct net *n, const float *params, const struct batch_view *b,
+                       float *grads, struct rows logits, size_t first, size_t count)
+{
+    const struct acts *a = &n->acts;
+    size_t V = (size_t)n->spec.V;
+    struct rows xn = rows_from(act_rows(a, ACT_XN, 0), first), grad = gradient_of(n, logits);
+    linear_fwd(n, MATRIX_EMBED, 0, params, logits, xn, count);
+    lap_products(n, PROF_HEAD, count, 1);
     softmax_ce(act(a, ACT_LOSS, 0) + first, (uint8_t *)act(a, ACT_CORRECT, 0) + first,
-               grads == NULL ? NULL : logits, F32, V, logits, V, b->target + first,
-               b->weight == NULL ? NULL : b->weight + first, count, V, (float)n->spec.final_cap);
-    net_lap_pass(n, PROF_LOSS, (grads == NULL ? 1 : 2) * count * V);
+               grads == NULL ? NULL : grad.at, grad.type, grad.ld, logits.at, logits.ld,
+               b->target + first, b->weight == NULL ? NULL : b->weight + first, count, V,
+               (float)n->spec.final_cap);
+    if (grads != NULL)
+        clear_ends(grad, count, V);
+    prof_lap(n->prof, PROF_LOSS, 0,
+             (double)(count * V * (sizeof(float) + (grads == NULL ? 0 : dtype_size(grad.type)))));
     if (grads == NULL)
         return;
-    gemm_nn(act(a, ACT_DXN, 0) + first * D, D, logits, V, params + embed, D, count, D, V, 1, 0);
-    gemm_tn(grads + embed, D, logits, V, xn, D, V, D, count, 1, first == 0 ? 0 : 1);
-    net_lap_products(n, PROF_HEAD_BWD, 2, count, V, D);
+    linear_bwd_input(n, MATRIX_EMBED, 0, params, rows_from(act_rows(a, ACT_DXN, 0), first), grad,
+                     count);
+    linear_bwd_weight(n, MATRIX_EMBED, 0, grads, grad, xn, count, first > 0);
+    lap_products(n, PROF_HEAD_BWD, count, 2);
 }
 
 static void add_up(const struct net *n, const struct pass *p, const float *weight,
@@ -56,27 +86,32 @@ static void add_up(const struct net *n, const struct pass *p, const float *weigh
 void head_loss(const struct net *n, const struct pass *p, const float *params,
                const struct batch_view *b, float *grads, struct pass_result *out)
 {
-    const struct acts *a = &n->acts;
-    size_t D = (size_t)n->spec.D, norm = net_at(n, TENSOR_FINAL_NORM, 0);
-    size_t chunk = acts_chunk_rows(p->N, (size_t)n->spec.V);
-    final_norm(n, params, 0, p->N);
-    net_lap_pass(n, PROF_NORM, 2 * p->N * D);
+    struct room room = room_for(n, grads);
+    struct rows logits = {room.at, F32, acts_logits_ld(&n->spec, n->acts.plan.products)};
+    size_t chunk = acts_chunk_rows(p->N, logits.ld, room.n);
     for (size_t first = 0; first < p->N; first += chunk)
-        chunk_loss(n, params, b, grads, first, p->N - first < chunk ? p->N - first : chunk);
+        chunk_loss(n, params, b, grads, logits, first, p->N - first < chunk ? p->N - first : chunk);
     add_up(n, p, b->weight, out);
-    net_lap_pass(n, PROF_LOSS, 0);
-    if (grads == NULL)
-        return;
-    rmsnorm_bwd(act(a, ACT_DX, 0), F32, D, grads + norm, act(a, ACT_DXN, 0), D,
-                act(a, ACT_X, n->spec.L), D, act(a, ACT_RSTD, 0), params + norm, p->N, D, 0);
-    net_lap_pass(n, PROF_NORM_BWD, 3 * p->N * D);
+    prof_lap(n->prof, PROF_LOSS, 0, 0);
 }
 
+/* By way of logits whose rows lie as products want them. */
 void head_logits(const struct net *n, const float *params, size_t first_row, size_t n_rows,
                  float *logits)
 {
-    size_t V = (size_t)n->spec.V, D = (size_t)n->spec.D;
-    const float *xn = final_norm(n, params, first_row, n_rows);
-    gemm_nt(logits, V, xn, D, params + net_at(n, TENSOR_EMBED, 0), D, n_rows, V, D, 1, 0);
+    size_t V = (size_t)n->spec.V;
+    struct rows xn = rows_from(act_rows(&n->acts, ACT_XN, 0), first_row);
+    if (n->products == NULL) {
+        linear_fwd(n, MATRIX_EMBED, 0, params, (struct rows){logits, F32, V}, xn, n_rows);
+    } else {
+        struct rows wide = {act(&n->acts, ACT_LOGITS, 0), F32, acts_logits_ld(&n->spec, BF16)};
+        size_t chunk = acts_chunk_rows(n_rows, wide.ld, n->acts.n_logits);
+        for (size_t first = 0, count; first < n_rows; first += count) {
+            count = n_rows - first < chunk ? n_rows - first : chunk;
+            linear_fwd(n, MATRIX_EMBED, 0, params, wide, rows_from(xn, first), count);
+            for (size_t i = 0; i < count; i++)
+                memcpy(logits + (first + i) * V, (float *)wide.at + i * wide.ld, V * sizeof(float));
+        }
+    }
     softcap(logits, n_rows * V, (float)n->spec.final_cap);
 }

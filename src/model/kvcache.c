@@ -32,7 +32,8 @@ int kvcache_new(struct kvcache **out, const struct model_spec *s, int max_T)
     c->n_rows = max_T < FEED_ROWS ? (size_t)max_T : FEED_ROWS;
     size_t row = (size_t)s->K * (size_t)s->Hd * 2 * (size_t)s->L;
     /* The working memory holds few rows, the tables of angles all positions. */
-    TRY_OUT(net_init(&c->net, s, c->n_rows, (size_t)max_T, USE_DECODE));
+    const struct act_plan plan = {.n_rows = c->n_rows, .T = (size_t)max_T, .use = USE_DECODE};
+    TRY_OUT(net_init(&c->net, s, &plan));
     TRY_OUT(mem_alloc(&c->kv, (size_t)max_T, row * sizeof *c->kv, "keys and values"));
     TRY_OUT(mem_alloc(&c->scratch, (size_t)max_T, sizeof *c->scratch, "attention weights"));
     *out = c;
@@ -77,12 +78,12 @@ static void attend(struct kvcache *c, const struct pass *p, int layer)
     size_t row = (size_t)s->K * (size_t)s->Hd, Q = (size_t)s->H * (size_t)s->Hd;
     float *keys = stored(c, layer, 0), *values = stored(c, layer, 1);
     for (size_t i = 0; i < p->N; i++) {
-        const float *q = act(&c->net.acts, ACT_QKV, layer) + i * (Q + 2 * row);
+        const float *q = act(&c->net.acts, ACT_QKV, layer) + i * shape.ldqkv;
         size_t at = p->first + i;
         memcpy(keys + at * row, q + Q, row * sizeof *keys);
         memcpy(values + at * row, q + Q + row, row * sizeof *values);
-        attention_decode(act(&c->net.acts, ACT_ATT, layer) + i * Q, q, keys, values, row, at + 1,
-                         &shape, c->scratch);
+        attention_decode(act(&c->net.acts, ACT_ATT, layer) + i * shape.ldout, q, keys, values, row,
+                         at + 1, &shape, c->scratch);
     }
 }
 

@@ -19,7 +19,17 @@ static bool possible(int B, int T)
     return B >= 1 && T >= 1 && (int64_t)B * T <= MAX_POSITIONS;
 }
 
-int model_new(struct model **m, const struct model_spec *s, int B, int T, bool training)
+static struct act_plan plan_of(int B, int T, const struct model_options *o)
+{
+    return (struct act_plan){.n_rows = (size_t)B * (size_t)T,
+                             .T = (size_t)T,
+                             .use = o->training ? USE_TRAIN : USE_LOSS,
+                             .products = o->products,
+                             .recompute = o->recompute};
+}
+
+int model_new(struct model **m, const struct model_spec *s, int B, int T,
+              const struct model_options *o)
 {
     struct model *new;
     *m = NULL;
@@ -29,9 +39,9 @@ int model_new(struct model **m, const struct model_spec *s, int B, int T, bool t
                    "in all at most",
                    B, T, MAX_POSITIONS);
     TRY(mem_alloc(&new, 1, sizeof *new, "model"));
-    int rc =
-        net_init(&new->net, s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
-    new->training = training;
+    struct act_plan plan = plan_of(B, T, o);
+    int rc = net_init(&new->net, s, &plan);
+    new->training = o->training;
     if (rc != OK)
         mem_free(new);
     else
@@ -46,12 +56,43 @@ void model_free(struct model *m)
     mem_free(m);
 }
 
-size_t model_bytes(const struct model_spec *s, int B, int T, bool training)
+size_t model_bytes(const struct model_spec *s, int B, int T, const struct model_options *o)
 {
     if (!possible(B, T))
         return SIZE_MAX;
-    return sizeof(struct model) +
-           net_bytes(s, (size_t)B * (size_t)T, (size_t)T, training ? USE_TRAIN : USE_LOSS);
+    struct act_plan plan = plan_of(B, T, o);
+    return sizeof(struct model) + net_bytes(s, &plan);
+}
+
+size_t model_forms_bytes(const struct model_spec *s, enum dtype products)
+{
+    struct forms f;
+    if (products == F32)
+        return 0;
+    forms_plan(&f, s);
+    return f.bytes;
+}
+
+int model_set_forms(struct model *m, void *memory)
+{
+    struct net *n = &m->net;
+    if (n->products == NULL)
+        return OK;
+    if (n->owns_packed)
+        mem_free(n->packed);
+    n->packed = memory;
+    n->owns_packed = memory == NULL;
+    return memory == NULL ? mem_alloc(&n->packed, n->forms.bytes, 1, "packed weights") : OK;
+}
+
+void model_pack(struct model *m, const float *params, int part, int n_parts)
+{
+    const struct net *n = &m->net;
+    if (n->products == NULL)
+        return;
+    linear_pack(n, params, part, n_parts);
+    double weights = (double)n->table.n_params / n_parts;
+    prof_lap(n->prof, PROF_PACK, 0, weights * (double)(sizeof(float) + N_FORMS * sizeof(uint16_t)));
 }
 
 void model_set_prof(struct model *m, struct prof *p)
@@ -74,11 +115,11 @@ static struct pass pass_of(const struct net *n, const struct batch_view *b)
 {
     struct pass p = {.B = (size_t)b->B, .T = (size_t)b->T, .start = b->start};
     p.N = p.B * p.T;
-    if (b->B < 1 || b->T < 1 || p.N > n->acts.n_rows || p.T > n->acts.n_positions)
+    if (b->B < 1 || b->T < 1 || p.N > n->acts.plan.n_rows || p.T > n->acts.plan.T)
         fatal(E_BUG,
               "a batch of %d x %d was given to a model made for %zu positions in sequences "
               "of at most %zu",
-              b->B, b->T, n->acts.n_rows, n->acts.n_positions);
+              b->B, b->T, n->acts.plan.n_rows, n->acts.plan.T);
     return p;
 }
 
@@ -144,13 +185,15 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
     struct handover h = {ready, ctx, n->table.n_elems};
     if (!m->training)
         fatal(E_BUG, "a model made without training memory was asked for gradients");
-    clear_grads(&n->table, grads);
-    net_lap_pass(n, PROF_EMBED_BWD, 0);
     run_layers(n, &p, params, b->token);
     head_loss(n, &p, params, b, grads, out);
+    clear_grads(&n->table, grads);
+    prof_lap(n->prof, PROF_EMBED_BWD, 0, 0);
+    block_between_bwd(n, &p, n->spec.L, params, grads, true);
     hand_over(&h, net_at(n, TENSOR_FINAL_NORM, 0));
     for (int l = n->spec.L - 1; l >= 0; l--) {
         block_bwd(n, &p, l, params, grads);
+        block_between_bwd(n, &p, l, params, grads, false);
         hand_over(&h, net_at(n, TENSOR_INPUT_NORM, l));
     }
     block_embed_bwd(n, &p, b->token, grads);

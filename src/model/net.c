@@ -1,6 +1,7 @@
 #include "model/net.h"
 
 #include "base/err.h"
+#include "base/mem.h"
 
 static void find_offsets(struct net *n)
 {
@@ -14,18 +15,21 @@ static void find_offsets(struct net *n)
     n->layer_stride = second == NULL ? 0 : second->offset - n->at[TENSOR_INPUT_NORM];
 }
 
-int net_init(struct net *n, const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
+int net_init(struct net *n, const struct model_spec *s, const struct act_plan *p)
 {
     *n = (struct net){.spec = *s};
     TRY(spec_check(s));
-    if (n_rows < 1 || T < 1)
+    if (p->n_rows < 1 || p->T < 1)
         return ERR(E_CONFIG,
-                   "a pass over %zu positions in sequences of %zu: both must be 1 or more", n_rows,
-                   T);
+                   "a pass over %zu positions in sequences of %zu: both must be 1 or more",
+                   p->n_rows, p->T);
     int rc;
+    if (p->products == BF16)
+        TRY_OUT(gemm16_new(&n->products));
     TRY_OUT(tensors_init(&n->table, s));
-    TRY_OUT(acts_init(&n->acts, s, n_rows, T, use));
+    TRY_OUT(acts_init(&n->acts, s, p));
     find_offsets(n);
+    forms_plan(&n->forms, s);
     return OK;
 out:
     net_release(n);
@@ -34,25 +38,16 @@ out:
 
 void net_release(struct net *n)
 {
+    if (n->owns_packed)
+        mem_free(n->packed);
+    gemm16_free(n->products);
     acts_release(&n->acts);
     tensors_release(&n->table);
 }
 
-size_t net_bytes(const struct model_spec *s, size_t n_rows, size_t T, enum act_use use)
+size_t net_bytes(const struct model_spec *s, const struct act_plan *p)
 {
     struct acts plan;
-    return acts_plan(&plan, s, n_rows, T, use) + tensors_count(s) * sizeof(struct tensor);
-}
-
-void net_lap_products(const struct net *n, enum prof_phase phase, int n_products, size_t rows,
-                      size_t cols, size_t k)
-{
-    double flops = 2.0 * (double)rows * (double)cols * (double)k;
-    double floats = (double)(rows * k + cols * k + rows * cols);
-    prof_lap(n->prof, phase, n_products * flops, n_products * floats * sizeof(float));
-}
-
-void net_lap_pass(const struct net *n, enum prof_phase phase, size_t floats)
-{
-    prof_lap(n->prof, phase, 0, (double)floats * sizeof(float));
+    return acts_plan(&plan, s, p) + tensors_count(s) * sizeof(struct tensor) +
+           (p->products == BF16 ? gemm16_bytes() : 0);
 }

@@ -85,12 +85,15 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     shard_init(&shard, n, bucket, t->size, 0);
     shard_init(&state, n, bucket, holders, 0);
     const struct reduce_options reduce = budget_reduction(c);
+    const struct model_options model = derive_model(c);
     double floats = (double)n, slots = rule->n_slots;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
     add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
     add(b, "gradients", largest_reducer(*t, shard, &reduce));
-    add(b, "activations", (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, true));
+    add(b, "bf16 weights", (double)model_forms_bytes(s, model.products));
+    add(b, "activations",
+        (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "optim/lrscale.h"
 #include <math.h>
+#include <string.h>
 
 double derive_step_tokens(const struct config *c)
 {
@@ -11,6 +12,18 @@ double derive_step_tokens(const struct config *c)
 int64_t derive_n_micro(const struct config *c)
 {
     return (c->batch.global + c->batch.micro - 1) / c->batch.micro;
+}
+
+struct model_options derive_model(const struct config *c)
+{
+    const char *how = c->memory.recompute;
+    return (struct model_options){
+        .training = true,
+        .products = strcmp(c->numerics.precision, "bf16") == 0 ? BF16 : F32,
+        .recompute = strcmp(how, "full") == 0        ? RECOMPUTE_FULL
+                     : strcmp(how, "selective") == 0 ? RECOMPUTE_SELECTIVE
+                                                     : RECOMPUTE_NONE,
+    };
 }
 
 int64_t derive_steps(const struct config *c, struct amount a, uint64_t n_samples, int64_t whole)

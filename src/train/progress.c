@@ -76,7 +76,7 @@ void progress_banner(const struct trainer *t)
         "machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %.4g GFLOP/s",
         t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
         t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
-        c->parallel.threads == 1 ? "" : "s", gemm_core(), t->peak_flops / 1e9);
+        c->parallel.threads == 1 ? "" : "s", gemm_kernel(), t->peak_flops / 1e9);
     if (getenv("OPENBLAS_CORETYPE"))
         log_warn("OPENBLAS_CORETYPE=%s is set: a kernel too small for this CPU halves the speed",
                  getenv("OPENBLAS_CORETYPE"));

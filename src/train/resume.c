@@ -61,7 +61,7 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     copy_text(m->parent_id, sizeof m->parent_id, t->parent_id);
     copy_text(m->tokenizer_hash, sizeof m->tokenizer_hash, t->train_store.tokenizer_hash);
     copy_text(m->data_hash, sizeof m->data_hash, t->train_store.data_hash);
-    copy_text(m->blas, sizeof m->blas, gemm_core());
+    copy_text(m->blas, sizeof m->blas, gemm_kernel());
     copy_text(m->build, sizeof m->build, CARAT_VERSION);
     cpu_name(m->cpu, sizeof m->cpu);
     clock_stamp(m->created, sizeof m->created);
@@ -125,7 +125,7 @@ static void compare_conditions(const struct trainer *t, const struct ckpt_meta *
     cpu_name(cpu, sizeof cpu);
     const struct {
         const char *what, *before, *now;
-    } row[] = {{"CPU", m->cpu, cpu}, {"BLAS kernel", m->blas, gemm_core()}};
+    } row[] = {{"CPU", m->cpu, cpu}, {"BLAS kernel", m->blas, gemm_kernel()}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (strcmp(row[i].before, row[i].now) != 0)
             log_warn("the %s was %s and is %s: from here the bits may differ from an "

@@ -114,6 +114,7 @@ static int update(struct trainer *t, struct step_result *r)
     int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
     prof_lap(t->prof, PROF_GATHER, 0, gather_bytes(t));
     r->time[R_GATHER_S] = lap(&mark);
+    model_pack(t->model, t->params, 0, 1);
     return rc;
 }
 

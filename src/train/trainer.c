@@ -108,7 +108,9 @@ static int hold_params(struct trainer *t)
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
-    TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, true));
+    const struct model_options o = derive_model(c);
+    TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
+    TRY(model_set_forms(t->model, NULL));
     t->tensors = model_tensors(t->model);
     size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
     bool sharded = strcmp(c->parallel.shard, "none") != 0;
@@ -189,6 +191,7 @@ static int build(struct trainer *t)
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
+    model_pack(t->model, t->params, 0, 1);
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));

@@ -150,7 +150,9 @@ START_TEST(memory_adds_up)
     ck_assert_double_ge(part(&one, "gradients"), slab);
     ck_assert_double_eq(part(&one, "optimizer state"), 2 * slab);
     ck_assert_double_eq(one.checkpoint_bytes, 3 * slab);
-    ck_assert_double_eq(part(&one, "activations"), (double)model_bytes(&job.spec, 2, 256, true));
+    ck_assert_double_eq(
+        part(&one, "activations"),
+        (double)model_bytes(&job.spec, 2, 256, &(struct model_options){.training = true}));
     double sum = 0;
     for (int i = 0; i < one.n; i++)
         sum += one.row[i].bytes;

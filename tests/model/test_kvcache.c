@@ -24,7 +24,7 @@ static void compare(const struct model_spec *s, const float *params, const int32
     struct batch_view b = {1, T, token, token, NULL, NULL};
     struct model *m;
     struct kvcache *c;
-    ck_assert_int_eq(model_new(&m, s, 1, T, false), OK);
+    ck_assert_int_eq(model_new(&m, s, 1, T, &(struct model_options){0}), OK);
     ck_assert_int_eq(kvcache_new(&c, s, T), OK);
     model_logits(m, params, &b, all);
     for (int repeat = 0; repeat < 2; repeat++) {

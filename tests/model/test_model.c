@@ -18,6 +18,8 @@
 /* Entries of a tensor that are differenced. */
 enum { MAX_ENTRIES = 40 };
 
+static const struct model_options TRAINING = {.training = true}, LOSS = {.training = false};
+
 /* A tiny model with everything that its tests need. */
 struct setup {
     struct model_spec spec;
@@ -30,7 +32,7 @@ struct setup {
 static void begin(struct setup *u, int family)
 {
     u->spec = tiny_spec(family);
-    ck_assert_msg(model_new(&u->m, &u->spec, TINY_B, TINY_T, true) == OK, "%s", err_message());
+    ck_assert_msg(model_new(&u->m, &u->spec, TINY_B, TINY_T, &TRAINING) == OK, "%s", err_message());
     u->t = model_tensors(u->m);
     u->params = tiny_params(u->t, 7);
     u->grads = tiny_params(u->t, 8);
@@ -262,8 +264,9 @@ START_TEST(bytes_are_exact)
             struct model_spec s = tiny_spec(family);
             struct model *m;
             size_t before = mem_bytes();
-            ck_assert_int_eq(model_new(&m, &s, 3, 50, training), OK);
-            ck_assert_uint_eq(model_bytes(&s, 3, 50, training), mem_bytes() - before);
+            const struct model_options o = {.training = training};
+            ck_assert_int_eq(model_new(&m, &s, 3, 50, &o), OK);
+            ck_assert_uint_eq(model_bytes(&s, 3, 50, &o), mem_bytes() - before);
             model_free(m);
             ck_assert_uint_eq(mem_bytes(), before);
         }
@@ -276,7 +279,7 @@ START_TEST(loss_alone_keeps_nothing_per_layer)
     deep = s;
     ck_assert_int_eq(spec_set(&deep, "layers", 100), OK);
     size_t table = tensors_count(&deep) - tensors_count(&s);
-    ck_assert_uint_eq(model_bytes(&deep, 4, 64, false) - model_bytes(&s, 4, 64, false),
+    ck_assert_uint_eq(model_bytes(&deep, 4, 64, &LOSS) - model_bytes(&s, 4, 64, &LOSS),
                       table * sizeof(struct tensor));
 }
 END_TEST
@@ -289,7 +292,7 @@ START_TEST(room_changes_no_bit)
         struct pass_result a, b;
         begin(&u, family);
         float *grads = malloc(u.t->n_elems * sizeof *grads);
-        ck_assert_int_eq(model_new(&roomy, &u.spec, TINY_B + 3, TINY_T + 40, true), OK);
+        ck_assert_int_eq(model_new(&roomy, &u.spec, TINY_B + 3, TINY_T + 40, &TRAINING), OK);
         model_grad(u.m, u.params, &u.batch.view, u.grads, &a, NULL, NULL);
         for (int repeat = 0; repeat < 2; repeat++) {
             model_grad(roomy, u.params, &u.batch.view, grads, &b, NULL, NULL);
@@ -313,7 +316,7 @@ START_TEST(chunks_of_logits_add_up)
     struct pass_result both, one, sum = {0};
     int32_t token[2 * LONG_T], target[2 * LONG_T];
     ck_assert_int_eq(spec_set(&s, "vocab", 30011), OK);
-    ck_assert_int_eq(model_new(&m, &s, 2, LONG_T, true), OK);
+    ck_assert_int_eq(model_new(&m, &s, 2, LONG_T, &TRAINING), OK);
     const struct tensor_table *t = model_tensors(m);
     float *w = tiny_params(t, 3), *got = tiny_params(t, 4), *part = tiny_params(t, 5);
     double *want = calloc(t->n_elems, sizeof *want), largest = 0;
@@ -347,11 +350,11 @@ START_TEST(impossible_models_are_refused)
 {
     struct model_spec s = tiny_spec(2);
     struct model *m;
-    ck_assert_int_eq(model_new(&m, &s, 0, 4, false), E_CONFIG);
-    ck_assert_int_eq(model_new(&m, &s, 1 << 20, 1 << 20, true), E_CONFIG);
-    ck_assert_uint_eq(model_bytes(&s, 1 << 20, 1 << 20, true), SIZE_MAX);
+    ck_assert_int_eq(model_new(&m, &s, 0, 4, &LOSS), E_CONFIG);
+    ck_assert_int_eq(model_new(&m, &s, 1 << 20, 1 << 20, &TRAINING), E_CONFIG);
+    ck_assert_uint_eq(model_bytes(&s, 1 << 20, 1 << 20, &TRAINING), SIZE_MAX);
     s.K = 3;
-    ck_assert_int_eq(model_new(&m, &s, 1, 4, false), E_CONFIG);
+    ck_assert_int_eq(model_new(&m, &s, 1, 4, &LOSS), E_CONFIG);
     ck_assert_ptr_null(m);
     model_free(m);
 }

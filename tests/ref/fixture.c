@@ -427,7 +427,8 @@ int fixture_compare(const struct fixture *f, fixture_row_fn row, void *ctx)
     n_logits = r.n * (size_t)f->spec.V;
     if (n_logits > MAX_ELEMENTS)
         return ERR(E_DATA, "%s: the logits are too many for a fixture", f->folder);
-    TRY_OUT(model_new(&r.m, &f->spec, f->batch.B, f->batch.T, true));
+    TRY_OUT(model_new(&r.m, &f->spec, f->batch.B, f->batch.T,
+                      &(struct model_options){.training = true}));
     TRY_OUT(mem_alloc(&r.params, n_elems, sizeof *r.params, "stepped weights"));
     TRY_OUT(mem_alloc(&r.grads, n_elems, sizeof *r.grads, "gradients"));
     TRY_OUT(mem_alloc(&r.got, n_logits, sizeof *r.got, "logits"));
