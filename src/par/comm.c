@@ -105,26 +105,24 @@ static int order_ranks(struct comm *c)
     return number_ranks(c);
 }
 
-static int greatest_divisor(int a, int b)
+static int common_divisor(int a, int b)
 {
-    while (b != 0) {
-        int rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
+    int k = a < b ? a : b;
+    while (k > 1 && (a % k != 0 || b % k != 0))
+        k--;
+    return k > 1 ? k : 1;
 }
 
 /* The most ranks that a team can have without reaching over a node's end anywhere. */
 static int ranks_a_team(int *per, const struct comm *c, int *size_of)
 {
     MPI_TRY(MPI_Allgather(&c->node_size, 1, MPI_INT, size_of, 1, MPI_INT, c->world));
-    int whole = size_of[0], all = 0;
+    int whole = size_of[0], all = whole;
     bool even = true;
     for (int r = 0; r < c->size; r++) {
         /* Only the last node may have fewer. */
         even = even && (size_of[r] == whole || (size_of[r] < whole && r >= c->size - size_of[r]));
-        all = greatest_divisor(all, size_of[r]);
+        all = common_divisor(all, size_of[r]);
     }
     *per = even ? whole : all;
     return OK;
@@ -146,7 +144,7 @@ static int form_teams(struct comm *c)
     TRY(rc);
     int most = asked_per_node(c);
     if (most < per)
-        per = c->n_nodes == 1 ? most : greatest_divisor(per, most);
+        per = c->n_nodes == 1 ? most : common_divisor(per, most);
     c->team = (struct team){.size = c->size, .per = per, .rank = c->rank};
     MPI_TRY(MPI_Comm_split(c->world, team_of(&c->team, c->rank), c->rank, &c->team_world));
     MPI_TRY(MPI_Comm_set_errhandler(c->team_world, MPI_ERRORS_RETURN));

@@ -27,7 +27,7 @@ static const float *values(const struct fold_term *t, size_t first, size_t n, fl
 void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t first, size_t n,
                 float *tiles)
 {
-    const float *stack[SUMTREE_DEPTH + 1];
+    const float *stack[SUMTREE_DEPTH + 1] = {NULL};
     int top = -1;
     for (int i = 0; i < n_terms; i++) {
         top++;
@@ -39,7 +39,7 @@ void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t fi
             stack[top] = sum;
         }
     }
-    if (n_terms == 0)
+    if (n_terms < 1)
         memset(out, 0, n * sizeof *out);
     else if (stack[0] != out)
         memcpy(out, stack[0], n * sizeof *out);

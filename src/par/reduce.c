@@ -180,15 +180,15 @@ static int set_up(struct reducer *r, const struct comm *c, const struct shard *s
 int reducer_new(struct reducer **out, const struct comm *c, const struct shard *s,
                 const struct reduce_options *o)
 {
-    struct reducer *r = NULL;
-    int rc = check(o);
-    if (rc == OK)
-        rc = mem_alloc(&r, 1, sizeof *r, "gradient reduction");
-    rc = agree(c, rc);
+    struct reducer *r;
+    int rc = mem_alloc(&r, 1, sizeof *r, "gradient reduction");
     if (rc == OK) {
         r->comm.world = MPI_COMM_NULL;
-        rc = set_up(r, c, s, o);
+        rc = check(o);
     }
+    rc = agree(c, rc);
+    if (rc == OK)
+        rc = set_up(r, c, s, o);
     if (rc != OK) {
         reducer_free(r);
         r = NULL;

@@ -59,7 +59,8 @@ int window_fits(bool *fits, const struct comm *c, size_t bytes, const char *what
         return OK;
     /* Teams of one node share its room. */
     MPI_TRY(MPI_Allreduce(&need, &node, 1, MPI_DOUBLE, MPI_SUM, c->team_world));
-    node *= (double)((c->node_size + c->team.per - 1) / c->team.per);
+    int teams = (c->node_size + c->team.per - 1) / c->team.per;
+    node *= (double)teams;
     double left = free_bytes();
     /* The tightest node, and what it has and needs. */
     struct {
