@@ -29,6 +29,7 @@ struct step_model {
     /* The machine. */
     int ranks_a_node;
     double micro_s;          /* passes over a full micro-batch */
+    double pack_s;           /* weights into the form that products read, after each update */
     double backward_share;   /* of them, that gradients can travel beside */
     double rank_bytes_per_s; /* memory, all ranks of a node at work */
     double latency_s;        /* of a message between nodes */
@@ -42,8 +43,9 @@ struct step_time {
     double hidden_s, exposed_s;     /* gradients' messages: beside the passes, and waited for */
     double optim_s;
     double gather_s; /* parameters' messages and copies */
-    double agree_s;  /* loss, norm and flags: one small reduction */
-    double step_s;   /* all but hidden_s */
+    double pack_s;
+    double agree_s; /* loss, norm and flags: one small reduction */
+    double step_s;  /* all but hidden_s */
     double tokens_per_s;
 };
 

@@ -11,6 +11,7 @@
 struct step_rates {
     double micro_s;          /* forward and backward pass over a full micro-batch */
     double backward_share;   /* of it */
+    double pack_s;           /* all weights into the form that bf16 products read; 0 in fp32 */
     double rank_bytes_per_s; /* memory, read and written */
     int copies;              /* processes that measured at once */
     bool whole; /* the micro-batch itself was passed; else fewer layers and a smaller vocabulary,

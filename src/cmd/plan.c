@@ -210,7 +210,7 @@ static void print_time(const struct plan *p)
            plan_step_text(sums, sizeof sums, t->sum_s),
            plan_step_text(sent, sizeof sent, t->exposed_s + t->agree_s),
            plan_step_text(update, sizeof update, t->optim_s),
-           plan_step_text(gather, sizeof gather, t->gather_s));
+           plan_step_text(gather, sizeof gather, t->gather_s + t->pack_s));
     printf("time            %s in all, %.3g core-hours; validation and files not counted\n",
            fmt_duration(run, sizeof run, p->run_s), p->core_hours);
 }

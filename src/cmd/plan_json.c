@@ -31,9 +31,10 @@ static json_t *memory_json(const struct plan *p)
 
 static json_t *time_json(const struct step_time *t)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "passes_s", t->passes_s, "sum_s",
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "passes_s", t->passes_s, "sum_s",
                      t->sum_s, "messages_hidden_s", t->hidden_s, "messages_exposed_s", t->exposed_s,
-                     "optimizer_s", t->optim_s, "gather_s", t->gather_s, "agree_s", t->agree_s);
+                     "optimizer_s", t->optim_s, "gather_s", t->gather_s, "pack_s", t->pack_s,
+                     "agree_s", t->agree_s);
 }
 
 static json_t *model_json(const struct model_spec *s)

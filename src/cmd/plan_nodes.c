@@ -51,6 +51,7 @@ int plan_model(struct plan *p, const struct request *r)
     m->wire_bytes = (double)dtype_size(budget_reduction(c).wire);
     m->ranks_a_node = (int)p->ranks_a_node;
     m->micro_s = p->rates.micro_s;
+    m->pack_s = p->rates.pack_s;
     m->backward_share = p->rates.backward_share;
     m->rank_bytes_per_s = p->rates.rank_bytes_per_s;
     return OK;

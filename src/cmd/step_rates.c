@@ -28,18 +28,19 @@ enum { TOKENS_LEAST = 256, FFN_LEAST = 1024, HEADS_LEAST = 4, VOCAB_LEAST = 256 
 struct trial {
     struct model_spec spec;
     int B, T;
-    struct model_options options;
 };
 
 struct limits {
     double flops, bytes; /* of a pass; of a process */
+    struct model_options options;
     int64_t threads;
 };
 
 /* What the processes share. */
 struct board {
     pthread_barrier_t start;
-    double pass_s[MAX_COPIES][N_TRIALS], backward[MAX_COPIES][N_TRIALS], bytes_per_s[MAX_COPIES];
+    double pass_s[MAX_COPIES][N_TRIALS], pack_s[MAX_COPIES][N_TRIALS];
+    double backward[MAX_COPIES][N_TRIALS], bytes_per_s[MAX_COPIES];
 };
 
 static double head_flops(const struct trial *t)
@@ -52,16 +53,16 @@ static double all_flops(const struct trial *t)
     return spec_flops_per_token(&t->spec, t->T) * t->B * t->T;
 }
 
-static double trial_bytes(const struct trial *t)
+static double trial_bytes(const struct trial *t, const struct limits *l)
 {
     return 2 * sizeof(float) * spec_n_params(&t->spec) +
-           (double)model_bytes(&t->spec, t->B, t->T, &t->options) +
-           (double)model_forms_bytes(&t->spec, t->options.products);
+           (double)model_bytes(&t->spec, t->B, t->T, &l->options) +
+           (double)model_forms_bytes(&t->spec, l->options.products);
 }
 
 static bool fits(const struct trial *t, const struct limits *l)
 {
-    return all_flops(t) <= l->flops && trial_bytes(t) <= l->bytes;
+    return all_flops(t) <= l->flops && trial_bytes(t, l) <= l->bytes;
 }
 
 /* ---- what is tried ---- */
@@ -79,21 +80,26 @@ static bool halve_heads(struct model_spec *s)
     return spec_set(s, "kv_heads", K) == OK && spec_set(s, "heads", s->H / 2) == OK;
 }
 
-/* One step towards less work, the least harmful first. */
-static bool shrink(struct trial *t, int vocab_least)
+static bool halve_tokens(struct trial *t)
 {
-    struct model_spec *s = &t->spec;
-    if (halve_field(s, "layers", s->L, 1) || halve_field(s, "vocab", s->V, vocab_least))
-        return true;
     if (t->B > 1 && t->B / 2 * t->T >= TOKENS_LEAST) {
         t->B /= 2;
         return true;
     }
-    if (t->T / 2 >= TOKENS_LEAST) {
-        t->T /= 2;
-        return true;
-    }
-    return halve_field(s, "ffn", s->F, FFN_LEAST) || halve_heads(s);
+    if (t->T / 2 < TOKENS_LEAST)
+        return false;
+    t->T /= 2;
+    return true;
+}
+
+/* One step towards less work, the least harmful first: how many tokens a product takes at a time
+ * hangs on the vocabulary. */
+static bool shrink(struct trial *t, int vocab_least)
+{
+    struct model_spec *s = &t->spec;
+    return halve_field(s, "layers", s->L, 1) || halve_tokens(t) ||
+           halve_field(s, "vocab", s->V, vocab_least) || halve_field(s, "ffn", s->F, FFN_LEAST) ||
+           halve_heads(s);
 }
 
 /* Trial 0 is the layers with hardly any vocabulary, trial 1 the vocabulary with one layer. */
@@ -107,7 +113,7 @@ static int cut(struct trial t[N_TRIALS], const struct limits *l)
             ;
     err_clear(); /* that a size could not be halved */
     for (int i = 0; i < N_TRIALS; i++)
-        if (trial_bytes(&t[i]) > l->bytes)
+        if (trial_bytes(&t[i], l) > l->bytes)
             return ERR(E_MEM,
                        "not even a layer of this model fits into half of the free memory, so "
                        "its rate cannot be measured here; give it with --gflops");
@@ -123,9 +129,10 @@ struct pass {
     struct prof prof;
 };
 
-static int prepare(struct pass *p, const struct trial *t)
+static int prepare(struct pass *p, const struct trial *t, const struct model_options *o)
 {
-    TRY(model_new(&p->model, &t->spec, t->B, t->T, &t->options));
+    TRY(model_new(&p->model, &t->spec, t->B, t->T, o));
+    TRY(model_set_forms(p->model, NULL));
     size_t n = model_tensors(p->model)->n_elems, N = (size_t)t->B * (size_t)t->T;
     TRY(mem_alloc(&p->params, n, sizeof *p->params, "parameters"));
     TRY(mem_alloc(&p->grads, n, sizeof *p->grads, "gradient"));
@@ -135,8 +142,6 @@ static int prepare(struct pass *p, const struct trial *t)
         p->params[i] = ((float)(i * 2654435761u % 1024) - 511.5f) * 4e-5f;
     for (size_t i = 0; i < N; i++)
         p->token[i] = (int32_t)(i * 40503u % (size_t)t->spec.V);
-    TRY(model_set_forms(p->model, NULL));
-    model_pack(p->model, p->params, 0, 1);
     model_set_prof(p->model, &p->prof);
     return OK;
 }
@@ -174,19 +179,33 @@ static double backward_share(const struct prof *p)
 {
     double all = 0, backward = 0;
     for (int i = 0; i < PROF_N; i++) {
-        all += p->row[i].s;
+        bool pass = PROF_NAMES[i].part == PART_FORWARD || PROF_NAMES[i].part == PART_BACKWARD;
+        all += pass ? p->row[i].s : 0;
         backward += PROF_NAMES[i].part == PART_BACKWARD ? p->row[i].s : 0;
     }
     return all > 0 ? backward / all : 0;
 }
 
-static int try_pass(struct board *b, int copy, int i, const struct trial *t)
+/* The second packing: the first wrote to pages that were not there. */
+static double pack_s(struct pass *p)
+{
+    double begin = clock_now_s();
+    prof_start(&p->prof);
+    model_pack(p->model, p->params, 0, 1);
+    return clock_now_s() - begin;
+}
+
+static int try_pass(struct board *b, int copy, int i, const struct trial *t,
+                    const struct model_options *o)
 {
     struct pass p = {0};
-    int rc = prepare(&p, t);
+    int rc = prepare(&p, t, o);
     if (rc == OK) {
+        prof_start(&p.prof);
+        model_pack(p.model, p.params, 0, 1);
         run_once(&p, t);
         pthread_barrier_wait(&b->start);
+        b->pack_s[copy][i] = pack_s(&p);
         b->pass_s[copy][i] = least_of_passes(&p, t);
         b->backward[copy][i] = backward_share(&p.prof);
     }
@@ -209,13 +228,13 @@ static void pin(int copy, int64_t threads)
         sched_setaffinity(0, sizeof mine, &mine);
 }
 
-static int work(struct board *b, int copy, const struct trial *t, int n, int64_t threads)
+static int work(struct board *b, int copy, const struct trial *t, int n, const struct limits *l)
 {
     struct peak_memory m;
-    pin(copy, threads);
-    gemm_set_threads((int)threads);
+    pin(copy, l->threads);
+    gemm_set_threads((int)l->threads);
     for (int i = 0; i < n; i++)
-        TRY(try_pass(b, copy, i, &t[i]));
+        TRY(try_pass(b, copy, i, &t[i], &l->options));
     pthread_barrier_wait(&b->start);
     TRY(peak_memory(&m, MEMORY_SECONDS));
     b->bytes_per_s[copy] = m.copy > m.triad ? m.copy : m.triad;
@@ -266,14 +285,15 @@ static int wait_all(pid_t *pid, int n)
                err_name(code));
 }
 
-static int run_all(struct board *b, int copies, const struct trial *t, int n, int64_t threads)
+static int run_all(struct board *b, int copies, const struct trial *t, int n,
+                   const struct limits *l)
 {
     pid_t pid[MAX_COPIES];
     fflush(NULL);
     for (int i = 0; i < copies; i++) {
         pid[i] = fork();
         if (pid[i] == 0)
-            _exit(work(b, i, t, n, threads));
+            _exit(work(b, i, t, n, l));
         if (pid[i] < 0) {
             kill_all(pid, i);
             (void)wait_all(pid, i);
@@ -284,12 +304,12 @@ static int run_all(struct board *b, int copies, const struct trial *t, int n, in
 }
 
 /* The slowest sets the pace. */
-static double slowest(const struct board *b, int copies, int trial)
+static double slowest(const double s[][N_TRIALS], int copies, int trial)
 {
-    double s = 0;
+    double most = 0;
     for (int i = 0; i < copies; i++)
-        s = b->pass_s[i][trial] > s ? b->pass_s[i][trial] : s;
-    return s;
+        most = s[i][trial] > most ? s[i][trial] : most;
+    return most;
 }
 
 /* Seconds of the layers' and the vocabulary's FLOPs, from two passes that hold them in different
@@ -308,8 +328,11 @@ static double scaled_s(const struct trial t[N_TRIALS], const struct trial *whole
 static void conclude(struct step_rates *r, const struct board *b, const struct trial *t,
                      const struct trial *whole)
 {
-    double s0 = slowest(b, r->copies, 0);
-    r->micro_s = r->whole ? s0 : scaled_s(t, whole, s0, slowest(b, r->copies, 1));
+    int last = r->whole ? 0 : N_TRIALS - 1;
+    double s0 = slowest(b->pass_s, r->copies, 0);
+    r->micro_s = r->whole ? s0 : scaled_s(t, whole, s0, slowest(b->pass_s, r->copies, 1));
+    r->pack_s = slowest(b->pack_s, r->copies, last) * spec_n_params(&whole->spec) /
+                spec_n_params(&t[last].spec);
     r->backward_share = r->whole ? b->backward[0][0] : (b->backward[0][0] + b->backward[0][1]) / 2;
     r->rank_bytes_per_s = 0;
     for (int i = 0; i < r->copies; i++)
@@ -340,15 +363,16 @@ int step_rates(struct step_rates *r, const struct config *c, const struct model_
     *r = (struct step_rates){.copies = count_copies(&m, ranks_a_node, c->parallel.threads)};
     struct limits l = {.flops = expected_flops(c) * seconds / (1 + PASSES),
                        .bytes = m.free_bytes / 2 / r->copies,
+                       .options = derive_model(c),
                        .threads = c->parallel.threads};
-    whole = (struct trial){*s, (int)c->batch.micro, (int)c->batch.seq_len, derive_model(c)};
+    whole = (struct trial){*s, (int)c->batch.micro, (int)c->batch.seq_len};
     t[0] = t[1] = whole;
     r->whole = fits(&whole, &l);
     l.flops /= N_TRIALS;
     if (!r->whole)
         TRY(cut(t, &l));
     TRY(open_board(&b, r->copies));
-    int rc = run_all(b, r->copies, t, r->whole ? 1 : N_TRIALS, l.threads);
+    int rc = run_all(b, r->copies, t, r->whole ? 1 : N_TRIALS, &l);
     if (rc == OK)
         conclude(r, b, t, &whole);
     munmap(b, sizeof *b);

@@ -82,6 +82,12 @@ static void speak_to_stderr(void)
     speak();
 }
 
+static void speak_quietly(void)
+{
+    log_quiet(true);
+    speak();
+}
+
 START_TEST(rank_0_prints)
 {
     struct capture c;
@@ -110,6 +116,19 @@ START_TEST(info_can_go_to_stderr)
     capture_child(&c, true, speak_to_stderr);
     ck_assert_str_eq(c.out, "");
     ck_assert_str_eq(c.err, "loss 1.50\ncarat: warning: slow disk\n");
+}
+END_TEST
+
+START_TEST(info_can_be_kept_quiet)
+{
+    struct capture c;
+    capture_child(&c, false, speak_quietly);
+    ck_assert_str_eq(c.out, "");
+    ck_assert_str_eq(c.err, "carat: warning: slow disk\n");
+    if (no_terminals())
+        return;
+    capture_child(&c, true, speak_quietly);
+    ck_assert_str_eq(c.out, "");
 }
 END_TEST
 
@@ -216,6 +235,7 @@ static void add(TCase *t)
     tcase_add_test(t, rank_0_prints);
     tcase_add_test(t, other_ranks_are_silent);
     tcase_add_test(t, info_can_go_to_stderr);
+    tcase_add_test(t, info_can_be_kept_quiet);
     tcase_add_test(t, status_replaces_itself_on_a_terminal);
     tcase_add_test(t, status_never_wraps);
     tcase_add_test(t, file_is_appended_with_stamps);

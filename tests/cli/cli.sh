@@ -106,7 +106,7 @@ says '^optimizer.lr: 0.5 +# job.yaml:'
 # A plan
 try 0 plan "$dir/job.yaml" --ranks 2 --gflops 1
 says '^batch +8 sequences = 2 ranks × micro-batch 2 × accumulation 2$'
-says '^  total '
+says "^  a rank's share "
 says '^time '
 try 0 plan "$dir/job.yaml" --gflops 1 --nodes 5 --ranks-per-node 2 --net 2us,25GB/s
 says '^batch +8 sequences = 10 ranks'

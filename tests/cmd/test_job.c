@@ -102,6 +102,24 @@ START_TEST(data_that_is_missing_is_an_error_unless_allowed)
 }
 END_TEST
 
+START_TEST(keys_of_a_run_are_not_asked_for_where_there_is_none)
+{
+    char *argv[] = {"bench", "/dev/null", "model.preset=gemma3-nano", "batch.global=8"};
+    memset(&job, 0, sizeof job);
+    job.without_data = true;
+    ck_assert_int_eq(job_load(&job, 4, argv), E_CONFIG);
+    memset(&job, 0, sizeof job);
+    job.without_data = job.without_run = true;
+    ck_assert_msg(job_load(&job, 4, argv) == OK, "%s", err_message());
+    ck_assert(!job.has_data);
+    ck_assert_int_eq(job.spec.V, 4096);
+    memset(&job, 0, sizeof job);
+    job.without_data = job.without_run = true;
+    ck_assert_int_eq(job_load(&job, 3, argv), E_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err_message(), "batch.global"));
+}
+END_TEST
+
 static double part(const struct budget *b, const char *label)
 {
     for (int i = 0; i < b->n; i++)
@@ -174,6 +192,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_scale_of_scores_by_width_follows_the_width);
     tcase_add_test(t, impossible_shapes_are_refused);
     tcase_add_test(t, data_that_is_missing_is_an_error_unless_allowed);
+    tcase_add_test(t, keys_of_a_run_are_not_asked_for_where_there_is_none);
     tcase_add_test(t, memory_adds_up);
     tcase_add_test(t, memory_follows_ranks_and_settings);
 }

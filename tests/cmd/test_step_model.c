@@ -114,6 +114,10 @@ START_TEST(one_node_sends_nothing)
     m.shared = false; /* each rank copies the three quarters that are not its own */
     m.rank_bytes_per_s = 1e9;
     same(step_model_time(&m, 4).gather_s, 2 * 0.75 * 4e6 / 1e9);
+    m.rank_bytes_per_s = INFINITY;
+    m.pack_s = 0.125;
+    t = step_model_time(&m, 4);
+    same(t.step_s, t.passes_s + 0.125);
 }
 END_TEST
 

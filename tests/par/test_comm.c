@@ -96,6 +96,24 @@ START_TEST(teams_are_as_asked_for)
 }
 END_TEST
 
+START_TEST(the_first_ranks_alone)
+{
+    for (int n = 1; n <= ck_world.size; n++) {
+        struct comm c;
+        ck_all(&ck_world, comm_first(&c, &ck_world, n) == OK);
+        bool in = ck_world.rank < n;
+        ck_all(&ck_world, c.size == (in ? n : 0));
+        ck_all(&ck_world, (c.world != MPI_COMM_NULL) == in);
+        ck_all(&ck_world, !in || (c.rank == ck_world.rank && c.node_size <= n && !c.owns_mpi));
+        int sum = 1;
+        if (in)
+            MPI_Allreduce(MPI_IN_PLACE, &sum, 1, MPI_INT, MPI_SUM, c.world);
+        ck_all(&ck_world, !in || sum == n);
+        comm_end(&c);
+    }
+}
+END_TEST
+
 /* Of each other team exactly one rank deals with a rank. */
 START_TEST(one_of_each_other_team_deals_with_a_rank)
 {
@@ -117,6 +135,7 @@ END_TEST
 static void add(TCase *t)
 {
     tcase_add_test(t, teams_are_as_asked_for);
+    tcase_add_test(t, the_first_ranks_alone);
     tcase_add_test(t, one_of_each_other_team_deals_with_a_rank);
     tcase_add_test(t, ranks_and_nodes_are_numbered);
     tcase_add_test(t, the_process_is_named);
