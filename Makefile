@@ -1,8 +1,10 @@
 # carat: build, test, try. `make help` lists the targets; README.md tells the rest.
 
-# What a build may set:  make ARCH=x86-64-v3 BUILD=.build/v3 PREFIX=/opt/carat
-ARCH   ?= native
-BUILD  ?= .build/release
+# What a build may set:  make ARCH=native PREFIX=/opt/carat
+# Without an ARCH the program runs on every processor of the machine's architecture, and on x86-64
+# uses what the one it runs on has.
+ARCH   ?=
+BUILD  ?= .build/$(or $(ARCH),release)
 PREFIX ?= /usr/local
 CC      = mpicc
 CXX     = mpicxx
@@ -10,7 +12,7 @@ EXTRA  ?=
 
 PKGS    = hdf5-openmpi openblas libfyaml jansson sentencepiece zlib
 pkgs    = $(shell pkg-config $(1) $(PKGS) 2>/dev/null)
-OPT    ?= -O3 -march=$(ARCH)
+OPT    ?= -O3 $(if $(ARCH),-march=$(ARCH))
 WARN    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 VERSION = $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
 DEFS    = -D_GNU_SOURCE -DOMPI_SKIP_MPICXX
@@ -63,14 +65,15 @@ help: ## this list
 deps: ## check every dependency; as root on Debian install what is missing
 	@.make/deps --tests
 
-carat: $(BUILD)/carat
-	@cp -f $< $@.new && mv -f $@.new $@
+carat: $(BUILD)/carat FORCE
+	@cmp -s $< $@ || { cp -f $< $@.new && mv -f $@.new $@; }
 
 $(BUILD)/carat: $(BUILD)/src/cmd/main.o $(LIB)
 	$(call say,LD)
 	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
 
-$(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(OBJ))
+include .make/isa.mk
+$(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(or $(COLD_OBJ),$(OBJ))) $(HOT_OBJ)
 	@rm -f $@
 	@ar rcs $@ $^
 

@@ -35,23 +35,24 @@ lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h ## layers, clang-format, shellc
 	@.make/lint $(BUILD) $(TIDY)
 
 # The tests of another build than the one that `make` leaves behind: instrumented $(1), in its own
-# folder. ./carat stays what it was.
-instrumented = .make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) OPT='$(2)' EXTRA='$(3)' \
+# folder, for this processor alone. ./carat stays what it was.
+instrumented = .make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BUILD=.build/$(1) \
+	  ARCH=$(or $(ARCH),native) OPT='$(2) -march=$(or $(ARCH),native)' EXTRA='$(3)' \
 	  .build/$(1)/carat tests .build/$(1)/tests/model/fixture_check && \
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
 asan: ## the tests under AddressSanitizer, leaks included
 	@mkdir -p .build/asan; gcc -c -o .build/asan/keep_open.o .make/keep_open.c
-	@$(call instrumented,asan,-O1 -march=$(ARCH),-fsanitize=address -fno-omit-frame-pointer \
+	@$(call instrumented,asan,-O1,-fsanitize=address -fno-omit-frame-pointer \
 	  -Wl$(comma).build/asan/keep_open.o)
 comma := ,
 
 ubsan: ## the tests under UndefinedBehaviorSanitizer
-	@$(call instrumented,ubsan,-O1 -march=$(ARCH),-fsanitize=undefined -fno-sanitize-recover=all)
+	@$(call instrumented,ubsan,-O1,-fsanitize=undefined -fno-sanitize-recover=all)
 
 coverage: ## run the tests, then say which share of each file's lines they reach (gcov)
 	@find .build/coverage -name '*.gcda' -delete 2>/dev/null || true
-	@$(call instrumented,coverage,-O1 -march=$(ARCH),--coverage -Wno-error)
+	@$(call instrumented,coverage,-O1,--coverage -Wno-error)
 	@.make/coverage .build/coverage
 
 bench: $(BENCHES) ## build and run tests/bench (one: make bench T=gemm)

@@ -1,5 +1,6 @@
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/isa.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
@@ -96,13 +97,7 @@ static void look_at_build(struct result *r)
 {
     begin(r, "carat");
     fact(r, "version", "%s", CARAT_VERSION);
-#if defined __AVX512F__
-    fact(r, "compiled for", "AVX-512");
-#elif defined __AVX2__
-    fact(r, "compiled for", "AVX2");
-#else
-    fact(r, "compiled for", "a processor without AVX2");
-#endif
+    fact(r, "kernels", "%s", isa_name());
 #if __has_include(<oneapi/dnnl/dnnl.h>)
     fact(r, "oneDNN header", "present at build");
 #else
@@ -225,11 +220,9 @@ static void look_at_cpu(struct result *r, const struct machine *m)
     fact(r, "name", "%s", m->cpu);
     fact(r, "instructions", "%s%s%s%s", m->avx2 ? "AVX2" : "no AVX2", m->avx512 ? " AVX-512" : "",
          m->bf16 ? " AVX-512-BF16" : "", m->amx ? " AMX-BF16" : "");
-#ifndef __AVX512F__
-    if (m->avx512)
-        warn(r, "make clean; make ARCH=native on this machine",
-             "this build does not use the processor's AVX-512");
-#endif
+    if (m->avx512 && strstr(isa_name(), "v4") == NULL)
+        warn(r, "unset CARAT_ISA, or build without ARCH: make clean; make",
+             "the kernels use %s, less than the processor knows", isa_name());
 }
 
 static int popcount(const uint64_t *bits)

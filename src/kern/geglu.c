@@ -19,7 +19,7 @@ INLINE vf held(vf x)
 /* logistic(x·(A + B·x²)) for x within ±GELU_END, by a power of two. */
 INLINE vf gelu_share(vf x, vf x2)
 {
-    return 1.0f / (v_exp2_inside(x * (x2 * (-GELU_B * VM_LOG2E) - GELU_A * VM_LOG2E)) + 1.0f);
+    return 1.0f / (v_exp2(x * (x2 * (-GELU_B * VM_LOG2E) - GELU_A * VM_LOG2E)) + 1.0f);
 }
 
 INLINE void fwd_step(void *h, enum dtype th, const void *gate, const void *up, enum dtype tgu,

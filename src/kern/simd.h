@@ -54,7 +54,7 @@ INLINE void v_store(void *x, vf v)
 
 INLINE vf v_splat(float x)
 {
-    return (vf){0} + x;
+    return x - (vf){0}; /* exact for every x, so nothing is computed */
 }
 
 /* mask ? a : b, lane by lane; mask is all ones or all zeros in a lane. */
@@ -87,25 +87,47 @@ INLINE vf v_min(vf a, vf b)
 #endif
 }
 
-/* 2^x for -126.5 < x ≤ 127, NaN for NaN. See vm_exp2_inside for the polynomial. */
-INLINE vf v_exp2_inside(vf x)
+/* 2^r for |r| ≤ 1/2: the polynomial of vm_exp2_inside. */
+INLINE vf v_exp2_fraction(vf r)
 {
-    vf t = x + VM_ROUND;
-    vf r = x - (t - VM_ROUND);
     vf p = v_splat(0.000154532624102502f);
     p = p * r + 0.001339097824810743f;
     p = p * r + 0.009618082370614976f;
     p = p * r + 0.055503568986271276f;
     p = p * r + 0.24022650760957298f;
     p = p * r + 0.6931471880711761f;
-    p = p * r + 1.0f;
-    return p * (vf)(((vu)t << 23) + 0x3f800000u);
+    return p * r + 1.0f;
 }
 
-/* 2^x for x ≤ 127; 0 below -126.5, NaN for NaN. */
+/* 2^x for x ≤ 127; 0 far below, at the latest from -150 on; NaN for NaN. */
 INLINE vf v_exp2(vf x)
 {
-    return v_exp2_inside(v_max(v_splat(-127.0f), x));
+#ifdef __AVX512F__
+    vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return (vf)_mm512_scalef_ps((__m512)v_exp2_fraction(x - n), (__m512)n);
+#else
+    x = v_max(v_splat(-127.0f), x);
+    vf t = x + VM_ROUND;
+    return v_exp2_fraction(x - (t - VM_ROUND)) * (vf)(((vu)t << 23) + 0x3f800000u);
+#endif
+}
+
+/* log2(x) for normal x > 0; NaN for NaN and infinity. See vm_log2 for the method. */
+INLINE vf v_log2(vf x)
+{
+    vu shifted = (vu)x - 0x3f3504f3u;
+    vf e = __builtin_convertvector((vi)shifted >> 23, vf);
+    vf t = (vf)((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+    vf p = v_splat(0.12310968466188424f);
+    p = p * t - 0.20586188050697654f;
+    p = p * t + 0.2160782255236259f;
+    p = p * t - 0.2391698814021903f;
+    p = p * t + 0.28790326092449453f;
+    p = p * t - 0.3606932681352622f;
+    p = p * t + 0.4809107534594121f;
+    p = p * t - 0.7213474682495641f;
+    p = p * t + 1.4426950035679822f;
+    return (p * t + e) + (x - x);
 }
 
 /* tanh(x); see vm_tanh for the method. */

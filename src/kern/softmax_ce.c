@@ -5,7 +5,7 @@
 #include "rows.h"
 
 enum {
-    BLOCK = 512,     /* logits taken at a time: they stay in the first cache */
+    BLOCK = 1024,    /* logits taken at a time: they stay in the first cache */
     MAX_TOPS = 2048, /* blocks whose maxima are kept, so that exponentials need not be redone */
 };
 
@@ -48,6 +48,12 @@ static float greatest(const float *z, size_t n, float floor)
     return floor;
 }
 
+/* 2^x for x ≤ 0; 0 for -∞ as well. */
+INLINE vf falling_exp2(vf x)
+{
+    return v_exp2(v_max(v_splat(-160.0f), x));
+}
+
 /* Logits and where their exponentials go; e NULL: nowhere. */
 struct exps {
     float *e;
@@ -58,7 +64,7 @@ struct exps {
 INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
 {
     const struct exps *x = row;
-    vf e = v_exp2(get(x->z, F32, j, n) * VM_LOG2E - x->top);
+    vf e = falling_exp2(get(x->z, F32, j, n) * VM_LOG2E - x->top);
     if (n < VL)
         e = v_select(v_lanes() < (int32_t)n, e, (vf){0});
     if (x->e)
@@ -66,16 +72,28 @@ INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
     return sum + e;
 }
 
-/* e[n] = 2^(z·log2 e - top) after z[n] has been taken into the maximum; e may be z, or NULL. */
-INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
+/* 2^(a - b). A row's blocks mostly share one maximum, and a short row feels the library's call. */
+static double ratio_of(float a, float b)
+{
+    return a == b ? 1.0 : exp2((double)a - (double)b);
+}
+
+/* Takes z[n] into the maximum. */
+static void raise_top(struct running *r, const float *z, size_t n)
 {
     float max = greatest(z, n, r->max), top = max * VM_LOG2E;
     if (max > r->max) {
-        r->sum *= exp2((double)r->top - (double)top);
+        if (r->sum > 0.0)
+            r->sum *= ratio_of(r->top, top);
         r->max = max;
         r->top = top;
     }
-    struct exps x = {e, z, top};
+}
+
+/* Then into the sum: e[n] = 2^(z·log2 e - top); e may be z, or NULL. */
+INLINE void absorb(struct running *r, float *e, const float *z, size_t n)
+{
+    struct exps x = {e, z, r->top};
     r->sum += (double)row_sum(add_exp, &x, n);
 }
 
@@ -85,12 +103,14 @@ struct target_seen {
     int is_first; /* greater than all logits before it */
 };
 
-static struct target_seen see_target(const float *z, size_t t, float max_before)
+/* Target t of a block whose own maximum has just been taken into max. Only where it equals that is
+ * there anything to look for. */
+static struct target_seen see_target(const float *z, size_t t, float max_before, float max)
 {
-    int beaten = !(z[t] > max_before);
-    for (size_t j = 0; j < t; j++)
-        beaten |= z[j] >= z[t];
-    return (struct target_seen){z[t], !beaten};
+    int first = z[t] > max_before && z[t] >= max;
+    for (size_t j = 0; first && j < t; j++)
+        first = !(z[j] >= z[t]);
+    return (struct target_seen){z[t], first};
 }
 
 /* The loss in nats. Both of its parts went through the same float log2 e, so a certain target's
@@ -114,8 +134,10 @@ static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
     struct row row = {.run = {.max = LOWEST, .top = LOWEST * VM_LOG2E}};
     for (size_t i = 0; i < V; i += BLOCK) {
         size_t n = V - i < BLOCK ? V - i : BLOCK;
+        float before = row.run.max;
+        raise_top(&row.run, z + i, n);
         if (target - i < n)
-            row.seen = see_target(z + i, target - i, row.run.max);
+            row.seen = see_target(z + i, target - i, before, row.run.max);
         absorb(&row.run, z + i, z + i, n);
         tops[i / BLOCK] = row.run.top;
     }
@@ -133,10 +155,11 @@ struct gradient {
 INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
                       const struct running *r)
 {
+    double share = (double)g.weight / r->sum;
     float hit = 0.0f;
     for (size_t i = 0; i < g.V; i += BLOCK) {
         size_t end = g.V - i < BLOCK ? g.V : i + BLOCK, j = i;
-        float f = (float)(exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum * g.weight);
+        float f = (float)(ratio_of(tops[i / BLOCK], r->top) * share);
         if (g.target >= i && g.target < end)
             hit = e[g.target] * f - g.weight; /* before it is written over */
         for (; j + VL <= end; j += VL)
@@ -158,8 +181,10 @@ static struct row pass_reading(float *z, size_t target, size_t V, float cap, int
         if (!write && cap != 0.0f)
             zi = memcpy(capped, zi, n * sizeof *zi);
         softcap(zi, n, cap);
+        float before = row.run.max;
+        raise_top(&row.run, zi, n);
         if (target - i < n)
-            row.seen = see_target(zi, target - i, row.run.max);
+            row.seen = see_target(zi, target - i, before, row.run.max);
         absorb(&row.run, NULL, zi, n);
     }
     return row;
@@ -178,7 +203,7 @@ INLINE vf slope_of(const struct again *a, vf z)
 
 INLINE vf grad_of(const struct again *a, vf z)
 {
-    return v_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
+    return falling_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
 }
 
 INLINE void grad_again(struct gradient g, enum dtype t, const float *z, const struct running *r,

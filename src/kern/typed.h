@@ -1,6 +1,7 @@
 /* Vectors from and to arrays whose type is an argument. Everything here is inlined, so that a
- * caller which passes the type as a constant gets code for that type alone. BF16 is rounded by
- * integer arithmetic: vcvtneps2bf16 would flush what is denormal, and so differ from other CPUs.
+ * caller which passes the type as a constant gets code for that type alone. BF16 is rounded to
+ * nearest even; where the processor has an instruction for it, that one is used, which takes
+ * denormal values for zeros: integer arithmetic would cost as much as the rest of a norm.
  *
  * A row of d elements is taken as whole vectors and a part of one:
  *     for (j = 0; j + VL <= d; j += VL)
@@ -27,6 +28,18 @@ INLINE const void *at_const(const void *x, enum dtype t, size_t i)
     return (const char *)x + i * dtype_size(t);
 }
 
+/* Widened; the compiler's own conversion would go through halves. */
+INLINE vf v_widen(vh h)
+{
+#if defined(__AVX512F__)
+    return (vf)((vu)_mm512_cvtepu16_epi32((__m256i)h) << 16);
+#elif defined(__AVX2__)
+    return (vf)((vu)_mm256_cvtepu16_epi32((__m128i)h) << 16);
+#else
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
+}
+
 /* Elements j … j+n-1, n ≤ VL, then zeros. */
 INLINE vf get(const void *x, enum dtype t, size_t j, size_t n)
 {
@@ -38,7 +51,7 @@ INLINE vf get(const void *x, enum dtype t, size_t j, size_t n)
         memcpy(&h, from, sizeof h);
     else
         memcpy(&h, from, n * sizeof(uint16_t));
-    return (vf)(__builtin_convertvector(h, vu) << 16);
+    return v_widen(h);
 }
 
 /* The first n ≤ VL lanes to elements j … j+n-1. */
@@ -49,7 +62,11 @@ INLINE void put(void *x, enum dtype t, size_t j, size_t n, vf v)
         memcpy(to, &v, n == VL ? sizeof v : n * sizeof(float));
         return;
     }
+#ifdef __AVX512BF16__
+    vh h = (vh)_mm512_cvtneps_pbh((__m512)v);
+#else
     vh h = __builtin_convertvector(v_round_bf16(v) >> 16, vh);
+#endif
     memcpy(to, &h, n == VL ? sizeof h : n * sizeof(uint16_t));
 }
 

@@ -1,4 +1,4 @@
-/* exp, exp2, log2 and tanh as straight-line code that the compiler turns into
+/* exp2, log2 and tanh as straight-line code that the compiler turns into
  * vectors: no branches, no tables. Fused multiply-adds are written out, so a value is the same
  * wherever in a vector, or after the last whole vector, it is computed. */
 #ifndef CARAT_SRC_KERN_VMATH_H
@@ -52,21 +52,6 @@ static inline float vm_exp_tail(float r)
     q = fmaf_(q, r, 0.04166655443768687f);
     q = fmaf_(q, r, 0.16666576845994002f);
     return fmaf_(q, r, 0.5f);
-}
-
-/* e^x; 0 below -104, infinite above 88.73, NaN stays NaN. The power of two is applied in two
- * halves, so that results too small for a normal number come out right as well. */
-static inline float vm_exp(float x)
-{
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 89.0f ? 89.0f : x;
-    float n = fmaf_(x, VM_LOG2E, VM_ROUND) - VM_ROUND;
-    float r = fmaf_(n, -VM_LN2_HI, x);
-    r = fmaf_(n, -VM_LN2_LO, r);
-    float p = fmaf_(fmaf_(vm_exp_tail(r), r, 1.0f), r, 1.0f);
-    float half = fmaf_(n, 0.5f, VM_ROUND); /* the float rounds; what is left is the other half */
-    float rest = (n - (half - VM_ROUND)) + VM_ROUND;
-    return p * vm_pow2(half) * vm_pow2(rest);
 }
 
 /* 2^x for -126 ≤ x ≤ 127, and NaN for NaN. */

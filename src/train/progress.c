@@ -1,5 +1,6 @@
 #include "train/progress.h"
 #include "base/err.h"
+#include "base/isa.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "kern/gemm.h"
@@ -71,11 +72,11 @@ void progress_banner(const struct trainer *t)
              c->optimizer.name, c->optimizer.weight_decay, c->optimizer.clip_norm,
              t->grad_slab ? "whole on every rank" : "sharded over ranks", c->parallel.reduce);
     banner_memory(t);
-    log_info(
-        "machine         %d rank%s on %d node%s, %lld thread%s each, BLAS %s, peak %.4g GFLOP/s",
-        t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
-        t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
-        c->parallel.threads == 1 ? "" : "s", gemm_kernel(), t->peak_flops / 1e9);
+    log_info("machine         %d rank%s on %d node%s, %lld thread%s each, kernels %s, products %s, "
+             "peak %.4g GFLOP/s",
+             t->comm->size, t->comm->size == 1 ? "" : "s", t->comm->n_nodes,
+             t->comm->n_nodes == 1 ? "" : "s", (long long)c->parallel.threads,
+             c->parallel.threads == 1 ? "" : "s", isa_name(), gemm_kernel(), t->peak_flops / 1e9);
     if (getenv("OPENBLAS_CORETYPE"))
         log_warn("OPENBLAS_CORETYPE=%s is set: a kernel too small for this CPU halves the speed",
                  getenv("OPENBLAS_CORETYPE"));

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/isa.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/config_file.h"
@@ -12,16 +13,18 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The processor's own name: a part of the bits' conditions. */
+/* The processor's own name and the instructions that the kernels use: parts of the bits'
+ * conditions. */
 static void cpu_name(char *buf, size_t n)
 {
     char line[256];
-    snprintf(buf, n, "unknown");
+    snprintf(buf, n, "unknown; %s", isa_name());
     FILE *f = fopen("/proc/cpuinfo", "re");
     while (f && fgets(line, sizeof line, f)) {
         char *value = strstr(line, ": ");
         if (strncmp(line, "model name", 10) == 0 && value) {
-            snprintf(buf, n, "%.*s", (int)strcspn(value + 2, "\n"), value + 2);
+            value[2 + strcspn(value + 2, "\n")] = '\0';
+            snprintf(buf, n, "%.44s; %s", value + 2, isa_name());
             break;
         }
     }

@@ -16,7 +16,6 @@
 #include "kern/rmsnorm.h"
 #include "kern/rope.h"
 #include "kern/softmax_ce.h"
-#include "kern/vec.h"
 #include "ref/ref.h"
 
 #include <stdio.h>
@@ -32,6 +31,8 @@ struct job {
     float *a, *b, *c, *d, *scratch;
     int32_t *token;
     size_t n, d1, V; /* rows, row length, vocabulary */
+    enum dtype t;    /* of outputs */
+    size_t pad;      /* between rows of the feed-forward's arrays */
     struct attention_shape s;
 };
 
@@ -55,6 +56,16 @@ static double seconds_of(work_fn *work, struct job *j)
     return best;
 }
 
+/* Values of a type in all arrays: patterns of another would be denormal ones here and there. */
+static void fill(struct job *j, enum dtype t)
+{
+    float *x = ref_random(N, 1, 1.0), *arrays[] = {j->a, j->b, j->c, j->d};
+    void *typed = ref_typed(x, t, N);
+    for (int i = 0; i < 4; i++)
+        memcpy(arrays[i], typed, N * dtype_size(t));
+    free(x), free(typed);
+}
+
 static void copy(struct job *j)
 {
     memcpy(j->b, j->a, j->n);
@@ -75,7 +86,7 @@ static void by_bytes(const char *name, work_fn *work, struct job *j, double elem
     if (only && !strstr(name, only))
         return;
     double s = seconds_of(work, j), floor = copy_seconds(j, bytes);
-    printf("%-26s %8.3f ns/element %8.1f GB/s    %5.1f%% of memcpy's %.1f GB/s\n", name,
+    printf("%-34s %8.3f ns/element %8.1f GB/s    %5.1f%% of memcpy's %.1f GB/s\n", name,
            s / elements * 1e9, bytes / s * 1e-9, floor / s * 100.0, bytes / floor * 1e-9);
 }
 
@@ -85,7 +96,7 @@ static void by_flops(const char *name, work_fn *work, struct job *j, double elem
     if (only && !strstr(name, only))
         return;
     double s = seconds_of(work, j);
-    printf("%-26s %8.3f ns/element %8.1f GFLOP/s %5.1f%% of the FMA peak\n", name,
+    printf("%-34s %8.3f ns/element %8.1f GFLOP/s %5.1f%% of the FMA peak\n", name,
            s / elements * 1e9, flops / s * 1e-9, flops / s / peak_flops * 100.0);
 }
 
@@ -96,34 +107,61 @@ static void gemm_512(struct job *j)
 
 static void norm_fwd(struct job *j)
 {
-    rmsnorm_fwd(j->b, F32, j->d1, j->d, j->a, j->d1, j->c, j->n, j->d1, EPS);
+    rmsnorm_fwd(j->b, j->t, j->d1, j->d, j->a, j->d1, j->scratch, j->n, j->d1, EPS);
 }
 
 static void norm_bwd(struct job *j)
 {
-    rmsnorm_bwd(j->b, F32, j->d1, j->c + j->d1, j->b, j->d1, j->a, j->d1, j->d, j->c, j->n, j->d1,
-                0);
+    rmsnorm_bwd(j->b, F32, j->d1, j->scratch + j->d1, j->c, j->d1, j->a, j->d1, j->d, j->scratch,
+                j->n, j->d1, 0);
 }
 
-static void norm_add(struct job *j)
+/* res and out in the first half of b, y in a's place behind the branch. */
+static void residual(struct job *j)
 {
-    rmsnorm_residual_fwd(j->b, NULL, F32, 0, j->d, NULL, j->b, j->a, j->c, NULL, j->n, j->d1, EPS);
+    const float *w = j->scratch;
+    rmsnorm_residual_fwd(j->b, j->c, j->t, j->d1, j->d, j->d + j->n, j->b, j->a, w, w + j->d1, j->n,
+                         j->d1, EPS);
+}
+
+static void residual_bwd(struct job *j)
+{
+    float *w = j->scratch;
+    size_t d = j->d1, e = j->n * d;
+    rmsnorm_residual_bwd(j->a, j->b, j->t, d, w + 2 * d, w + 3 * d, j->a + e, j->c, j->d, w,
+                         j->c + e, j->d + j->n, w + d, j->n, d);
+}
+
+static struct heads_shape heads_of(const struct job *j)
+{
+    return (struct heads_shape){.B = 1, .T = j->n, .H = 4, .K = 1, .Hd = j->d1, .eps = EPS};
 }
 
 static void heads(struct job *j)
 {
-    struct heads_shape s = {.B = j->n / 512, .T = 512, .H = 4, .K = 1, .Hd = j->d1, .eps = EPS};
-    heads_fwd(j->b, 6 * j->d1, j->d, j->a, 6 * j->d1, j->scratch, j->scratch, j->c, &s);
+    struct heads_shape s = heads_of(j);
+    const float *w = j->scratch;
+    heads_fwd(j->b, 6 * j->d1, j->d, j->a, 6 * j->d1, w, w + j->d1, w + 2 * j->d1, &s);
+}
+
+static void heads_back(struct job *j)
+{
+    struct heads_shape s = heads_of(j);
+    float *w = j->scratch, *table = w + 4 * j->d1;
+    size_t ld = 6 * j->d1;
+    heads_bwd(j->c, j->t, ld, w + 2 * j->d1, w + 3 * j->d1, j->b, ld, j->a, ld, j->d, w, w + j->d1,
+              table, &s);
 }
 
 static void glu_fwd(struct job *j)
 {
-    geglu_fwd(j->b, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
+    geglu_fwd(j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
+/* Not in place, where the values would sink to denormal ones from run to run. */
 static void glu_bwd(struct job *j)
 {
-    geglu_bwd(j->b, j->c, j->c, F32, j->d1, j->a, F32, 2 * j->d1, j->n, j->d1);
+    geglu_bwd(j->c, j->d, j->b, j->t, j->d1 + j->pad, j->a, j->t, 2 * j->d1 + j->pad, j->n, j->d1);
 }
 
 static void look_up(struct job *j)
@@ -139,6 +177,17 @@ static void look_up_bwd(struct job *j)
 static void loss(struct job *j)
 {
     softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+}
+
+/* A bf16 gradient in the first half of each row of logits. */
+static void loss_bf16(struct job *j)
+{
+    softmax_ce(j->d, NULL, j->a, BF16, 2 * j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+}
+
+static void loss_apart(struct job *j)
+{
+    softmax_ce(j->d, NULL, j->b, j->t, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
 }
 
 static void loss_capped(struct job *j)
@@ -167,82 +216,71 @@ static void decode(struct job *j)
     attention_decode(j->c, j->a, j->b, j->b + j->n * ld, ld, j->n, &j->s, j->scratch);
 }
 
-static void exps(struct job *j)
-{
-    vec_exp(j->b, j->a, j->n);
-}
-
-static void tanhs(struct job *j)
-{
-    vec_tanh(j->b, j->a, j->n);
-}
-
-static void sum(struct job *j)
-{
-    vec_add(j->b, j->a, j->n);
-}
-
-static void sum2(struct job *j)
-{
-    vec_sum2(j->c, j->a, j->b, j->n);
-}
-
-static void sumsq(struct job *j)
-{
-    j->scratch[0] = (float)vec_sumsq(j->a, j->n);
-}
-
-static void finite(struct job *j)
-{
-    j->scratch[0] = vec_finite(j->a, j->n);
-}
-
-static void bench_vec(struct job *j)
-{
-    j->n = 4096; /* in the first cache: what the arithmetic takes */
-    by_bytes("vec_exp 4096", exps, j, 4096, 8 * 4096.0);
-    by_bytes("vec_tanh 4096", tanhs, j, 4096, 8 * 4096.0);
-    j->n = N;
-    double n = (double)j->n;
-    by_bytes("vec_add 64 MiB", sum, j, n, 12 * n);
-    by_bytes("vec_sum2 64 MiB", sum2, j, n, 12 * n);
-    by_bytes("vec_sumsq 64 MiB", sumsq, j, n, 4 * n);
-    by_bytes("vec_finite 64 MiB", finite, j, n, 4 * n);
-}
+/* A case of n rows of d1 values: few rows, which stay in the second cache and show what the
+ * arithmetic takes, and as many as a step has. */
+struct row_case {
+    const char *name;
+    work_fn *work;
+    size_t d1, heads; /* elements in a row: d1 · heads */
+    double f32, bf16; /* bytes an element in either type of output; 0: no such case */
+    int typed_inputs; /* the inputs have that type as well */
+};
 
 static void bench_rows(struct job *j)
 {
-    j->n = 2048, j->d1 = 640;
-    double e = (double)(j->n * j->d1);
-    by_bytes("rmsnorm_fwd 2048x640", norm_fwd, j, e, 8 * e);
-    by_bytes("rmsnorm_bwd 2048x640", norm_bwd, j, e, 12 * e);
-    by_bytes("rmsnorm_add 2048x640", norm_add, j, e, 12 * e);
-    by_bytes("embed_fwd 2048x640", look_up, j, e, 8 * e);
-    by_bytes("embed_bwd 2048x640", look_up_bwd, j, e, 12 * e);
-    j->d1 = 256;
-    rope_table(j->c, 512, 256, 10000.0, 1.0);
-    e = (double)(j->n * 6 * j->d1);
-    by_bytes("heads 2048x6x256", heads, j, e, 8 * e);
-    j->d1 = 2048;
-    e = (double)(j->n * j->d1);
-    by_bytes("geglu_fwd 2048x2048", glu_fwd, j, e, 12 * e);
-    by_bytes("geglu_bwd 2048x2048", glu_bwd, j, e, 24 * e);
+    static const struct row_case cases[] = {
+        {"rmsnorm_fwd", norm_fwd, 640, 1, 8, 6, 0},
+        {"rmsnorm_bwd", norm_bwd, 640, 1, 12, 0, 0},
+        {"residual_fwd", residual, 640, 1, 16, 14, 0},
+        {"residual_bwd", residual_bwd, 640, 1, 24, 22, 0},
+        {"embed_fwd", look_up, 640, 1, 8, 0, 0},
+        {"embed_bwd", look_up_bwd, 640, 1, 12, 0, 0},
+        {"heads_fwd", heads, 256, 6, 8, 0, 0},
+        {"heads_bwd", heads_back, 256, 6, 12, 10, 0},
+        {"geglu_fwd", glu_fwd, 2048, 1, 12, 6, 1},
+        {"geglu_bwd", glu_bwd, 2048, 1, 24, 12, 1},
+    };
+    static const size_t rows[] = {24, 2048};
+    rope_table(j->scratch + 4096, 2048, 256, 10000.0, 1.0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int k = 0; k < 4; k++) {
+            const struct row_case *c = &cases[i];
+            char name[64];
+            j->n = rows[k % 2], j->d1 = c->d1, j->t = k / 2 ? BF16 : F32;
+            double bytes = k / 2 ? c->bf16 : c->f32, e = (double)(j->n * j->d1 * c->heads);
+            snprintf(name, sizeof name, "%s %zux%zu%s", c->name, j->n, j->d1 * c->heads,
+                     k / 2 ? " bf16" : "");
+            if (bytes == 0 || (only && !strstr(name, only)))
+                continue;
+            fill(j, c->typed_inputs ? j->t : F32);
+            by_bytes(name, c->work, j, e, bytes * e);
+        }
 }
 
 static void bench_loss(struct job *j)
 {
-    static const size_t sizes[] = {4096, 32768, 262144};
-    for (size_t i = 0; i < 3; i++) {
-        char name[64];
-        j->V = sizes[i], j->n = (1 << 22) / j->V;
-        double e = (double)(j->n * j->V);
-        snprintf(name, sizeof name, "loss only %zux%zu", j->n, j->V);
-        by_bytes(name, loss_only, j, e, 4 * e);
-        snprintf(name, sizeof name, "loss+grad %zux%zu", j->n, j->V);
-        by_bytes(name, loss, j, e, 8 * e);
-        snprintf(name, sizeof name, "loss+grad, cap %zux%zu", j->n, j->V);
-        by_bytes(name, loss_capped, j, e, 8 * e);
-    }
+    static const size_t sizes[] = {4096, 32768, 50257, 262144};
+    static const struct {
+        const char *name;
+        work_fn *work;
+        double bytes;
+        enum dtype t;
+    } cases[] = {{"loss only", loss_only, 4, F32},
+                 {"loss+grad", loss, 8, F32},
+                 {"loss+grad bf16", loss_bf16, 6, BF16},
+                 {"loss+grad apart", loss_apart, 8, F32},
+                 {"loss+grad apart bf16", loss_apart, 6, BF16},
+                 {"loss+grad, cap", loss_capped, 8, F32}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            char name[64];
+            j->V = sizes[i], j->n = (1 << 23) / j->V, j->t = cases[k].t;
+            double e = (double)(j->n * j->V);
+            snprintf(name, sizeof name, "%s %zux%zu", cases[k].name, j->n, j->V);
+            if (!only || strstr(name, only))
+                fill(j, F32);
+            by_bytes(name, cases[k].work, j, e, cases[k].bytes * e);
+        }
 }
 
 /* Pairs of a query and a key that it sees, over all heads. */
@@ -254,6 +292,21 @@ static double pairs(const struct attention_shape *s)
     return n * (double)(s->B * s->H);
 }
 
+/* Credited are the pairs that are seen, two products forward and four backward; the scores that
+ * the backward pass computes again are not. */
+static void bench_attention_shape(struct job *j, const struct attention_shape *s)
+{
+    char name[80];
+    double p = pairs(s), Hd = (double)s->Hd;
+    j->s = *s;
+    j->s.scale = 0.1f;
+    snprintf(name, sizeof name, "T%zu H%zu K%zu Hd%zu%s%s%s", s->T, s->H, s->K, s->Hd,
+             s->window ? " window" : "", s->cap != 0.0f ? " cap" : "",
+             s->products == BF16 ? " bf16" : "");
+    by_flops(name, attend, j, p, 4 * Hd * p);
+    by_flops("            its backward", attend_bwd, j, p, 8 * Hd * p);
+}
+
 static void bench_attention(struct job *j)
 {
     static const struct attention_shape shapes[] = {
@@ -261,18 +314,15 @@ static void bench_attention(struct job *j)
         {.B = 2, .T = 512, .H = 4, .K = 1, .Hd = 256},
         {.B = 2, .T = 256, .H = 12, .K = 12, .Hd = 64},
         {.B = 1, .T = 2048, .H = 4, .K = 1, .Hd = 64},
+        {.B = 1, .T = 512, .H = 16, .K = 16, .Hd = 256},
         {.B = 1, .T = 2048, .H = 4, .K = 1, .Hd = 256, .window = 512},
         {.B = 1, .T = 1024, .H = 8, .K = 4, .Hd = 256, .cap = 50.0f}};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        char name[80];
-        j->s = shapes[i];
-        j->s.scale = 0.1f;
-        double p = pairs(&j->s), Hd = (double)j->s.Hd;
-        snprintf(name, sizeof name, "T%zu H%zu K%zu Hd%zu%s%s", j->s.T, j->s.H, j->s.K, j->s.Hd,
-                 j->s.window ? " window" : "", j->s.cap != 0.0f ? " cap" : "");
-        by_flops(name, attend, j, p, 4 * Hd * p);
-        by_flops("            its backward", attend_bwd, j, p, 10 * Hd * p);
-    }
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (enum dtype type = F32; type <= BF16; type++) {
+            struct attention_shape s = shapes[i];
+            s.products = type;
+            bench_attention_shape(j, &s);
+        }
     j->s = shapes[1];
     j->n = 512;
     by_bytes("decode T512 H4 K1 Hd256", decode, j, 512 * 4, 8.0 * 512 * 256);
@@ -300,7 +350,6 @@ int main(int argc, char **argv)
     bench_attention(&j);
     bench_loss(&j);
     bench_rows(&j);
-    bench_vec(&j);
     free(j.a), free(j.b), free(j.c), free(j.d), free(j.scratch), free(j.token);
     return 0;
 }
