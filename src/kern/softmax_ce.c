@@ -72,12 +72,19 @@ INLINE vf add_exp(vf sum, void *row, size_t j, size_t n)
     return sum + e;
 }
 
+/* 2^(a - b). A row's blocks mostly share one maximum, and a short row feels the library's call. */
+static double ratio_of(float a, float b)
+{
+    return a == b ? 1.0 : exp2((double)a - (double)b);
+}
+
 /* Takes z[n] into the maximum. */
 static void raise_top(struct running *r, const float *z, size_t n)
 {
     float max = greatest(z, n, r->max), top = max * VM_LOG2E;
     if (max > r->max) {
-        r->sum *= exp2((double)r->top - (double)top);
+        if (r->sum > 0.0)
+            r->sum *= ratio_of(r->top, top);
         r->max = max;
         r->top = top;
     }
@@ -148,10 +155,11 @@ struct gradient {
 INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
                       const struct running *r)
 {
+    double share = (double)g.weight / r->sum;
     float hit = 0.0f;
     for (size_t i = 0; i < g.V; i += BLOCK) {
         size_t end = g.V - i < BLOCK ? g.V : i + BLOCK, j = i;
-        float f = (float)(exp2((double)tops[i / BLOCK] - (double)r->top) / r->sum * g.weight);
+        float f = (float)(ratio_of(tops[i / BLOCK], r->top) * share);
         if (g.target >= i && g.target < end)
             hit = e[g.target] * f - g.weight; /* before it is written over */
         for (; j + VL <= end; j += VL)
