@@ -6,6 +6,8 @@
 
 enum {
     BLOCK = 1024,    /* logits taken at a time: they stay in the first cache */
+    AHEAD = 8192,    /* logits of the next row that are asked for ahead */
+    CACHE_LINE = 16, /* floats */
     MAX_TOPS = 2048, /* blocks whose maxima are kept, so that exponentials need not be redone */
 };
 
@@ -149,7 +151,16 @@ struct gradient {
     void *to;
     size_t target, V;
     float weight;
+    const float *ahead; /* the next row's logits, or this one's */
 };
+
+/* While a short row's gradient is written nothing is read, and the processor's own read-ahead loses
+ * its thread: the next row's beginning is asked for meanwhile. */
+INLINE void ask_ahead(struct gradient g, size_t from, size_t to)
+{
+    for (size_t j = from; j < to && j < AHEAD; j += CACHE_LINE)
+        __builtin_prefetch(g.ahead + j, 1);
+}
 
 /* Exponentials kept → weight · (softmax - target). */
 INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
@@ -160,6 +171,7 @@ INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const flo
     for (size_t i = 0; i < g.V; i += BLOCK) {
         size_t end = g.V - i < BLOCK ? g.V : i + BLOCK, j = i;
         float f = (float)(ratio_of(tops[i / BLOCK], r->top) * share);
+        ask_ahead(g, i, end);
         if (g.target >= i && g.target < end)
             hit = e[g.target] * f - g.weight; /* before it is written over */
         for (; j + VL <= end; j += VL)
@@ -240,7 +252,7 @@ void softmax_ce(float *loss, uint8_t *correct, void *grad, enum dtype tg, size_t
 {
     for (size_t i = 0; i < n; i++) {
         struct gradient g = {grad ? at(grad, tg, i * ldg) : NULL, (size_t)target[i], V,
-                             weight ? weight[i] : 1.0f};
+                             weight ? weight[i] : 1.0f, logits + (i + 1 < n ? i + 1 : i) * ldz};
         float *z = logits + i * ldz;
         struct row row = tg == BF16 ? one_row(g, BF16, z, cap) : one_row(g, F32, z, cap);
         loss[i] = row_loss(&row.run, row.seen.z);
