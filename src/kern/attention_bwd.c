@@ -1,5 +1,6 @@
 #include "kern/attention.h"
 
+#include "attn_block.h"
 #include "attn_pack.h"
 #include "attn_scratch.h"
 #include "attn_softmax.h"
@@ -197,39 +198,13 @@ static void put_row(float *restrict to, const float *restrict x, float factor, s
         to[e] = x[e] * factor;
 }
 
-/* As in the forward pass: the next head's keys and values while a tile's blocks are computed, and
- * while the last one is, the next tile's rows and the place of this one's gradient. */
-static void look_ahead(struct ahead *a, const struct gradients *x, const struct tile *t)
-{
-    struct place next = t->place;
-    a->n = 0;
-    if (!place_next(&next, t->s) || next.row != 0)
-        return;
-    ahead_add(a, head_piece(x->qkv, value_column(t->s, next.kv), &next, t->s));
-    ahead_add(a, head_piece(x->qkv, key_column(t->s, next.kv), &next, t->s));
-}
-
-static void look_ahead_at_last(struct ahead *a, const struct gradients *x, const struct tile *t)
-{
-    struct place next = t->place;
-    if (place_next(&next, t->s)) {
-        ahead_add(a, tile_piece(x->qkv, F32, ld_qkv(t->s), &next, t->s));
-        ahead_add(a, tile_piece(x->out, x->tout, ld_out(t->s), &next, t->s));
-        ahead_add(a, tile_piece(x->dout, F32, ld_out(t->s), &next, t->s));
-    }
-    ahead_add(a, tile_piece(x->dqkv, F32, ld_qkv(t->s), &t->place, t->s));
-}
-
 static void tile_bwd(const struct gradients *x, const struct scratch *c, const struct tile *t)
 {
     struct block k;
     bool first = true;
     tile_start(c, x, t);
-    look_ahead(t->ahead, x, t);
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
-        if (k0 + BLOCK_KEYS >= t->key_end)
-            look_ahead_at_last(t->ahead, x, t);
         if (k.empty)
             continue;
         block_bwd(c, &k, t, first);
@@ -256,8 +231,7 @@ void attention_bwd(float *dqkv, const float *dout, const void *out, enum dtype t
 {
     const struct gradients x = {dqkv, dout, lse, qkv, out, tout};
     struct scratch c;
-    struct ahead ahead;
-    struct tile t = {.ahead = &ahead};
+    struct tile t;
     struct place p = {0};
     scratch_cut(&c, scratch, s);
     if (s->B * s->T == 0)

@@ -1,5 +1,6 @@
 #include "kern/attention.h"
 
+#include "attn_block.h"
 #include "attn_pack.h"
 #include "attn_scratch.h"
 #include "attn_softmax.h"
@@ -150,39 +151,14 @@ static void tile_finish(void *out, enum dtype tout, float *lse, const struct scr
         lse[lse_at(t, r)] = c->top[r] * LN2;
 }
 
-/* While the tile's blocks are computed: keys and values when the next tile has others. */
-static void look_ahead(struct ahead *a, const float *qkv, const struct tile *t)
-{
-    struct place next = t->place;
-    a->n = 0;
-    if (!place_next(&next, t->s) || next.row != 0)
-        return;
-    ahead_add(a, head_piece(qkv, value_column(t->s, next.kv), &next, t->s));
-    ahead_add(a, head_piece(qkv, key_column(t->s, next.kv), &next, t->s));
-}
-
-/* While its last block is: the output's place and the next tile's queries. Earlier they would be
- * pushed out again by keys and values. */
-static void look_ahead_at_last(struct ahead *a, const void *out, enum dtype tout, const float *qkv,
-                               const struct tile *t)
-{
-    struct place next = t->place;
-    if (place_next(&next, t->s))
-        ahead_add(a, tile_piece(qkv, F32, ld_qkv(t->s), &next, t->s));
-    ahead_add(a, tile_piece(out, tout, ld_out(t->s), &t->place, t->s));
-}
-
 static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
                      const struct scratch *c, const struct tile *t)
 {
     struct block k;
     bool first = true;
     tile_start(c, qkv, t);
-    look_ahead(t->ahead, qkv, t);
     for (size_t k0 = t->key_first / BLOCK_KEYS * BLOCK_KEYS; k0 < t->key_end; k0 += BLOCK_KEYS) {
         block_init(&k, t, k0);
-        if (k0 + BLOCK_KEYS >= t->key_end)
-            look_ahead_at_last(t->ahead, out, tout, qkv, t);
         if (k.empty)
             continue;
         block_fwd(c, &k, t, first);
@@ -195,8 +171,7 @@ void attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, con
                    const struct attention_shape *s, float *scratch)
 {
     struct scratch c;
-    struct ahead ahead;
-    struct tile t = {.ahead = &ahead};
+    struct tile t;
     struct place p = {0};
     scratch_cut(&c, scratch, s);
     if (s->B * s->T == 0)

@@ -8,7 +8,6 @@
 
 #include <stdbool.h>
 
-#include "attn_ahead.h"
 #include "attn_product.h"
 #include "kern/attention.h"
 
@@ -28,7 +27,6 @@ struct place {
 
 struct tile {
     const struct attention_shape *s;
-    struct ahead *ahead; /* what the products may bring into the cache */
     struct place place;
     size_t n;                   /* rows */
     size_t key_first, key_end;  /* that any row sees */
@@ -136,6 +134,7 @@ static inline bool place_next(struct place *p, const struct attention_shape *s)
     return p->b < s->B;
 }
 
+/* The tile at p. start[B,T] or NULL. */
 static inline void tile_init(struct tile *t, const struct place *p, const int32_t *start,
                              const struct attention_shape *s)
 {
@@ -146,38 +145,15 @@ static inline void tile_init(struct tile *t, const struct place *p, const int32_
     t->n = min_size(TILE_ROWS, rows_in_all(s) - p->row);
     t->key_first = q;
     t->key_known = p->row == 0 ? 0 : (p->row - 1) / group + 1;
+    t->key_end = (p->row + t->n - 1) / group + 1;
     for (size_t r = 0; r < t->n; r++) {
         t->position[r] = q;
         t->head[r] = p->kv * group + h;
         t->first[r] = first_key(s, begins, q);
         t->key_first = min_size(t->key_first, t->first[r]);
-        t->key_end = q + 1;
         if (++h == group)
             h = 0, q++;
     }
-}
-
-/* The rows of a tile's positions and heads in an array of queries or outputs. */
-static inline struct piece tile_piece(const void *x, enum dtype type, size_t ld,
-                                      const struct place *p, const struct attention_shape *s)
-{
-    size_t group = s->H / s->K, size = dtype_size(type), q = p->row / group;
-    size_t end = min_size(p->row + TILE_ROWS, rows_in_all(s));
-    return (struct piece){.at = (const char *)x +
-                                ((p->b * s->T + q) * ld + p->kv * group * s->Hd) * size,
-                          .stride = ld * size,
-                          .bytes = group * s->Hd * size,
-                          .n = (end + group - 1) / group - q};
-}
-
-/* All keys (or values) of a head, from their column of qkv on. */
-static inline struct piece head_piece(const float *qkv, size_t column, const struct place *p,
-                                      const struct attention_shape *s)
-{
-    return (struct piece){.at = (const char *)(qkv + p->b * s->T * ld_qkv(s) + column),
-                          .stride = ld_qkv(s) * sizeof *qkv,
-                          .bytes = s->Hd * sizeof *qkv,
-                          .n = s->T};
 }
 
 /* Where row r's head starts in qkv, in out, and its place in lse[B,H,T]. */
@@ -229,106 +205,6 @@ static inline void block_init(struct block *k, const struct tile *t, size_t k0)
     for (size_t r = t->n; r < round_up(t->n, MICRO_ROWS); r++)
         k->row[r] = (struct span){0, 0};
     block_groups(k, t->n);
-}
-
-/* scores[rows, LD_SCORES] = A[rows] · B, where they are seen. A's rows are n_units long and lda
- * apart; B[n_units, LD_SCORES] is a block of transposed keys or values. */
-static inline void block_scores(float *scores, const float *a, size_t lda, const float *b,
-                                size_t n_units, const struct block *k, const struct tile *t)
-{
-    for (size_t v = 0; v * VL < k->n; v += 2)
-        for (size_t g = 0; g * MICRO_ROWS < t->n; g++) {
-            size_t from = k->any[g].from / VL, to = round_up(k->any[g].to, VL) / VL;
-            /* A third vector is taken along with the two before it. */
-            bool taken = MICRO_VECTORS == 3 && v + 1 == to && from < v;
-            if (from >= v + 2 || to <= v || taken)
-                continue;
-            struct product p = {.c = scores + g * MICRO_ROWS * LD_SCORES + v * VL,
-                                .a = a + g * MICRO_ROWS * lda,
-                                .b = b + v * VL,
-                                .ldc = LD_SCORES,
-                                .lda = lda,
-                                .ldb = LD_SCORES,
-                                .n = n_units};
-            ahead_step(t->ahead);
-            micro_new(&p, take_vectors(to - v), t->s->products);
-        }
-}
-
-/* What a product of a block does to its sums. */
-enum onto { NEW, ADDED, SCALED };
-
-/* c[rows, ld_head] = c·factor + A[rows, keys] · B[keys, ld_head], the keys that are seen. NEW: c is
- * overwritten; ADDED: factor is 1. A's rows are LD_SCORES units apart; B is the block's first. */
-static inline void block_values(float *c, enum onto onto, const float *factor, const float *a,
-                                const float *b, const struct block *k, const struct tile *t)
-{
-    enum dtype type = t->s->products;
-    size_t ld = ld_head(t->s), n_v = round_up(t->s->Hd, VL) / VL;
-    for (size_t v = 0, take; v < n_v; v += take) {
-        take = take_vectors(n_v - v);
-        for (size_t g = 0; g * MICRO_ROWS < t->n; g++) {
-            size_t row = g * MICRO_ROWS, from = unit_floor(k->any[g].from, type);
-            struct product p = {.c = c + row * ld + v * VL,
-                                .a = a + row * LD_SCORES + from,
-                                .b = b + from * ld + v * VL,
-                                .factor = factor + row,
-                                .ldc = ld,
-                                .lda = LD_SCORES,
-                                .ldb = ld,
-                                .n = units(k->any[g].to, type) - from};
-            ahead_step(t->ahead);
-            if (onto == SCALED)
-                micro_onto_scaled(&p, take, type);
-            else if (onto == ADDED)
-                micro_onto(&p, take, type);
-            else
-                micro_new(&p, take, type);
-        }
-    }
-}
-
-/* The rows first … last-1 that see any of MICRO_ROWS keys from j on. */
-struct seers {
-    size_t first, last;
-};
-
-static inline struct seers seers_of(size_t j, const struct block *k, size_t n_rows)
-{
-    struct seers s = {0, n_rows};
-    while (s.first < n_rows && k->row[s.first].to <= j)
-        s.first++;
-    while (s.last > s.first && k->row[s.last - 1].from >= j + MICRO_ROWS)
-        s.last--;
-    return s;
-}
-
-/* c[keys, ld_head] (+)= Aᵀ · B[rows, ld_head] with A[rows, keys], whose rows of units are LD_SCORES
- * apart; c is the block's first. */
-static inline void block_keys(float *c, enum onto onto, const float *a, const float *b,
-                              const struct block *k, const struct tile *t)
-{
-    enum dtype type = t->s->products;
-    size_t ld = ld_head(t->s), n_v = round_up(t->s->Hd, VL) / VL;
-    for (size_t v = 0, take; v < n_v; v += take) {
-        take = take_vectors(n_v - v);
-        for (size_t j = 0; j < k->n; j += MICRO_ROWS) {
-            struct seers rows = seers_of(j, k, t->n);
-            size_t from = unit_floor(rows.first, type);
-            struct product p = {.c = c + j * ld + v * VL,
-                                .a = a + from * LD_SCORES + j,
-                                .b = b + from * ld + v * VL,
-                                .ldc = ld,
-                                .lda = LD_SCORES,
-                                .ldb = ld,
-                                .n = units(rows.last, type) - from};
-            ahead_step(t->ahead);
-            if (onto == NEW)
-                micro_transposed_new(&p, take, type);
-            else
-                micro_transposed_onto(&p, take, type);
-        }
-    }
 }
 
 #endif
