@@ -243,7 +243,7 @@ static int describe(struct bench_steps *out, const struct config *conf,
     out->tokens = derive_step_tokens(conf);
     out->flops = out->tokens * spec_flops_per_token(spec, (int)conf->batch.seq_len);
     snprintf(out->precision, sizeof out->precision, "%s", conf->numerics.precision);
-    snprintf(out->blas, sizeof out->blas, "%s", gemm_core());
+    snprintf(out->blas, sizeof out->blas, "%s", gemm_kernel());
     TRY(is_crowded(&out->crowded, c, conf->parallel.threads));
     return agree(c, budget_of(&out->budget, conf, spec, &c->team));
 }
