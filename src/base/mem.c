@@ -10,9 +10,10 @@
 
 /* Blocks from LARGE_MIN on come from mmap: the kernel gives zero pages without a memset, places
  * them on the node of the core that first touches them, and can use huge pages. With these a step
- * took 2 to 7% less time on two ranks (width 256 and width 640), and a first touch a third, where
- * the kernel had huge pages at hand; passes that only stream, as the optimizer's, took the same.
- * Under a sanitizer every block comes from malloc, so that overruns are seen. */
+ * of a model of width 256 took 2 to 7% less time on two ranks (three pairs of runs); at width 640
+ * the gain drowned in noise, and the optimizer's pass took the same. A first touch took a third of
+ * the time, but once six times as long, when the kernel seemingly had to make room for them. Under
+ * a sanitizer every block comes from malloc, so that overruns are seen. */
 #define HUGE_PAGE ((size_t)2 << 20)
 #ifdef __SANITIZE_ADDRESS__
 #define LARGE_MIN (SIZE_MAX / 4)

@@ -292,7 +292,8 @@ static const struct row {
      "/dev/shm is small: a node's parameters and its ranks' gradients lie there (carat plan says "
      "how much)",
      "mount -o remount,size=50% /dev/shm, or start the container with a larger --shm-size"},
-    {NODES, huge_pages_are_off, "huge pages are off: a step takes 2 to 7% longer",
+    {NODES, huge_pages_are_off,
+     "huge pages are off: a step of a small model was measured to take 2 to 7% longer",
      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled (as root)"},
     {NODES, clock_is_low, "the processors are kept at a low clock rate",
      "cpupower frequency-set -g performance (as root)"},
