@@ -2,6 +2,8 @@
 # The kernels' own tests on every set of instructions that the build holds and the processor knows,
 # and what a wrong CARAT_ISA leads to.
 set -u
+cd "$(dirname "$0")/../.." || exit 1
+CARAT=$(realpath "${CARAT:-.build/release/carat}")
 build=$(dirname "$CARAT")
 fail() { echo "FAILED: $*"; exit 1; }
 
@@ -21,9 +23,11 @@ for set in baseline v3 v4 v4_bf16; do
         echo "SKIP: $set: not known here"
         continue
     }
-    for t in "$build"/tests/kern/test_* "$build"/tests/optim/test_optim "$build"/tests/base/test_half; do
-        [[ -x $t && ! -d $t && $t != *.* ]] || continue
+    n=0
+    for src in tests/kern/test_*.c tests/optim/test_optim.c tests/base/test_half.c; do
+        t=$build/${src%.c}
         CARAT_ISA=$set "$t" >"$log" 2>&1 || { cat "$log"; fail "$set: ${t##*/}"; }
+        n=$((n + 1))
     done
-    echo "$set: passed"
+    echo "$set: $n programs passed"
 done
