@@ -10,6 +10,7 @@
 struct machine {
     char cpu[64];                         /* the processor's own name */
     char blas[32];                        /* the kernel that the BLAS picked on it */
+    bool blas_multiplies;                 /* that library, rather than oneDNN */
     int cpus, cores, sockets, numa_nodes; /* on-line: hardware threads, and where they are */
     double cpu_quota;      /* processors that a container's limit allows; 0: no limit */
     double memory_bytes;   /* of the node, or a container's limit */

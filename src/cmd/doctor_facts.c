@@ -1,11 +1,12 @@
 /* The facts that `carat doctor` shows, a section after the other; those that a warning can rest on
  * are kept in struct patient as well. */
 #include "base/err.h"
-#include "base/isa.h"
 #include "base/fs.h"
+#include "base/isa.h"
 #include "base/str.h"
 #include "cmd/doctor.h"
 #include "kern/gemm.h"
+#include "kern/gemm16.h"
 #include "kern/peak.h"
 #include "version.h"
 
@@ -64,11 +65,9 @@ static void look_at_build(struct patient *p, json_t *root)
     fact(s, "version", "%s", CARAT_VERSION);
     fact(s, "kernels", "%s", isa_name());
     p->kernels_avx512 = strstr(isa_name(), "v4") != NULL;
-#if __has_include(<oneapi/dnnl/dnnl.h>)
-    fact(s, "oneDNN header", "present at build");
-#else
-    fact(s, "oneDNN header", "absent at build");
-#endif
+    const char *missing = gemm16_missing();
+    fact(s, "products", "%s", gemm_kernel());
+    fact(s, "bf16 products", "%s", missing != NULL ? missing : "by oneDNN");
     p->root = geteuid() == 0;
     p->container = probe_container();
     p->infiniband = fs_exists("/sys/class/infiniband");

@@ -91,7 +91,8 @@ static enum simd simd_of(const struct machine *m)
 
 static const char *kernel_fix(const struct machine *m)
 {
-    return blas_core_fix(m->blas, simd_of(m), getenv("OPENBLAS_CORETYPE"));
+    return m->blas_multiplies ? blas_core_fix(m->blas, simd_of(m), getenv("OPENBLAS_CORETYPE"))
+                              : NULL;
 }
 
 static bool kernel_is_small(struct question *q)

@@ -71,6 +71,7 @@ static void read_cpu(struct machine *m)
     m->bf16 = has_flag(flags, "avx512_bf16");
     m->amx = has_flag(flags, "amx_bf16");
     snprintf(m->blas, sizeof m->blas, "%s", gemm_core());
+    m->blas_multiplies = gemm_library() == GEMM_OPENBLAS;
 }
 
 static void read_topology(struct machine *m)

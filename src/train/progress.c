@@ -57,7 +57,9 @@ static void banner_memory(const struct trainer *t)
 static void banner_place(const struct trainer *t)
 {
     const char *coretype = getenv("OPENBLAS_CORETYPE"), *trouble = place_trouble(t->pin.worst);
-    const char *fix = blas_core_fix(gemm_core(), simd_of_cpu(), coretype);
+    const char *fix = gemm_library() == GEMM_OPENBLAS
+                          ? blas_core_fix(gemm_core(), simd_of_cpu(), coretype)
+                          : NULL;
     struct cpuset now;
     char cpus[64];
     cpuset_of_process(&now, 0);

@@ -47,6 +47,7 @@ static void make_healthy(void)
             .ranks = 2,
             .machine = {.cpu = "Some CPU",
                         .blas = "SkylakeX",
+                        .blas_multiplies = true,
                         .cpus = 16,
                         .cores = 16,
                         .sockets = 2,
