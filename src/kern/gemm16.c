@@ -29,13 +29,14 @@ struct key {
     enum op op;
     int detail; /* PACK: the form; products: the result's type; WEIGHT: whether it adds */
     size_t n, out, in;
-    size_t at; /* PACK: the first row; WEIGHT: the distance between dy's rows */
+    size_t at; /* PACK: the first row of an end; WEIGHT: the distance between dy's rows */
 };
 
 struct entry {
     struct key key;
     dnnl_primitive_t primitive;
     dnnl_memory_t from, weights, to; /* descriptions; the data is set in each call */
+    dnnl_memory_desc_t form;         /* PACK: of the whole */
 };
 
 struct gemm16 {
@@ -199,16 +200,27 @@ static dnnl_memory_t memory_of(struct gemm16 *g, const dnnl_memory_desc_t *d)
     return m;
 }
 
+/* The place of rows first … first+n-1 of the weight in a form. */
+static dnnl_memory_desc_t slice_of(const dnnl_memory_desc_t *form, enum gemm16_form f, size_t first,
+                                   size_t n, size_t in)
+{
+    dnnl_memory_desc_t part;
+    const dnnl_dim_t rows = (dnnl_dim_t)n, cols = (dnnl_dim_t)in, at = (dnnl_dim_t)first;
+    const dnnl_dims_t fwd[2] = {{cols, rows}, {0, at}}, bwd[2] = {{rows, cols}, {at, 0}};
+    const dnnl_dims_t *how = f == FORM_FORWARD ? fwd : bwd;
+    must(dnnl_memory_desc_init_submemory(&part, form, how[0], how[1]), "a slice of a form");
+    return part;
+}
+
 static void make_pack(struct gemm16 *g, struct entry *e)
 {
     const struct key *k = &e->key;
-    bool fwd = k->detail == FORM_FORWARD;
-    dnnl_memory_desc_t form = form_of(g->engine, k->out, k->in, (enum gemm16_form)k->detail), part;
-    dnnl_memory_desc_t rows =
-        fwd ? matrix(dnnl_f32, k->in, k->n, dnnl_ba) : matrix(dnnl_f32, k->n, k->in, dnnl_ab);
-    const dnnl_dims_t at = {fwd ? 0 : (dnnl_dim_t)k->at, fwd ? (dnnl_dim_t)k->at : 0};
-    must(dnnl_memory_desc_init_submemory(&part, &form, rows.dims, at), "a slice of a form");
+    enum gemm16_form f = (enum gemm16_form)k->detail;
+    dnnl_memory_desc_t rows = f == FORM_FORWARD ? matrix(dnnl_f32, k->in, k->n, dnnl_ba)
+                                                : matrix(dnnl_f32, k->n, k->in, dnnl_ab);
     dnnl_primitive_desc_t pd;
+    e->form = form_of(g->engine, k->out, k->in, f);
+    dnnl_memory_desc_t part = slice_of(&e->form, f, k->at, k->n, k->in);
     must(dnnl_reorder_primitive_desc_create(&pd, &rows, g->engine, &part, g->engine, NULL),
          "packing");
     must(dnnl_primitive_create(&e->primitive, pd), "packing");
@@ -281,10 +293,9 @@ static void *unconst(const void *p)
     return q;
 }
 
-static void run(struct gemm16 *g, const struct key *k, const void *from, const void *weights,
+static void run(struct gemm16 *g, const struct entry *e, const void *from, const void *weights,
                 void *to)
 {
-    const struct entry *e = entry_for(g, k);
     must(dnnl_memory_set_data_handle(e->from, unconst(from)), "a memory");
     must(dnnl_memory_set_data_handle(e->to, to), "a memory");
     if (weights != NULL)
@@ -296,28 +307,34 @@ static void run(struct gemm16 *g, const struct key *k, const void *from, const v
     must(dnnl_stream_wait(g->stream), "a product");
 }
 
+/* Slices of equal size are packed alike wherever they lie: one primitive does for all. An end that
+ * is no whole block has its own. */
 void gemm16_pack(struct gemm16 *g, enum gemm16_form f, void *form, const float *w, size_t out,
                  size_t in, size_t first, size_t n)
 {
-    run(g, &(struct key){PACK, (int)f, n, out, in, first}, w + first * in, NULL, form);
+    size_t made_at = n % GEMM16_SLICE == 0 ? 0 : first;
+    const struct entry *e = entry_for(g, &(struct key){PACK, (int)f, n, out, in, made_at});
+    dnnl_memory_desc_t here = slice_of(&e->form, f, first, n, in);
+    dnnl_memory_desc_t made = slice_of(&e->form, f, made_at, n, in);
+    run(g, e, w + first * in, NULL, (uint16_t *)form + (here.offset0 - made.offset0));
 }
 
 void gemm16_forward(struct gemm16 *g, void *y, enum dtype ty, const uint16_t *x, const void *form,
                     size_t n, size_t out, size_t in)
 {
-    run(g, &(struct key){FORWARD, (int)ty, n, out, in, 0}, x, form, y);
+    run(g, entry_for(g, &(struct key){FORWARD, (int)ty, n, out, in, 0}), x, form, y);
 }
 
 void gemm16_backward(struct gemm16 *g, void *dx, enum dtype tx, const uint16_t *dy,
                      const void *form, size_t n, size_t out, size_t in)
 {
-    run(g, &(struct key){BACKWARD, (int)tx, n, out, in, 0}, dy, form, dx);
+    run(g, entry_for(g, &(struct key){BACKWARD, (int)tx, n, out, in, 0}), dy, form, dx);
 }
 
 void gemm16_weight(struct gemm16 *g, float *dw, const uint16_t *dy, size_t lddy, const uint16_t *x,
                    size_t n, size_t out, size_t in, bool add)
 {
-    run(g, &(struct key){WEIGHT, add, n, out, in, lddy}, dy, x, dw);
+    run(g, entry_for(g, &(struct key){WEIGHT, add, n, out, in, lddy}), dy, x, dw);
 }
 
 #else

@@ -4,8 +4,8 @@
 #include "kern/gemm.h"
 #include "model/net.h"
 
-/* Rows of a matrix that are packed as one task: those of a huge vocabulary are shared out. */
-enum { TASK_ROWS = 8192 };
+/* Rows of a matrix that are packed as one task, into both forms while they are in the cache. */
+enum { TASK_ROWS = 128 };
 _Static_assert(TASK_ROWS % GEMM16_SLICE == 0, "tasks are slices");
 
 enum tensor_kind linear_tensor(enum matrix m)
@@ -97,19 +97,26 @@ struct share {
     size_t done, from, to;
 };
 
+static void pack_rows(const struct net *n, const float *w, enum matrix m, int layer, size_t first,
+                      size_t rows)
+{
+    struct matrix_shape z = linear_shape(&n->spec, m);
+    for (int k = 0; k < N_FORMS; k++)
+        gemm16_pack(n->products, (enum gemm16_form)k, form(n, m, layer, (enum gemm16_form)k), w,
+                    z.ld, z.in, first, rows);
+}
+
 static void pack_matrix(const struct net *n, const float *params, enum matrix m, int layer,
                         struct share *share)
 {
     struct matrix_shape z = linear_shape(&n->spec, m);
     const float *w = params + net_at(n, linear_tensor(m), layer);
-    for (int k = 0; k < N_FORMS; k++)
-        for (size_t first = 0, rows; first < z.out; first += rows) {
-            rows = z.out - first < TASK_ROWS ? z.out - first : TASK_ROWS;
-            if (share->done >= share->from && share->done < share->to)
-                gemm16_pack(n->products, (enum gemm16_form)k,
-                            form(n, m, layer, (enum gemm16_form)k), w, z.ld, z.in, first, rows);
-            share->done += rows * z.in;
-        }
+    for (size_t first = 0, rows; first < z.out; first += rows) {
+        rows = z.out - first < TASK_ROWS ? z.out - first : TASK_ROWS;
+        if (share->done >= share->from && share->done < share->to)
+            pack_rows(n, w, m, layer, first, rows);
+        share->done += rows * z.in;
+    }
 }
 
 static size_t elements(const struct model_spec *s)
@@ -119,7 +126,7 @@ static size_t elements(const struct model_spec *s)
         struct matrix_shape z = linear_shape(s, (enum matrix)m);
         sum += z.out * z.in * (m == MATRIX_EMBED ? 1 : (size_t)s->L);
     }
-    return N_FORMS * sum;
+    return sum;
 }
 
 void linear_pack(const struct net *n, const float *params, int part, int n_parts)
