@@ -109,7 +109,7 @@ bench 2 64 job.yaml --scaling --ranks one;    blames 'counts such as'
 bench 1 65 job.yaml data.train=job.yaml;      blames 'job.yaml'
 place=$dir/none bench 1 74 job.yaml --steps 3; blames 'cannot make a folder'
 
-check "nothing is left in the temporary folder" [ -z "$(ls -A "$dir/tmp" | grep -v '^ompi')" ]
+check "nothing is left in the temporary folder" [ -z "$(find "$dir/tmp" -mindepth 1 -maxdepth 1 ! -name 'ompi*')" ]
 check "nothing is left where it ran" [ "$(ls "$dir")" = "$(printf 'err\njob.yaml\nout\nsrc\ntmp\ntokens.h5')" ]
 
 for w in jobs/bench-w*.yaml; do
