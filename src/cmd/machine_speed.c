@@ -76,7 +76,7 @@ static int measure_memory(struct machine_speed *m, const struct comm *c)
 static int one_way(double *s, const struct comm *c, int other, bool first, char *buf, int n,
                    int rounds)
 {
-    double took[SMALL_ROUNDS];
+    double took[SMALL_ROUNDS] = {0};
     for (int i = 0; i < rounds; i++) {
         double begin = clock_now_s();
         if (first)

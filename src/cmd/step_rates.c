@@ -69,15 +69,16 @@ static bool fits(const struct trial *t, const struct limits *l)
 
 static bool halve_field(struct model_spec *s, const char *field, int now, int least)
 {
-    return now / 2 >= least && spec_set(s, field, now / 2) == OK;
+    int half = now / 2;
+    return half >= least && spec_set(s, field, half) == OK;
 }
 
 static bool halve_heads(struct model_spec *s)
 {
-    int K = s->K > 1 && s->K % 2 == 0 ? s->K / 2 : s->K;
-    if (s->H % 2 != 0 || s->H / 2 < HEADS_LEAST || s->H / 2 % K != 0)
+    int H = s->H / 2, K = s->K > 1 && s->K % 2 == 0 ? s->K / 2 : s->K;
+    if (s->H % 2 != 0 || H < HEADS_LEAST || H % K != 0)
         return false;
-    return spec_set(s, "kv_heads", K) == OK && spec_set(s, "heads", s->H / 2) == OK;
+    return spec_set(s, "kv_heads", K) == OK && spec_set(s, "heads", H) == OK;
 }
 
 static bool halve_tokens(struct trial *t)

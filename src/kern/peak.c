@@ -145,7 +145,7 @@ static double triad_once(float *restrict a, const float *restrict b, const float
 static double median_pass(double (*pass)(float *a, const float *b, const float *c, size_t n),
                           float *arrays, size_t n, double seconds)
 {
-    double end = clock_now_s() + seconds, rate[PASSES_MAX];
+    double end = clock_now_s() + seconds, rate[PASSES_MAX] = {0};
     int k = 0;
     do {
         double r = pass(arrays, arrays + n, arrays + 2 * n, n);
