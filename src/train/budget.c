@@ -8,9 +8,9 @@
 #include <string.h>
 
 /* A process that has started MPI and HDF5 holds about 22 MB before it allocates anything itself
- * (measured on one node; buffers of a network add to it), and OpenBLAS packs matrices into up to 32
- * MiB a thread. */
-static const double PROGRAM_BYTES = 32 << 20, BLAS_BYTES_A_THREAD = 32 << 20;
+ * (measured on one node; buffers of a network add to it). Libraries pack matrices into memory of
+ * their own: OpenBLAS has 32 MiB for it a thread, of which products of a model touch about half. */
+static const double PROGRAM_BYTES = 32 << 20, BLAS_BYTES_A_THREAD = 16 << 20;
 /* Of a position that the loader keeps: token, target, weight and start, and the raw token. */
 static const double LOADER_BYTES = 4 * 4 + 4;
 /* One block is used, two are requested. */
