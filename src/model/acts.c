@@ -154,24 +154,26 @@ size_t acts_chunk_rows(size_t n, size_t ld, size_t room)
 }
 
 /* Logits of training lie in the layers' gradients, which are not computed yet; those of a loss
- * alone, in a model for training, in what the layers would keep. Only where one of these is too
- * small they have memory of their own. */
+ * alone, in a model for training, in what the layers would keep. Where one of these is too small, or
+ * not kept, they have memory of their own. The rows of a chunk do not hang on what is kept: the
+ * embedding's gradient adds up chunk by chunk, and its bits are to be the same. */
 static void cut_logits(struct acts *a, size_t *end, const struct model_spec *s)
 {
     size_t ld = acts_logits_ld(s, a->plan.products), N = a->plan.n_rows, L = (size_t)s->L;
     size_t D = (size_t)s->D, Q = (size_t)(s->H * s->Hd), KV = (size_t)(s->K * s->Hd);
     size_t most = CHUNK_FLOATS / ld, least = N < CHUNK_MIN_ROWS ? N : CHUNK_MIN_ROWS;
     size_t rows = most > least ? most : least;
-    size_t gu = a->stride[ACT_GU] * L / sizeof(float);
+    size_t gu = N * a->ld[ACT_GU] * dtype_size(a->type[ACT_GU]) / sizeof(float) * L;
+    size_t grads = L * D * (2 * Q + 2 * KV + 3 * (size_t)s->F);
+    bool borrows = a->plan.use == USE_TRAIN && gu >= least * ld && grads >= least * ld;
     a->n_logits = (rows < N ? rows : N) * ld;
-    a->n_grad_logits = L * D * (2 * Q + 2 * KV + 3 * (size_t)s->F);
-    if (a->plan.use == USE_TRAIN && gu >= least * ld && a->n_grad_logits >= least * ld) {
+    a->n_grad_logits = borrows ? grads : 0;
+    if (borrows && gu < a->n_logits)
+        a->n_logits = gu;
+    if (borrows && a->stride[ACT_GU] > 0)
         a->at[ACT_LOGITS] = a->at[ACT_GU];
-        a->n_logits = gu < a->n_logits ? gu : a->n_logits;
-        return;
-    }
-    a->n_grad_logits = 0;
-    cut(a, end, ACT_LOGITS, a->n_logits * sizeof(float), 1);
+    else
+        cut(a, end, ACT_LOGITS, a->n_logits * sizeof(float), 1);
 }
 
 static size_t scratch_floats(const struct acts *a, const struct model_spec *s)

@@ -118,6 +118,48 @@ START_TEST(recomputation_changes_no_bit)
 }
 END_TEST
 
+/* Logits in several chunks, which add up in the embedding's gradient: 512 rows of 32768 take three
+ * in the layers' gradients, and would take eight in memory of their own. */
+START_TEST(recomputation_changes_no_bit_of_many_logits)
+{
+    enum { B = 4, T = 512 };
+    static int32_t token[B * T], target[B * T];
+    const struct {
+        const char *field;
+        double value;
+    } sizes[] = {{"vocab", 32768}, {"width", 256}, {"layers", 4}, {"ffn", 2048}};
+    struct model_spec s = tiny_spec(1);
+    float *grads[sizeof ways / sizeof *ways], *w = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        ck_assert_int_eq(spec_set(&s, sizes[i].field, sizes[i].value), OK);
+    for (int i = 0; i < B * T; i++) {
+        token[i] = (i * 7919) % s.V;
+        target[i] = (i * 104729 + 5) % s.V;
+    }
+    const struct batch_view b = {B, T, token, target, NULL, NULL};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct model *m;
+        struct pass_result result;
+        ck_assert_int_eq(model_new(&m, &s, B, T, &(struct model_options){true, F32, ways[i]}), OK);
+        const struct tensor_table *t = model_tensors(m);
+        if (i == 0)
+            w = tiny_params(t, 3);
+        grads[i] = tiny_params(t, 4);
+        n = t->n_elems;
+        /* Small, so that every row says something of every logit. */
+        for (size_t j = 0; i == 0 && j < n; j++)
+            w[j] *= 0.05f;
+        model_grad(m, w, &b, grads[i], &result, NULL, NULL);
+        ck_assert_mem_eq(grads[i], grads[0], n * sizeof **grads);
+        model_free(m);
+    }
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        mem_free(grads[i]);
+    mem_free(w);
+}
+END_TEST
+
 START_TEST(bytes_are_exact)
 {
     struct model_spec s = tiny_spec(3);
@@ -391,6 +433,7 @@ END_TEST
 static void add(TCase *t)
 {
     tcase_add_test(t, recomputation_changes_no_bit);
+    tcase_add_test(t, recomputation_changes_no_bit_of_many_logits);
     tcase_add_test(t, bytes_are_exact);
     tcase_add_test(t, full_keeps_inputs_alone);
     tcase_add_test(t, bf16_is_close_to_fp32);
