@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cmd/probe.h"
 #include "kern/gemm.h"
+#include "kern/gemm16.h"
 #include "kern/peak.h"
 #include "model/model.h"
 #include "train/derive.h"
@@ -361,6 +362,11 @@ int step_rates(struct step_rates *r, const struct config *c, const struct model_
     static struct machine m;
     static struct trial t[N_TRIALS], whole;
     struct board *b;
+    if (derive_model(c).products == BF16 && gemm16_missing() != NULL)
+        return ERR(E_CONFIG,
+                   "numerics.precision bf16: %s; its rate cannot be measured here, give it "
+                   "with --gflops",
+                   gemm16_missing());
     probe_machine(&m);
     *r = (struct step_rates){.copies = count_copies(&m, ranks_a_node, c->parallel.threads)};
     struct limits l = {.flops = expected_flops(c) * seconds / (1 + PASSES),

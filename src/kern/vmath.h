@@ -75,25 +75,6 @@ static inline float vm_exp2_softmax(float x)
     return vm_exp2_inside(x < -125.0f ? -125.0f : x);
 }
 
-/* log2(x) for normal x > 0; NaN for NaN and infinity. x = 2^e·m, m in [√½, √2), t = m - 1:
- * log2(m) / t by Chebyshev interpolation, 3e-8 of it. */
-static inline float vm_log2(float x)
-{
-    uint32_t shifted = float_bits(x) - 0x3f3504f3u; /* √½ */
-    float e = (float)((int32_t)shifted >> 23);
-    float t = bits_float((shifted & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-    float p = 0.12310968466188424f;
-    p = fmaf_(p, t, -0.20586188050697654f);
-    p = fmaf_(p, t, 0.2160782255236259f);
-    p = fmaf_(p, t, -0.2391698814021903f);
-    p = fmaf_(p, t, 0.28790326092449453f);
-    p = fmaf_(p, t, -0.3606932681352622f);
-    p = fmaf_(p, t, 0.4809107534594121f);
-    p = fmaf_(p, t, -0.7213474682495641f);
-    p = fmaf_(p, t, 1.4426950035679822f);
-    return fmaf_(p, t, e) + (x - x);
-}
-
 /* tanh(x) = (e^2a - 1) / (e^2a + 1) with x's sign, a = |x|; e^2a - 1 = 2^n·p + (2^n - 1) keeps its
  * relative precision down to 0. From a = 9.1 on the quotient is 1. */
 static inline float vm_tanh(float x)

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -111,11 +112,40 @@ static int find_parts(struct window *w)
     return OK;
 }
 
+/* Takes the room that was asked for: pages count only once they are written, and what is checked
+ * next has to see them. Each rank writes its own part, on the memory of its own processor; a part
+ * that is the only one is written by all, in equal shares. */
+static void take_room(struct window *w, int rank, const size_t *bytes)
+{
+    int n_parts = 0;
+    for (int i = 0; i < w->n; i++)
+        n_parts += bytes[i] > 0;
+    for (int i = 0; i < w->n; i++) {
+        size_t from = bytes[i] / (size_t)w->n * (size_t)rank;
+        size_t to = rank + 1 == w->n ? bytes[i] : bytes[i] / (size_t)w->n * (size_t)(rank + 1);
+        if (n_parts == 1)
+            memset((char *)w->part[i] + from, 0, to - from);
+        else if (i == rank)
+            memset(w->part[i], 0, bytes[i]);
+    }
+}
+
 static int share(struct window *w, const struct comm *c)
 {
-    TRY(allocate(w, c));
+    size_t *bytes;
+    TRY(mem_alloc(&bytes, (size_t)w->n, sizeof *bytes, "window"));
+    int rc, rank = c->team.rank - team_first(&c->team, team_of(&c->team, c->team.rank));
+    TRY_OUT(allocate(w, c));
     mem_count_in(w->bytes);
-    return find_parts(w);
+    TRY_OUT(find_parts(w));
+    TRY_OUT(comm_check(MPI_Allgather(&w->bytes, sizeof w->bytes, MPI_BYTE, bytes, sizeof w->bytes,
+                                     MPI_BYTE, c->team_world),
+                       "MPI_Allgather"));
+    take_room(w, rank, bytes);
+    TRY_OUT(window_meet(c));
+out:
+    mem_free(bytes);
+    return rc;
 }
 
 static size_t frame_bytes(const struct team *t)

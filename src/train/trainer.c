@@ -83,14 +83,7 @@ static int make_groups(struct trainer *t)
     return OK;
 }
 
-static void clear_piece(void *params, struct range slab, size_t at)
-{
-    (void)at;
-    memset((float *)params + slab.first, 0, slab.n * sizeof(float));
-}
-
-/* One slab a node in shared memory, where that is wanted and there is room; each rank is the first
- * to write its pieces. Collective. */
+/* One slab a node in shared memory, where that is wanted and there is room. Collective. */
 static int hold_params(struct trainer *t)
 {
     size_t bytes = t->tensors->n_elems * sizeof(float);
@@ -101,7 +94,6 @@ static int hold_params(struct trainer *t)
     t->holders = fits ? *t->comm : comm_without_teams(t->comm);
     TRY(window_new(&t->shared, &t->holders, fits ? mine : bytes, "parameters"));
     t->params = window_part(t->shared, 0);
-    shard_each(&t->shard, clear_piece, t->params);
     return OK;
 }
 
@@ -183,7 +175,9 @@ static int write_job_file(const struct trainer *t)
 static int measure_peak(struct trainer *t)
 {
     const struct place *at = &t->pin.place;
-    double mine = peak_fma_flops(0.05) * (double)t->conf->parallel.threads;
+    bool bf16 = derive_model(t->conf).products == BF16;
+    double core = bf16 ? peak_bf16_flops(0.05) : 0;
+    double mine = (core > 0 ? core : peak_fma_flops(0.05)) * (double)t->conf->parallel.threads;
     if (at->usable > 0 && at->usable < at->threads)
         mine *= at->usable / at->threads;
     MPI_TRY(MPI_Allreduce(&mine, &t->peak_flops, 1, MPI_DOUBLE, MPI_SUM, t->comm->world));
