@@ -88,6 +88,17 @@ ok "the same bits with whole state" "$carat" diff "$work/n1" "$work/whole"
 ok "small buckets" train 3 buckets parallel.bucket_mib=1
 ok "the same bits with small buckets" "$carat" diff "$work/n1" "$work/buckets"
 ok "fast reduction" train 3 fast parallel.reduce=fast
+ok "activations computed again" train 2 again memory.recompute=full
+ok "the same bits, computed again" "$carat" diff "$work/n1" "$work/again"
+if train 1 half1 numerics.precision=bf16 >"$work/half.log" 2>&1; then
+    ok "bfloat16" train 3 half3 numerics.precision=bf16 memory.recompute=selective
+    ok "the same bits in bfloat16" "$carat" diff "$work/half1" "$work/half3"
+    exits 1 "bfloat16 differs" "$carat" diff "$work/n1" "$work/half1"
+else
+    exits 78 "bfloat16 refused" train 1 half numerics.precision=bf16
+    says 'bfloat16: this' "why bfloat16 is refused"
+    echo "SKIP: bfloat16: $(grep -o 'this .*' "$work/half.log" | head -1)"
+fi
 
 # A changed seed must change the weights, or diff proves nothing.
 ok "another seed" train 2 seed run.seed=5

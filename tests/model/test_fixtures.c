@@ -1,6 +1,7 @@
-/* The shared reference folders, all quantities. */
+/* The shared reference folders, all quantities, by each library of products. */
 #include "base/err.h"
 #include "check_main.h"
+#include "kern/gemm.h"
 #include "ref/fixture.h"
 
 static const char *folder_now;
@@ -26,8 +27,11 @@ static void compare(const char *folder)
 
 START_TEST(all_folders)
 {
-    if (fixture_each(compare) == 0)
-        printf("SKIP: no reference folders at ../shared/fixtures (CARAT_SHARED)\n");
+    enum gemm_library by_itself = gemm_library();
+    for (int l = GEMM_OPENBLAS; l <= GEMM_ONEDNN; l++)
+        if (gemm_use((enum gemm_library)l) && fixture_each(compare) == 0)
+            printf("SKIP: no reference folders at ../shared/fixtures (CARAT_SHARED)\n");
+    ck_assert(gemm_use(by_itself));
 }
 END_TEST
 

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "conf/config_file.h"
 #include "data/store_write.h"
+#include "kern/gemm16.h"
 #include "mpi_main.h"
 #include "train/budget.h"
 #include "train/trainer.h"
@@ -25,6 +26,13 @@ static const double MICRO_TOLERANCE = 1e-5;
 
 static struct config conf;
 static struct model_spec spec;
+
+static bool has_bf16(void)
+{
+    if (gemm16_missing() != NULL && ck_world.rank == 0)
+        printf("SKIP: bfloat16: %s\n", gemm16_missing());
+    return gemm16_missing() == NULL;
+}
 
 static void write_store(const char *path)
 {
@@ -94,11 +102,11 @@ START_TEST(a_store_to_train_on)
 }
 END_TEST
 
-START_TEST(a_step_allocates_nothing_and_learns)
+static void learn(const char *extra)
 {
     struct trainer t;
     struct step_result r, first_result;
-    begin(&t, "batch.micro: 2\n");
+    begin(&t, extra);
     ck_all(&ck_world, trainer_step(&t, &first_result) == OK);
     size_t before = mem_n_allocs();
     for (int i = 0; i < 30; i++)
@@ -111,14 +119,21 @@ START_TEST(a_step_allocates_nothing_and_learns)
     ck_assert_int_eq(t.at.samples, 31 * 7);
     finish(&t);
 }
+
+START_TEST(a_step_allocates_nothing_and_learns)
+{
+    learn("batch.micro: 2\n");
+    if (has_bf16())
+        learn("batch.micro: 2\nnumerics.precision: bf16\nmemory.recompute: full\n");
+}
 END_TEST
 
-START_TEST(memory_is_as_planned)
+static void compare_memory(const char *extra)
 {
     struct trainer t;
     struct budget b;
     size_t before = mem_bytes();
-    begin(&t, "batch.micro: 3\n");
+    begin(&t, extra);
     double held = (double)(mem_bytes() - before), planned = 0;
     ck_assert_int_eq(budget_of(&b, &conf, &spec, &ck_world.team), OK);
     for (int i = 0; i < b.n; i++) {
@@ -132,6 +147,14 @@ START_TEST(memory_is_as_planned)
     ck_assert_msg(fabs(most - planned) <= BUDGET_TOLERANCE * planned, "held %.0f, planned %.0f",
                   most, planned);
     finish(&t);
+}
+
+START_TEST(memory_is_as_planned)
+{
+    compare_memory("batch.micro: 3\n");
+    compare_memory("batch.micro: 3\nmemory.recompute: full\n");
+    if (has_bf16())
+        compare_memory("batch.micro: 3\nnumerics.precision: bf16\n");
 }
 END_TEST
 
@@ -201,22 +224,37 @@ static uint32_t weights_after(const struct comm *c, const char *extra)
     return sum;
 }
 
-START_TEST(who_shares_memory_changes_no_bit)
+/* However many ranks share a node, with the settings of `extra`, which change the bits of others.
+ */
+static uint32_t weights_of_all(const char *extra)
 {
-    uint32_t want = weights_after(&ck_world, "batch.micro: 1\n");
-    ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nparallel.shard: none\n"), want);
-    ck_assert_uint_ne(weights_after(&ck_world, "batch.micro: 1\nrun.seed: 9\n"), want);
+    char text[256];
+    snprintf(text, sizeof text, "batch.micro: 1\n%s", extra);
+    uint32_t want = weights_after(&ck_world, text);
     for (int n = 1; n <= ck_world.size; n++) {
         struct comm c;
-        char text[16];
-        snprintf(text, sizeof text, "%d", n);
-        setenv("CARAT_RANKS_PER_NODE", text, 1);
+        char ranks[16];
+        snprintf(ranks, sizeof ranks, "%d", n);
+        setenv("CARAT_RANKS_PER_NODE", ranks, 1);
         ck_all(&ck_world, comm_first(&c, &ck_world, ck_world.size) == OK);
         unsetenv("CARAT_RANKS_PER_NODE");
-        ck_assert_uint_eq(weights_after(&c, "batch.micro: 1\n"), want);
-        ck_assert_uint_eq(weights_after(&c, "batch.micro: 1\nparallel.share_params: off\n"), want);
+        snprintf(text, sizeof text, "batch.micro: 1\n%s", extra);
+        ck_assert_uint_eq(weights_after(&c, text), want);
+        snprintf(text, sizeof text, "batch.micro: 1\nparallel.share_params: off\n%s", extra);
+        ck_assert_uint_eq(weights_after(&c, text), want);
         comm_end(&c);
     }
+    return want;
+}
+
+START_TEST(who_shares_memory_changes_no_bit)
+{
+    uint32_t want = weights_of_all("");
+    ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nparallel.shard: none\n"), want);
+    ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nmemory.recompute: full\n"), want);
+    ck_assert_uint_ne(weights_after(&ck_world, "batch.micro: 1\nrun.seed: 9\n"), want);
+    if (has_bf16())
+        ck_assert_uint_ne(weights_of_all("numerics.precision: bf16\n"), want);
 }
 END_TEST
 
