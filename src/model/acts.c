@@ -8,8 +8,9 @@
 #include "kern/rope.h"
 
 /* Of logits in memory of their own: floats that exist at a time, and the fewest rows that keep the
- * products of a huge vocabulary efficient. */
-enum { CHUNK_FLOATS = 1 << 23, CHUNK_MIN_ROWS = 192 };
+ * products of a huge vocabulary efficient. A loss alone, for which training pauses, may take longer
+ * rather than more memory. */
+enum { CHUNK_FLOATS = 1 << 23, CHUNK_MIN_ROWS = 192, LOSS_MIN_ROWS = 64 };
 
 enum { LOSS_UP = USE_LOSS | USE_TRAIN, ALL_USES = USE_DECODE | LOSS_UP };
 enum needs { ALWAYS, QK_NORM, POST_NORMS, HALF };
@@ -153,24 +154,21 @@ size_t acts_chunk_rows(size_t n, size_t ld, size_t room)
     return n_chunks == 0 ? 0 : (n + n_chunks - 1) / n_chunks;
 }
 
-/* Logits of training lie in the layers' gradients, which are not computed yet; those of a loss
- * alone, in a model for training, in what the layers would keep. Where one of these is too small, or
- * not kept, they have memory of their own. The rows of a chunk do not hang on what is kept: the
+/* Logits of training lie in the layers' gradients, which are not computed yet, and those of a loss
+ * alone, in a model for training, in what the layers would keep. Only where one of these is too
+ * small they have memory of their own. The rows of a chunk do not hang on what is kept: the
  * embedding's gradient adds up chunk by chunk, and its bits are to be the same. */
 static void cut_logits(struct acts *a, size_t *end, const struct model_spec *s)
 {
     size_t ld = acts_logits_ld(s, a->plan.products), N = a->plan.n_rows, L = (size_t)s->L;
     size_t D = (size_t)s->D, Q = (size_t)(s->H * s->Hd), KV = (size_t)(s->K * s->Hd);
-    size_t most = CHUNK_FLOATS / ld, least = N < CHUNK_MIN_ROWS ? N : CHUNK_MIN_ROWS;
-    size_t rows = most > least ? most : least;
-    size_t gu = N * a->ld[ACT_GU] * dtype_size(a->type[ACT_GU]) / sizeof(float) * L;
-    size_t grads = L * D * (2 * Q + 2 * KV + 3 * (size_t)s->F);
-    bool borrows = a->plan.use == USE_TRAIN && gu >= least * ld && grads >= least * ld;
+    size_t most = CHUNK_FLOATS / ld, in_grads = L * D * (2 * Q + 2 * KV + 3 * (size_t)s->F);
+    size_t few = N < CHUNK_MIN_ROWS ? N : CHUNK_MIN_ROWS;
+    bool elsewhere = a->plan.use == USE_TRAIN && in_grads >= few * ld;
+    size_t least = elsewhere ? LOSS_MIN_ROWS : CHUNK_MIN_ROWS, rows = most > least ? most : least;
     a->n_logits = (rows < N ? rows : N) * ld;
-    a->n_grad_logits = borrows ? grads : 0;
-    if (borrows && gu < a->n_logits)
-        a->n_logits = gu;
-    if (borrows && a->stride[ACT_GU] > 0)
+    a->n_grad_logits = elsewhere ? in_grads : 0;
+    if (elsewhere && a->stride[ACT_GU] * L >= a->n_logits * sizeof(float))
         a->at[ACT_LOGITS] = a->at[ACT_GU];
     else
         cut(a, end, ACT_LOGITS, a->n_logits * sizeof(float), 1);
