@@ -29,7 +29,7 @@ struct step_model {
     /* The machine. */
     int ranks_a_node;
     double micro_s;          /* passes over a full micro-batch */
-    double pack_s;           /* weights into the form that products read, after each update */
+    double pack_s;           /* one rank packs all weights for products to read, after an update */
     double backward_share;   /* of them, that gradients can travel beside */
     double rank_bytes_per_s; /* memory, all ranks of a node at work */
     double latency_s;        /* of a message between nodes */

@@ -77,7 +77,7 @@ struct step_time step_model_time(const struct step_model *m, int64_t ranks)
     send_gradients(m, &t, buckets);
     update(m, &t, buckets);
     t.agree_s = 2 * ceil(log2((double)t.nodes)) * m->latency_s;
-    t.pack_s = m->pack_s;
+    t.pack_s = m->pack_s / (m->shared ? node_ranks(m, &t) : 1);
     t.step_s = t.passes_s + t.sum_s + t.exposed_s + t.optim_s + t.gather_s + t.pack_s + t.agree_s;
     t.tokens_per_s = (double)m->global * m->seq_len / t.step_s;
     return t;

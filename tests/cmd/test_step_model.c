@@ -118,6 +118,9 @@ START_TEST(one_node_sends_nothing)
     m.pack_s = 0.125;
     t = step_model_time(&m, 4);
     same(t.step_s, t.passes_s + 0.125);
+    m.shared = true; /* each packs a quarter for all */
+    t = step_model_time(&m, 4);
+    same(t.step_s, t.passes_s + 0.03125);
 }
 END_TEST
 
