@@ -36,9 +36,10 @@ struct config {
         char boundary[16];    /* data.boundary: none | loss | attention */
     } data;
     struct {
-        int64_t global;  /* batch.global, sequences */
-        int64_t micro;   /* batch.micro, sequences */
-        int64_t seq_len; /* batch.seq_len, tokens */
+        int64_t global;      /* batch.global, sequences */
+        int64_t micro;       /* batch.micro, sequences */
+        int64_t seq_len;     /* batch.seq_len, tokens */
+        char ramp[CONF_STR]; /* batch.ramp; "": batch.global throughout */
     } batch;
     struct {
         struct amount length; /* train.steps, train.tokens, train.epochs: exactly one of them */
@@ -46,21 +47,63 @@ struct config {
         int64_t log_every;    /* train.log_every, steps */
     } train;
     struct {
-        char name[32]; /* optimizer.name */
-        double lr;     /* optimizer.lr: peak rate at scaling.base_batch */
-        double beta1, beta2, eps;
-        double weight_decay; /* optimizer.weight_decay, on matrices */
-        double clip_norm;    /* optimizer.clip_norm; 0: none */
+        char name[32];                      /* optimizer.name */
+        double lr;                          /* optimizer.lr: peak rate at scaling.base_batch */
+        double beta1, beta2, eps, momentum; /* -1: the rule's own */
+        double dampening;
+        char nesterov[8];     /* optimizer.nesterov: off | on */
+        double weight_decay;  /* optimizer.weight_decay, on matrices */
+        double clip_norm;     /* optimizer.clip_norm; 0: none */
+        double clip_value;    /* optimizer.clip_value; 0: none */
+        double clip_adaptive; /* optimizer.clip_adaptive; 0: none */
+        double trust;         /* optimizer.trust, of lars */
+        double d0, d_growth;  /* of prodigy */
+        double hyper_lr, hyper_cap;
     } optimizer;
     struct {
-        char name[32];        /* schedule.name: constant | linear | cosine */
-        struct amount warmup; /* schedule.warmup */
-        double final;         /* schedule.final: last rate as a share of the peak */
+        double l1, l2, dropout, label_smoothing, z_loss; /* regularize.*; 0: none */
+    } regularize;
+    struct {
+        double layer_decay;     /* rates.layer_decay; 1: none */
+        char layers[CONF_STR];  /* rates.layers */
+        char tensors[CONF_STR]; /* rates.tensors */
+        double embed, norms;    /* rates.embed, rates.norms: factors */
+        char freeze[CONF_STR];  /* rates.freeze */
+        int64_t mup_base;       /* rates.mup_base, width; 0: off */
+    } rates;
+    struct {
+        char name[32];         /* schedule.name */
+        char clock[16];        /* schedule.clock: tokens | samples | steps | epochs */
+        struct amount warmup;  /* schedule.warmup */
+        char warmup_shape[16]; /* schedule.warmup_shape */
+        double warmup_start;   /* schedule.warmup_start, share of the peak */
+        double final;          /* schedule.final: last rate as a share of the peak */
+        double gamma, power;
+        struct amount every, cycle, decay, timescale;
+        char milestones[CONF_STR];
+        double cycle_mult, rise, base;
+        int64_t phases;
+        double momentum_low, momentum_high;
+        char decay_shape[16];
+        double factor, threshold; /* of reduce_on_plateau */
+        int64_t patience;
+        char pieces[CONF_STR];
     } schedule;
     struct {
-        char rule[32];      /* scaling.rule: none | linear | sqrt */
+        char rule[32];      /* scaling.rule */
         int64_t base_batch; /* scaling.base_batch, sequences; 0: batch.global */
+        double noise_scale; /* scaling.noise_scale, sequences; 0: not known */
     } scaling;
+    struct {
+        int64_t every; /* noise.every, steps; 0: never */
+        double decay;  /* noise.decay */
+    } noise;
+    struct {
+        /* What to do: off | warn | skip | stop | back, each as far as it makes sense. */
+        char nonfinite[8], spike[8], diverged[8], oscillation[8], plateau[8], overfit[8];
+        double spike_sigma, margin, oscillation_limit, back_rate;
+        int64_t spike_window, diverged_steps, overfit_times, back_skip, back_most;
+    } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */
         char shard[16];       /* parallel.shard: optimizer | none */

@@ -24,7 +24,8 @@ struct conf_key {
     const char *def;     /* default as text */
     const char *unit;    /* for help: "sequences" */
     enum conf_effect effect;
-    const char *help; /* one sentence */
+    const char *help;   /* one sentence */
+    const char *source; /* paper and equation, or other program; NULL: none is needed */
 };
 
 extern const struct conf_key CONF_KEYS[];

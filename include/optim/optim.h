@@ -23,6 +23,7 @@ struct optim_rule {
     const char *name; /* "adamw" */
     int n_slots;
     const char *slot[OPTIM_MAX_SLOTS]; /* "exp_avg", "exp_avg_sq": names in checkpoints */
+    double beta1, beta2, eps;          /* where the job does not set them */
     /* w[n] and slots are updated from the summed gradient g[n]; decay: this range takes weight
      * decay. */
     void (*update)(float *w, const float *g, float *const slot[], size_t n, bool decay,
@@ -39,6 +40,7 @@ const struct optim_rule *optim_row(int i);
 struct optim_group {
     struct range at;
     bool decay;
+    double rate; /* factor of the learning rate */
 };
 
 /* Updates this rank's pieces of the parameter slab in place, from those of the gradient's; the

@@ -35,6 +35,7 @@ struct ckpt_meta {
     int64_t ranks, micro, threads;
     char *config_text; /* canonical configuration, YAML */
     char *spec_json;   /* the model's config.json */
+    char *state;       /* train/state.h; empty in files that have none */
     char *history;     /* JSON text: what training keeps for its curves; may be NULL */
     void *tokenizer;   /* the tokenizer's bytes; may be NULL */
     size_t n_tokenizer;

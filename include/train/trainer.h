@@ -14,6 +14,7 @@
 #include "train/ckpt.h"
 #include "train/metrics.h"
 #include "train/run.h"
+#include "train/state.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
 struct progress {
@@ -75,6 +76,7 @@ struct trainer {
     int64_t n_steps; /* of the whole run */
     int64_t n_micro; /* micro-batches a step */
     struct progress at;
+    struct state state_rows; /* of whoever keeps numbers from step to step */
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;

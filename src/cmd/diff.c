@@ -227,6 +227,19 @@ static void compare_facts(struct comparison *k)
     compare_settings(k);
 }
 
+/* Decides like a dataset: a run goes on from it. */
+static int compare_state(struct comparison *k)
+{
+    k->n_datasets++;
+    if (strcmp(k->a.meta.state, k->b.meta.state) == 0) {
+        k->n_same++;
+        return OK;
+    }
+    json_t *o = json_pack("{s:s, s:s}", "dataset", "state", "what",
+                          "the numbers that a run carries beside its tensors differ");
+    return o != NULL && json_array_append_new(k->values, o) == 0 ? OK : ERR(E_MEM, "no memory");
+}
+
 /* ---- result ---- */
 
 static int print_json(const struct comparison *k)
@@ -286,6 +299,7 @@ static int compare(struct comparison *k, const char *a, const char *b, bool json
     TRY(side_open(&k->a, a));
     TRY(side_open(&k->b, b));
     TRY(compare_values(k));
+    TRY(compare_state(k));
     compare_facts(k);
     if (json)
         TRY(print_json(k));

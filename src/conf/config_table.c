@@ -5,29 +5,32 @@
 #define AT(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
 #define WHOLE      9e15 /* counts stay exact in a double */
 
-#define INT(name, member, min, max, def, unit, effect, help)                                       \
+/* Last come the help and, where there is one, its source. */
+#define HELP(...)                 HELP_FIRST_TWO(__VA_ARGS__, NULL, 0)
+#define HELP_FIRST_TWO(h, s, ...) h, s
+#define INT(name, member, min, max, def, unit, effect, ...)                                        \
     {                                                                                              \
-        name, CONF_INT, AT(member), min, max, NULL, def, unit, effect, help                        \
+        name, CONF_INT, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__)           \
     }
-#define F64(name, member, min, max, def, unit, effect, help)                                       \
+#define F64(name, member, min, max, def, unit, effect, ...)                                        \
     {                                                                                              \
-        name, CONF_F64, AT(member), min, max, NULL, def, unit, effect, help                        \
+        name, CONF_F64, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__)           \
     }
-#define TEXT(name, member, def, unit, effect, help)                                                \
+#define TEXT(name, member, def, unit, effect, ...)                                                 \
     {                                                                                              \
-        name, CONF_TEXT, AT(member), 0, 0, NULL, def, unit, effect, help                           \
+        name, CONF_TEXT, AT(member), 0, 0, NULL, def, unit, effect, HELP(__VA_ARGS__)              \
     }
-#define CHOICE(name, member, choices, def, effect, help)                                           \
+#define CHOICE(name, member, choices, def, effect, ...)                                            \
     {                                                                                              \
-        name, CONF_CHOICE, AT(member), 0, 0, choices, def, "", effect, help                        \
+        name, CONF_CHOICE, AT(member), 0, 0, choices, def, "", effect, HELP(__VA_ARGS__)           \
     }
-#define AMOUNT(name, member, min, max, units, def, unit, effect, help)                             \
+#define AMOUNT(name, member, min, max, units, def, unit, effect, ...)                              \
     {                                                                                              \
-        name, CONF_AMOUNT, AT(member), min, max, units, def, unit, effect, help                    \
+        name, CONF_AMOUNT, AT(member), min, max, units, def, unit, effect, HELP(__VA_ARGS__)       \
     }
-#define DURATION(name, member, max, def, effect, help)                                             \
+#define DURATION(name, member, max, def, effect, ...)                                              \
     {                                                                                              \
-        name, CONF_DURATION, AT(member), 0, max, NULL, def, "s", effect, help                      \
+        name, CONF_DURATION, AT(member), 0, max, NULL, def, "s", effect, HELP(__VA_ARGS__)         \
     }
 
 #define SAFE  EFFECT_SAFE
@@ -93,31 +96,200 @@ const struct conf_key CONF_KEYS[] = {
     INT("train.log_every", train.log_every, 1, WHOLE, "1", "steps", SAFE,
         "A line of the log every so many steps."),
 
-    TEXT("optimizer.name", optimizer.name, "adamw", "name", NEVER, "The update rule."),
+    TEXT("batch.ramp", batch.ramp, "", "AMOUNT:BATCH ...", PATH,
+         "A global batch that grows: \"0:64 2Mtok:128 20Mtok:256\" takes 64 sequences a step at "
+         "first, 128 from 2M tokens on, and so on up to batch.global; the rate follows it by "
+         "scaling.rule. Empty: batch.global throughout.",
+         "Smith et al. 2018; Megatron-LM and OLMo ramp in this form"),
+
+    TEXT("optimizer.name", optimizer.name, "adamw", "name", NEVER,
+         "The update rule; `carat help optimizers` lists them."),
     F64("optimizer.lr", optimizer.lr, 0, 1e3, "1e-3", "", PATH,
         "Peak learning rate, tuned at scaling.base_batch."),
-    F64("optimizer.beta1", optimizer.beta1, 0, 0.999999, "0.9", "", PATH,
-        "Decay of the average gradient."),
-    F64("optimizer.beta2", optimizer.beta2, 0, 0.999999, "0.95", "", PATH,
-        "Decay of the average squared gradient."),
-    F64("optimizer.eps", optimizer.eps, 0, 1, "1e-8", "", PATH,
-        "Added to the root of the average squared gradient."),
+    F64("optimizer.beta1", optimizer.beta1, -1, 0.999999, "-1", "", PATH,
+        "Decay of the average gradient; -1: the rule's own."),
+    F64("optimizer.beta2", optimizer.beta2, -1, 0.999999, "-1", "", PATH,
+        "Decay of the average squared gradient; -1: the rule's own."),
+    F64("optimizer.eps", optimizer.eps, -1, 1, "-1", "", PATH,
+        "Added to the root of the average squared gradient; -1: the rule's own."),
+    F64("optimizer.momentum", optimizer.momentum, -1, 0.999999, "-1", "", PATH,
+        "Momentum of sgd, rmsprop, lars and muon; -1: the rule's own.",
+        "Polyak 1964; Sutskever et al. 2013"),
+    F64("optimizer.dampening", optimizer.dampening, 0, 1, "0", "", PATH,
+        "The gradient's part in sgd's momentum is 1 less this."),
+    CHOICE("optimizer.nesterov", optimizer.nesterov, "off|on", "off", PATH,
+           "sgd looks ahead along its momentum.", "Nesterov 1983; Sutskever et al. 2013"),
     F64("optimizer.weight_decay", optimizer.weight_decay, 0, 100, "0.1", "", PATH,
-        "Decoupled weight decay, on matrices; norms take none."),
+        "Weight decay in the rule's own way, decoupled in adamw; on matrices, norms take none.",
+        "Loshchilov & Hutter 2019"),
     F64("optimizer.clip_norm", optimizer.clip_norm, 0, 1e9, "1", "", PATH,
-        "Gradients of a greater global norm are scaled down to it; 0: no clipping."),
+        "Gradients of a greater global norm are scaled down to it; 0: no clipping.",
+        "Pascanu et al. 2013"),
+    F64("optimizer.clip_value", optimizer.clip_value, 0, 1e9, "0", "", PATH,
+        "Each element of the mean gradient is cut to this size; 0: no clipping."),
+    F64("optimizer.clip_adaptive", optimizer.clip_adaptive, 0, 1e9, "0", "", PATH,
+        "A row of a matrix's gradient may have at most this share of the row's own norm; 0: no "
+        "clipping.",
+        "Brock et al. 2021, eq. 3"),
+    F64("optimizer.trust", optimizer.trust, 0, 1, "0.001", "", PATH, "Trust coefficient of lars.",
+        "You et al. 2017, eq. 6"),
+    F64("optimizer.d0", optimizer.d0, 1e-30, 1, "1e-6", "", PATH,
+        "First guess of prodigy's distance to the solution.", "Mishchenko & Defazio 2024, alg. 4"),
+    F64("optimizer.d_growth", optimizer.d_growth, 0, 1e9, "0", "", PATH,
+        "The most by which prodigy's distance grows in a step, as a factor; 0: no limit.",
+        "Mishchenko & Defazio 2024"),
+    F64("optimizer.hyper_lr", optimizer.hyper_lr, 0, 1e9, "1e-4", "", PATH,
+        "How fast the hypergradient rules change their rate.", "Baydin et al. 2018, eq. 5"),
+    F64("optimizer.hyper_cap", optimizer.hyper_cap, 1, 1e9, "10", "", PATH,
+        "Hypergradient rules keep their rate between the scheduled one divided by this and "
+        "multiplied by it."),
+
+    F64("regularize.l1", regularize.l1, 0, 100, "0", "", PATH,
+        "The sign of a matrix's weight times this joins its gradient."),
+    F64("regularize.l2", regularize.l2, 0, 100, "0", "", PATH,
+        "A matrix's weight times this joins its gradient."),
+    F64("regularize.dropout", regularize.dropout, 0, 0.99, "0", "", PATH,
+        "Share of the values that each block adds to the residual stream which training sets to "
+        "zero; drawn from counters, the same on any number of ranks.",
+        "Srivastava et al. 2014"),
+    F64("regularize.label_smoothing", regularize.label_smoothing, 0, 0.99, "0", "", PATH,
+        "Share of a target's probability that is spread evenly over the vocabulary.",
+        "Szegedy et al. 2016"),
+    F64("regularize.z_loss", regularize.z_loss, 0, 1, "0", "", PATH,
+        "Weight of the squared logarithm of the softmax's sum in the loss; 1e-4 is usual.",
+        "Chowdhery et al. 2022, section 5"),
+
+    F64("rates.layer_decay", rates.layer_decay, 0, 1, "1", "", PATH,
+        "The last layer has the full rate, each one below it this share of the one above, the "
+        "embedding that of a layer below the first.",
+        "Howard & Ruder 2018 (discriminative fine-tuning)"),
+    TEXT("rates.layers", rates.layers, "", "FROM-TO:FACTOR ...", PATH,
+         "Factors of the rate by layer, counted from 0: \"0-3:0.1 4-11:0.5\"; ranges may not "
+         "overlap."),
+    TEXT("rates.tensors", rates.tensors, "", "PATTERN:FACTOR ...", PATH,
+         "Factors of the rate by tensor name, with * and ?: \"*.mlp.*:0.5\"; the last that fits "
+         "counts."),
+    F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH, "Factor of the embedding's rate."),
+    F64("rates.norms", rates.norms, 0, 1e6, "1", "", PATH, "Factor of the norms' rate."),
+    TEXT("rates.freeze", rates.freeze, "", "layers and patterns", NEVER,
+         "What is not trained: \"embed 0-5 *norm*\"; no gradient is computed and no optimizer "
+         "state kept for it."),
+    INT("rates.mup_base", rates.mup_base, 0, 1 << 20, "0", "width", NEVER,
+        "Width at which the rate was tuned: matrices of a wider model get smaller first values and "
+        "rates, so that the best rate stays (muP); 0: off.",
+        "Yang et al. 2022, table 8"),
 
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
-         "How the rate goes on after the warmup: constant, linear or cosine."),
+         "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
+    CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
+           "What the schedule counts; with batch.ramp they differ."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
-           "steps", PATH, "Linear warmup: an amount or a share of the run."),
+           "steps", PATH, "Length of the warmup: an amount or a share of the run."),
+    CHOICE("schedule.warmup_shape", schedule.warmup_shape,
+           "linear|constant|gradual|exponential|none", "linear", PATH,
+           "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
+           "1 - exp(-(1 - β2)·t); none: no warmup.",
+           "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
+    F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
+        "Where a constant or gradual warmup begins, as a share of the peak."),
     F64("schedule.final", schedule.final, 0, 1, "0.1", "", PATH,
         "Last learning rate as a share of the peak."),
+    F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
+        "Factor of step, multi_step, exponential and cyclical_exp."),
+    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
+           "steps", PATH,
+           "Time between two falls of step, and between two factors of exponential."),
+    TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
+         "When multi_step falls: \"50% 75%\", \"1000 steps, 4Mtok\"."),
+    F64("schedule.power", schedule.power, -10, 10, "1", "", PATH,
+        "Exponent of polynomial (1 and more), of power (-0.51)."),
+    AMOUNT("schedule.cycle", schedule.cycle, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
+           "steps", PATH, "First cycle of restarts; rise and fall together of the cyclical rules.",
+           "Loshchilov & Hutter 2017; Smith 2017"),
+    F64("schedule.cycle_mult", schedule.cycle_mult, 1, 1e3, "1", "", PATH,
+        "Each cycle of restarts is so many times as long as the one before.",
+        "Loshchilov & Hutter 2017, eq. 5"),
+    F64("schedule.rise", schedule.rise, 0, 1, "0.3", "", PATH,
+        "The rise's share of a cycle of one_cycle (0.3 is usual) and of the cyclical rules (0.5).",
+        "Smith & Topin 2018"),
+    F64("schedule.base", schedule.base, 0, 1, "0.04", "", PATH,
+        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak."),
+    INT("schedule.phases", schedule.phases, 2, 3, "2", "", PATH,
+        "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end."),
+    F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
+        "one_cycle: momentum, or beta1, where the rate is highest."),
+    F64("schedule.momentum_high", schedule.momentum_high, 0, 0.999999, "0.95", "", PATH,
+        "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
+        "optimizer's own is kept."),
+    AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
+           "steps", PATH, "warmup_stable_decay: length of the decay at the run's end.",
+           "Hu et al. 2024 (MiniCPM), eq. 1"),
+    CHOICE("schedule.decay_shape", schedule.decay_shape, "sqrt|linear|square|cosine", "sqrt", PATH,
+           "warmup_stable_decay: 1 - sqrt(x), 1 - x, 1 - x² or half a cosine.",
+           "Hägele et al. 2024, section 4"),
+    AMOUNT("schedule.timescale", schedule.timescale, 0, WHOLE, "steps|tokens|samples|epochs|%", "0",
+           "steps", PATH,
+           "inverse_sqrt: time after which the rate has fallen by √2; 0: the "
+           "warmup's length.",
+           "Vaswani et al. 2017, eq. 3"),
+    F64("schedule.factor", schedule.factor, 1e-9, 1, "0.1", "", PATH,
+        "reduce_on_plateau: the rate is multiplied by this."),
+    INT("schedule.patience", schedule.patience, 0, 1 << 20, "10", "validations", PATH,
+        "reduce_on_plateau: validations without a better loss that are borne with."),
+    F64("schedule.threshold", schedule.threshold, 0, 1, "1e-4", "", PATH,
+        "reduce_on_plateau: a loss is better below the best times 1 less this."),
+    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT, ...", PATH,
+         "piecewise: rules in turn, each with its length: \"constant 1000 steps, cosine 50%, "
+         "exponential\"; the last goes on to the end."),
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
-         "How the rate follows the batch: none, linear or sqrt."),
+         "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
     INT("scaling.base_batch", scaling.base_batch, 0, 1 << 24, "0", "sequences", PATH,
         "The batch at which optimizer.lr was tuned; 0: batch.global."),
+    F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
+        "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
+        "0: not known.",
+        "McCandlish et al. 2018, eq. 2.8"),
+
+    INT("noise.every", noise.every, 0, WHOLE, "1", "steps", SAFE,
+        "Measure the gradient noise scale every so many steps; 0: never.",
+        "McCandlish et al. 2018, appendix A"),
+    F64("noise.decay", noise.decay, 0, 0.9999999, "0.99", "", SAFE,
+        "Smoothing of its numerator and denominator, a measurement."),
+
+    CHOICE("monitor.nonfinite", monitor.nonfinite, "skip|stop|back", "skip", PATH,
+           "A loss or gradient that is not finite: skip: leave the update out; stop: end with exit "
+           "code 76; back: go back to a checkpoint, lower the rate, leave the samples out."),
+    CHOICE("monitor.spike", monitor.spike, "off|warn|skip|stop|back", "warn", PATH,
+           "A loss or gradient norm far above those of the steps before it."),
+    F64("monitor.spike_sigma", monitor.spike_sigma, 1, 1e6, "6", "standard deviations", PATH,
+        "How far above the mean of the window a spike is."),
+    INT("monitor.spike_window", monitor.spike_window, 4, 1024, "128", "steps", PATH,
+        "Steps that a spike is compared with; detection begins at half of them."),
+    CHOICE("monitor.diverged", monitor.diverged, "off|warn|stop|back", "stop", PATH,
+           "A smoothed loss that stays above its start, or above its best by monitor.margin."),
+    F64("monitor.margin", monitor.margin, 0, 1e6, "0.5", "nat", PATH,
+        "Divergence: above the best smoothed loss by this and by a tenth of it."),
+    INT("monitor.diverged_steps", monitor.diverged_steps, 1, WHOLE, "200", "steps", PATH,
+        "Divergence: for so many steps in a row."),
+    CHOICE("monitor.oscillation", monitor.oscillation, "off|warn|stop", "warn", PATH,
+           "A loss that swings from step to step."),
+    F64("monitor.oscillation_limit", monitor.oscillation_limit, -1, 0, "-0.3", "", PATH,
+        "Oscillation: autocorrelation of the detrended loss from one step to the next below this."),
+    CHOICE("monitor.plateau", monitor.plateau, "off|warn|stop", "warn", PATH,
+           "A loss whose slope over the last tenth of the tokens may be zero."),
+    CHOICE("monitor.overfit", monitor.overfit, "off|warn|stop", "warn", PATH,
+           "A validation loss that rises while the training loss falls."),
+    INT("monitor.overfit_times", monitor.overfit_times, 1, 1 << 20, "3", "validations", PATH,
+        "Overfitting: rises in a row."),
+    F64("monitor.back_rate", monitor.back_rate, 1e-6, 1, "0.5", "", PATH,
+        "Each going back multiplies the rate by this."),
+    INT("monitor.back_skip", monitor.back_skip, 0, WHOLE, "0", "steps", PATH,
+        "Batches left out after going back, from the checkpoint's on; 0: up to and with the "
+        "offending one.",
+        "Chowdhery et al. 2022, section 5.1"),
+    INT("monitor.back_most", monitor.back_most, 1, 1 << 20, "3", "times", PATH,
+        "How often a run goes back before it ends with exit code 76."),
 
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),

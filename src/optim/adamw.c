@@ -66,6 +66,9 @@ const struct optim_rule optim_adamw = {
     .name = "adamw",
     .n_slots = 2,
     .slot = {"exp_avg", "exp_avg_sq"},
+    .beta1 = 0.9,
+    .beta2 = 0.95,
+    .eps = 1e-8,
     .update = adamw_update,
     .note = "Adam with decoupled weight decay (Loshchilov & Hutter 2019)",
 };
@@ -74,6 +77,9 @@ const struct optim_rule optim_adam = {
     .name = "adam",
     .n_slots = 2,
     .slot = {"exp_avg", "exp_avg_sq"},
+    .beta1 = 0.9,
+    .beta2 = 0.95,
+    .eps = 1e-8,
     .update = adam_update,
     .note = "Adam (Kingma & Ba 2015); weight decay is part of the gradient",
 };

@@ -37,9 +37,11 @@ static void update_part(const struct update *u, const struct optim_group *group,
                         size_t end, size_t at)
 {
     float *slot[OPTIM_MAX_SLOTS] = {NULL};
+    struct optim_step s = *u->step;
+    s.lr *= group->rate;
     for (int i = 0; i < u->rule->n_slots; i++)
         slot[i] = u->slots[i] + at;
-    u->rule->update(u->params + first, u->g + first, slot, end - first, group->decay, u->step);
+    u->rule->update(u->params + first, u->g + first, slot, end - first, group->decay, &s);
 }
 
 /* A piece may hold parts of many groups, and a group may be cut by many pieces. */

@@ -45,6 +45,7 @@ static const struct field fields[] = {
     {"threads", FIELD_I64, AT(threads), 0},
     {"config", FIELD_TEXT, AT(config_text), 0},
     {"spec", FIELD_TEXT, AT(spec_json), 0},
+    {"state", FIELD_TEXT, AT(state), 0},
 };
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -95,10 +96,26 @@ static int get_field(hid_t file, const struct field *f, struct ckpt_meta *m)
     return ERR(E_BUG, "checkpoint field %s has no kind", f->name);
 }
 
-static void config_hash(char hash[65], const struct ckpt_meta *m)
+static void hash_text(char hash[65], const char *text)
 {
-    const char *text = m->config_text != NULL ? m->config_text : "";
-    sha256_of(hash, text, strlen(text));
+    sha256_of(hash, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+}
+
+/* The texts on which the bits depend, and the attributes with their hashes. */
+static const struct {
+    const char *hash, *what;
+    size_t at;
+} hashed[] = {
+    {"config_sha256", "configuration", AT(config_text)},
+    {"state_sha256", "state", AT(state)},
+};
+enum { N_HASHED = sizeof hashed / sizeof hashed[0] };
+
+static const char *text_at(const struct ckpt_meta *m, size_t at)
+{
+    const char *text;
+    memcpy(&text, (const char *)m + at, sizeof text);
+    return text;
 }
 
 int ckpt_meta_put(hid_t file, const struct ckpt_meta *m)
@@ -108,8 +125,11 @@ int ckpt_meta_put(hid_t file, const struct ckpt_meta *m)
     TRY(h5x_put_i64(file, "format", CKPT_FORMAT));
     for (int i = 0; i < N_FIELDS; i++)
         TRY(put_field(file, &fields[i], m));
-    config_hash(hash, m);
-    return h5x_put_text(file, "config_sha256", hash);
+    for (int i = 0; i < N_HASHED; i++) {
+        hash_text(hash, text_at(m, hashed[i].at));
+        TRY(h5x_put_text(file, hashed[i].hash, hash));
+    }
+    return OK;
 }
 
 int ckpt_meta_get(hid_t file, struct ckpt_meta *m)
@@ -117,9 +137,13 @@ int ckpt_meta_get(hid_t file, struct ckpt_meta *m)
     char hash[65], want[65];
     for (int i = 0; i < N_FIELDS; i++)
         TRY(get_field(file, &fields[i], m));
-    TRY(h5x_get_text(file, "config_sha256", want, sizeof want));
-    config_hash(hash, m);
-    return strcmp(hash, want) == 0 ? OK : ERR(E_DATA, "the configuration's hash does not match it");
+    for (int i = 0; i < N_HASHED; i++) {
+        TRY(h5x_get_text(file, hashed[i].hash, want, sizeof want));
+        hash_text(hash, text_at(m, hashed[i].at));
+        if (strcmp(hash, want) != 0)
+            return ERR(E_DATA, "the hash of the %s does not match it", hashed[i].what);
+    }
+    return OK;
 }
 
 bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f)
@@ -146,6 +170,7 @@ void ckpt_meta_release(struct ckpt_meta *m)
 {
     mem_free(m->config_text);
     mem_free(m->spec_json);
+    mem_free(m->state);
     mem_free(m->history);
     mem_free(m->tokenizer);
     memset(m, 0, sizeof *m);

@@ -72,6 +72,8 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     add_arrays(t, set->array, &set->n_arrays);
     int rc = conf_text(t->conf, NULL, &m->config_text);
     if (rc == OK)
+        rc = state_text(&t->state_rows, &m->state);
+    if (rc == OK)
         rc = spec_to_json(&t->spec, &m->spec_json);
     if (rc == OK)
         rc = store_tokenizer(t->train_store.path, &m->tokenizer, &m->n_tokenizer);
@@ -159,6 +161,7 @@ static int check_meta(struct trainer *t, const char *path)
     TRY(ckpt_read_meta(path, &m));
     TRY_OUT(compare_settings(t, &m, path));
     compare_conditions(t, &m);
+    TRY_OUT(state_take(&t->state_rows, m.state, path));
     take_meta(t, &m);
 out:
     ckpt_meta_release(&m);

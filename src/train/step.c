@@ -89,14 +89,20 @@ static double gather_bytes(const struct trainer *t)
     return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
 }
 
+/* A setting of -1 stands for the rule's own. */
+static double own(double set, double rules)
+{
+    return set >= 0 ? set : rules;
+}
+
 /* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
  * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
     const struct optim_step s = {.lr = r->lr,
-                                 .beta1 = t->conf->optimizer.beta1,
-                                 .beta2 = t->conf->optimizer.beta2,
-                                 .eps = t->conf->optimizer.eps,
+                                 .beta1 = own(t->conf->optimizer.beta1, t->rule->beta1),
+                                 .beta2 = own(t->conf->optimizer.beta2, t->rule->beta2),
+                                 .eps = own(t->conf->optimizer.eps, t->rule->eps),
                                  .weight_decay = t->conf->optimizer.weight_decay,
                                  .grad_scale = r->clip / r->targets,
                                  .t = t->at.step + 1};

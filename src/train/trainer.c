@@ -77,8 +77,8 @@ static int make_groups(struct trainer *t)
             last->at.n = end - last->at.first;
             continue;
         }
-        t->groups[t->n_groups++] =
-            (struct optim_group){.at = {row->offset, end - row->offset}, .decay = row->decay};
+        t->groups[t->n_groups++] = (struct optim_group){
+            .at = {row->offset, end - row->offset}, .decay = row->decay, .rate = 1};
     }
     return OK;
 }

@@ -272,7 +272,7 @@ static void bench_update(size_t bytes, double rate)
     for (int i = 0; optim_row(i) != NULL; i++) {
         struct updating u = {.rule = optim_row(i),
                              .step = {1e-3, 0.9, 0.95, 1e-8, 0.1, 0.5, 0},
-                             .group = {{0, bytes / sizeof(float)}, true}};
+                             .group = {{0, bytes / sizeof(float)}, true, 1}};
         size_t n = bytes / sizeof(float);
         shard_init(&u.shard, n, (size_t)16 * MIB, world.size, world.rank);
         u.params = floats(n);

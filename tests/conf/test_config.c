@@ -106,7 +106,7 @@ START_TEST(values_and_origins_of_a_file)
     ck_assert_int_eq(conf.train.length.unit, UNIT_TOKENS);
     ck_assert_double_eq(conf.train.time_limit_s, 5400);
     ck_assert_double_eq(conf.optimizer.lr, 3e-4);
-    ck_assert_double_eq(conf.optimizer.beta2, 0.95);
+    ck_assert_double_eq(conf.optimizer.beta2, -1);
     ck_assert_int_eq(conf.schedule.warmup.unit, UNIT_PERCENT);
     ck_assert_str_eq(conf.sample.prompt, "Once\nupon");
     ck_assert_str_eq(origin_of("model.layers"), "job.yaml:4");

@@ -350,7 +350,8 @@ static int adamw_step(const struct adamw *o, const struct tensor_table *t, int s
     shard_init(&whole, t->n_elems, 1 << 20, 1, 0);
     for (int i = 0; i < t->n; i++) {
         const struct tensor *row = &t->row[i];
-        const struct optim_group group = {.at = {row->offset, row->n}, .decay = row->decay};
+        const struct optim_group group = {
+            .at = {row->offset, row->n}, .decay = row->decay, .rate = 1};
         optim_update(rule, &how, &whole, &group, 1, w, g, slots);
     }
     return OK;

@@ -171,6 +171,7 @@ static struct ckpt_meta some_meta(int64_t step)
                           .threads = 1,
                           .config_text = "run:\n  seed: 1\n",
                           .spec_json = "{\"model_type\": \"gemma3_text\"}",
+                          .state = "spike.loss 1 2\n",
                           .history = "[1, 2, 3]",
                           .tokenizer = "some\0bytes",
                           .n_tokenizer = 10};
