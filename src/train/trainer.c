@@ -9,6 +9,7 @@
 #include "kern/peak.h"
 #include "par/agree.h"
 #include "train/budget.h"
+#include "train/conditions.h"
 #include "train/derive.h"
 #include "train/feed.h"
 #include "train/resume.h"
@@ -206,6 +207,7 @@ static int build(struct trainer *t)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
+    TRY(conditions_compare(t->comm));
     TRY(hold_params(t));
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
