@@ -25,10 +25,30 @@ static void print_optimizers(FILE *f)
         print_row(f, optim_row(i)->name, optim_row(i)->note);
 }
 
+/* "gamma every" as "gamma, every". */
+static void print_keys(FILE *f, const char *keys)
+{
+    for (; *keys != '\0'; keys++)
+        fputs(*keys == ' ' ? ", " : (const char[]){*keys, '\0'}, f);
+}
+
 static void print_schedules(FILE *f)
 {
-    for (int i = 0; schedule_row(i) != NULL; i++)
-        print_row(f, schedule_row(i)->name, schedule_row(i)->note);
+    for (int i = 0; schedule_row(i) != NULL; i++) {
+        const struct schedule_rule *r = schedule_row(i);
+        fprintf(f, "%-20s %s%s%s\n", r->name, r->note, r->alias != NULL ? "; also: " : "",
+                r->alias != NULL ? r->alias : "");
+        if (*r->keys == '\0')
+            continue;
+        fprintf(f, "%-20s   reads ", "");
+        print_keys(f, r->keys);
+        fputc('\n', f);
+    }
+    fputs("\n"
+          "The keys are those of schedule.* in `carat help keys`; all rules read clock, warmup,\n"
+          "warmup_shape and warmup_start, but those that rise by themselves have no warmup.\n"
+          "`carat plan JOB --lr-curve` prints the rate of each step.\n",
+          f);
 }
 
 static void print_scaling(FILE *f)
