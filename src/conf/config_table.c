@@ -182,7 +182,9 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
          "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
     CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
-           "What the schedule counts; with batch.ramp they differ."),
+           "What the schedule counts; steps differ from the others with batch.ramp. Epochs are "
+           "counted in "
+           "samples, as fractions."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
            "steps", PATH, "Length of the warmup: an amount or a share of the run."),
     CHOICE("schedule.warmup_shape", schedule.warmup_shape,

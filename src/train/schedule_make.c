@@ -125,16 +125,29 @@ static int set_warmup(struct making *m, const struct wanted *w)
                    "it; shorten the one or lengthen the other",
                    amount_text(&c->schedule.warmup, amount, sizeof amount));
     warm->start = c->schedule.warmup_start;
-    return warm->shape == WARMUP_EXPONENTIAL ? warmup_tau(m, &warm->tau) : OK;
+    if (warm->shape != WARMUP_EXPONENTIAL || warm->length <= 0)
+        return OK;
+    return warmup_tau(m, &warm->tau);
 }
 
 /* Where the job leaves it to the rule, the rule's own. */
-static void settle(struct config *c, const struct schedule_rule *r)
+static int settle(struct config *c, const struct schedule_rule *r)
 {
-    c->schedule.final = c->schedule.final >= 0 ? c->schedule.final : r->own.final;
-    c->schedule.base = c->schedule.base >= 0 ? c->schedule.base : r->own.base;
-    c->schedule.rise = c->schedule.rise >= 0 ? c->schedule.rise : r->own.rise;
+    const struct {
+        const char *key;
+        double *v, own;
+    } rows[] = {{"schedule.final", &c->schedule.final, r->own.final},
+                {"schedule.base", &c->schedule.base, r->own.base},
+                {"schedule.rise", &c->schedule.rise, r->own.rise}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (*rows[i].v == -1)
+            *rows[i].v = rows[i].own;
+        if (*rows[i].v < 0)
+            return ERR(E_CONFIG, "%s is %g: it is a share, from 0 to 1; -1 is the rule's own",
+                       rows[i].key, *rows[i].v);
+    }
     c->schedule.power = c->schedule.power != 0 ? c->schedule.power : r->own.power;
+    return OK;
 }
 
 /* Positions, which are counted from where the piece begins, with its warmup. */
@@ -224,14 +237,18 @@ static void set_numbers(struct schedule_piece *p, const struct config *c)
     p->decay_shape = schedule_decay_shape(c->schedule.decay_shape);
 }
 
-static int check_amounts(const struct schedule_piece *p)
+static int check_amounts(const struct schedule_piece *p, const struct making *m)
 {
+    double step = derive_clock(m->job, 1);
     if (schedule_reads(p->rule, "every") && p->every <= 0)
         return ERR(E_CONFIG, "schedule.every is 0, and %s divides by it; set it to 30%%",
                    p->rule->name);
     if (schedule_reads(p->rule, "cycle") && p->cycle <= 0)
         return ERR(E_CONFIG, "schedule.cycle is 0, so that %s has no cycle; set it to 10%%",
                    p->rule->name);
+    if (schedule_reads(p->rule, "cycle") && p->cycle < 2 * step)
+        log_warn("schedule.cycle is %.3g steps: too short for %s to be seen", p->cycle / step,
+                 p->rule->name);
     if (schedule_reads(p->rule, "timescale") && p->timescale <= 0)
         return ERR(E_CONFIG,
                    "schedule.timescale is 0, which takes the warmup's length, and there is no "
@@ -271,7 +288,7 @@ int schedule_add(struct making *m, struct wanted *w)
         return ERR(E_CONFIG, "schedule.pieces: at most %d fit", SCHEDULE_MAX_PIECES);
     struct schedule_piece *p = &s->piece[s->n], *before = s->n > 0 ? p - 1 : NULL;
     *p = (struct schedule_piece){.rule = w->rule};
-    settle(&w->conf, w->rule);
+    TRY(settle(&w->conf, w->rule));
     set_numbers(p, &w->conf);
     TRY(check_numbers(p, m));
     if (before == NULL)
@@ -283,7 +300,7 @@ int schedule_add(struct making *m, struct wanted *w)
     p->follows_plateau =
         w->rule->observes || (before != NULL && before->follows_plateau && w->from < 0);
     TRY(set_amounts(p, m, w));
-    TRY(check_amounts(p));
+    TRY(check_amounts(p, m));
     if (w->rule->observes) {
         s->factor = w->conf.schedule.factor;
         s->patience = (double)w->conf.schedule.patience;

@@ -104,6 +104,7 @@ refused 'schedule.warmup: "-5" is not an amount' schedule.warmup=-5
 refused 'schedule.cycle is 0.*set it' schedule.name=restarts schedule.cycle=0
 refused 'schedule.milestones: 50% does not come after' schedule.name=multi_step \
     schedule.milestones='75% 50%'
+refused 'schedule.final is -0.5: ' schedule.final=-0.5
 refused 'schedule.gamma: 2 is out of range' schedule.gamma=2
 refused 'schedule.pieces, piece 2: .*shorten' schedule.name=piecewise \
     schedule.pieces='constant 80%, linear 30%'
@@ -120,6 +121,7 @@ warned 'at 50 of 100 steps, from step 51 to 100: .*schedule.pieces' schedule.nam
     schedule.pieces='linear 50% final=0, constant'
 warned 'at 5 of 100 steps, from step 1 to 5: .*schedule.warmup_start' schedule.warmup=5 \
     schedule.warmup_shape=constant schedule.warmup_start=0
+warned 'schedule.cycle is 1 steps: ' schedule.name=restarts schedule.cycle=1
 warned 'schedule.gamma=0.5 is set, and schedule.name cosine does not read it' schedule.gamma=0.5
 warned 'milestones: 200 steps is not before the end' schedule.name=multi_step \
     schedule.milestones='50% 200 steps'
@@ -140,7 +142,8 @@ ends 0 plan --gflops 1 schedule.name=step schedule.clock=samples
 has out '^schedule +step over 100 steps = 800 samples: gamma 0.1, every 30%$'
 ends 0 "$carat" help schedules
 has out '^warmup_stable_decay .*; also: wsd$'
-has out '^ +reads decay, decay_shape, final$'
+has out '^ +reads decay 20%, decay_shape sqrt, final 0$'
+has out '^ +reads rise 0.3, base 0.04, final 4e-06, '
 n=$((n + 1)); [ "$(wc -L <"$dir/out")" -le 100 ] || fail "help schedules is too wide"
 for job in jobs/*.yaml; do
     ends 0 timeout 60 "$carat" plan "$job" --gflops 1 --ranks 512 --ranks-per-node 8 \
