@@ -29,6 +29,7 @@ struct progress {
 /* What one step yields; the same on all ranks but for the times. */
 struct step_result {
     double loss, accuracy, lr, grad_norm, clip; /* per target; norm of the mean gradient */
+    double momentum; /* or beta1, where the schedule sets it; NAN: the optimizer's own */
     double targets;
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */

@@ -9,6 +9,7 @@
 #include "cmd/probe.h"
 #include "train/budget.h"
 #include "train/derive.h"
+#include "train/progress.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -52,9 +53,7 @@ static int count_batch(struct plan *p, const struct request *r)
 static int count_length(struct plan *p)
 {
     const struct job *j = p->job;
-    bool epochs =
-        j->conf.train.length.unit == UNIT_EPOCHS || j->conf.schedule.warmup.unit == UNIT_EPOCHS;
-    if (epochs && !j->has_data)
+    if (j->conf.train.length.unit == UNIT_EPOCHS && !j->has_data)
         return ERR(E_DATA,
                    "%s is not there, so an epoch has no length; run `carat prepare`, or set "
                    "train.steps or train.tokens",
@@ -146,6 +145,20 @@ static void print_batch(const struct plan *p)
                p->ranks - p->n_micro);
 }
 
+/* The rate from the first step to the last, in one line. */
+static void print_sketch(const struct plan *p)
+{
+    enum { WIDTH = 60, POINTS = 8 * WIDTH };
+    double rate[POINTS];
+    struct str line = {0};
+    int64_t n = p->n_steps < POINTS ? p->n_steps : POINTS;
+    for (int64_t i = 0; i < n; i++)
+        rate[i] = derive_rate(&p->schedule, &p->job->conf, i * p->n_steps / n);
+    progress_sparkline(&line, rate, n, WIDTH);
+    printf("curve           %s\n", line.s);
+    str_release(&line);
+}
+
 static void print_length(const struct plan *p)
 {
     char tokens[32];
@@ -157,6 +170,7 @@ static void print_length(const struct plan *p)
                all / ((double)p->job->n_samples * (double)p->job->conf.batch.seq_len));
     putchar('\n');
     fputs(p->derivation.s, stdout);
+    print_sketch(p);
 }
 
 static void print_memory(const struct plan *p)

@@ -67,7 +67,9 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->grad_norm = sqrt(exactsum_value(&s->sumsq)) / n;
     r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
-    r->lr = derive_rate(&t->schedule, t->conf, t->at.step);
+    struct schedule_point now = derive_point(&t->schedule, t->conf, t->at.step);
+    r->lr = now.rate;
+    r->momentum = now.momentum;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
 }
@@ -99,13 +101,14 @@ static double own(double set, double rules)
  * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
-    const struct optim_step s = {.lr = r->lr,
-                                 .beta1 = own(t->conf->optimizer.beta1, t->rule->beta1),
-                                 .beta2 = own(t->conf->optimizer.beta2, t->rule->beta2),
-                                 .eps = own(t->conf->optimizer.eps, t->rule->eps),
-                                 .weight_decay = t->conf->optimizer.weight_decay,
-                                 .grad_scale = r->clip / r->targets,
-                                 .t = t->at.step + 1};
+    const struct optim_step s = {
+        .lr = r->lr,
+        .beta1 = isnan(r->momentum) ? own(t->conf->optimizer.beta1, t->rule->beta1) : r->momentum,
+        .beta2 = own(t->conf->optimizer.beta2, t->rule->beta2),
+        .eps = own(t->conf->optimizer.eps, t->rule->eps),
+        .weight_decay = t->conf->optimizer.weight_decay,
+        .grad_scale = r->clip / r->targets,
+        .t = t->at.step + 1};
     bool sharded = t->state.size == t->shard.size;
     float *grad = reducer_sum(t->reducer);
     const struct comm each = comm_without_teams(t->comm);

@@ -62,7 +62,15 @@ static int derive_plan(struct trainer *t)
     if (t->n_steps < 1)
         return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
     TRY(optim_find(&t->rule, c->optimizer.name));
-    return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
+    TRY(derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation));
+    if (!schedule_has_plateau(&t->schedule))
+        return OK;
+    if (t->valid_loader == NULL)
+        return ERR(E_CONFIG,
+                   "schedule.name %s follows the validation loss, and there is no text "
+                   "to validate on; set data.valid",
+                   c->schedule.name);
+    return state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N);
 }
 
 /* Neighbours with the same treatment become one group. */
