@@ -19,8 +19,7 @@ static bool due(int64_t step, int64_t every)
 
 static void fill_row(const struct trainer *t, const struct step_result *r, double row[M_N])
 {
-    double tokens_per_s =
-        (double)t->conf->batch.global * (double)t->conf->batch.seq_len / r->step_s;
+    double tokens_per_s = (double)r->batch * (double)t->conf->batch.seq_len / r->step_s;
     for (int i = 0; i < M_N; i++)
         row[i] = NAN;
     row[M_STEP] = (double)t->at.step;

@@ -9,7 +9,6 @@
 #include "kern/peak.h"
 #include "par/agree.h"
 #include "train/budget.h"
-#include "train/derive.h"
 #include "train/feed.h"
 #include "train/resume.h"
 #include "train/weights.h"
@@ -52,16 +51,29 @@ static int open_data(struct trainer *t)
     return OK;
 }
 
-static int derive_plan(struct trainer *t)
+struct ramp_at trainer_at(const struct trainer *t)
+{
+    return (struct ramp_at){t->at.step, t->at.sched_samples};
+}
+
+int trainer_derive(struct trainer *t)
 {
     const struct config *c = t->conf;
-    uint64_t n_samples = loader_n_samples(t->feed.loader);
-    t->n_steps = derive_steps(c, c->train.length, n_samples, 0);
+    str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
+    TRY(derive_course(&t->course, c, loader_n_samples(t->feed.loader), trainer_at(t)));
     t->n_micro = derive_n_micro(c);
-    if (t->n_steps < 1)
+    if (t->course.n_steps < 1)
         return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
     TRY(optim_find(&t->rule, c->optimizer.name));
-    return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
+    TRY(derive_scaling(&t->scaling, c));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
+    lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    lrscale_warn(&t->lr_warnings, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
+    course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
+    course_warn(&t->course, c, &t->lr_warnings);
+    return OK;
 }
 
 /* Neighbours with the same treatment become one group. */
@@ -201,7 +213,7 @@ static int build(struct trainer *t)
                   strcmp(c->parallel.pin, "auto") == 0));
     int rc = open_data(t);
     if (rc == OK)
-        rc = derive_plan(t);
+        rc = trainer_derive(t);
     if (rc == OK)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
@@ -214,6 +226,8 @@ static int build(struct trainer *t)
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
     bool resumed;
+    if (t->scaling.rule->per_step)
+        TRY(state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N));
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
@@ -221,9 +235,16 @@ static int build(struct trainer *t)
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = c->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    feed_begin(&t->feed, t->feed.loader, &order);
     return OK;
 }
 
@@ -258,6 +279,7 @@ void trainer_release(struct trainer *t)
     window_free(t->forms);
     window_free(t->shared);
     str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);
