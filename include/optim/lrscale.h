@@ -1,8 +1,9 @@
 /* Batch-size scaling: from the settings tuned at a base batch to those of another batch. A rule is
  * a table row, made of maps: each takes one quantity from the base to the batch, kappa times as
  * large. The rate follows the global batch, never the number of ranks.
- * Sources: Goyal et al. 2017 (linear); Krizhevsky 2014, Malladi et al. 2022 (square root); Li et
- * al. 2024 (surge); Johnson et al. 2020 (AdaScale). */
+ * Sources: Goyal et al. 2017 (linear); Krizhevsky 2014, Malladi et al. 2022 (square root); Wang &
+ * Aitchison 2024 (decay); Marek et al. 2025 (half-life); Li et al. 2024, for SGD McCandlish et al.
+ * 2018 (surge); Johnson et al. 2020 (AdaScale). */
 #ifndef CARAT_OPTIM_LRSCALE_H
 #define CARAT_OPTIM_LRSCALE_H
 

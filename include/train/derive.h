@@ -35,7 +35,8 @@ int derive_course(struct course *k, const struct config *c, uint64_t n_samples,
 struct ramp_at course_at(const struct course *k, int64_t step);
 /* What is done when the stage or the run ends; at is before the run's end. */
 struct ramp_at course_next(const struct course *k, struct ramp_at at);
-/* Steps from the run's start on that an amount comes to, rounded up; percent is of all steps. */
+/* Steps from the run's start on that an amount comes to, rounded up; percent is of all that the
+ * run consumes. */
 int64_t course_steps(const struct course *k, const struct config *c, struct amount a);
 /* Adds what is left of the ramp as a table, a line a stage, and how long AdaScale may take. */
 void course_describe(const struct course *k, const struct config *c, const struct scaling *g,

@@ -17,6 +17,9 @@ int derive_scaling(struct scaling *g, const struct config *c);
 /* The settings at a batch; its rate is the peak. */
 struct optim_settings derive_settings(const struct scaling *g, int64_t batch);
 
+/* Adds a line for each way in which the rule is out of its depth. */
+void scaling_warn(const struct scaling *g, const struct config *c, struct str *lines);
+
 /* Of a rule whose gain each step measures; doubles alone, a row of the run's state. A step of a
  * batch kappa times the base has a gain r of 1 to kappa: it is worth r steps at the base, so that
  * the schedule counts r/kappa of it. Source: Johnson et al. 2020, algorithm 1. */

@@ -72,7 +72,7 @@ static int count_rates(struct plan *p)
     struct scaling *g = &p->scaling;
     TRY(derive_scaling(g, c));
     lrscale_derive(&p->derivation, g->rule, &g->base, &g->job);
-    lrscale_warn(&p->warnings, g->rule, &g->base, &g->job);
+    scaling_warn(g, c, &p->warnings);
     TRY(derive_schedule(&p->schedule, c, &p->course, g, &p->derivation));
     course_describe(&p->course, c, g, &p->derivation);
     course_warn(&p->course, c, &p->warnings);

@@ -45,6 +45,8 @@ static double sequences(const struct course *k, const struct config *c, struct a
         return a.value;
     case UNIT_EPOCHS:
         return a.value * (double)k->n_samples;
+    case UNIT_PERCENT:
+        return a.value / 100 * (double)course_at(k, k->n_steps).samples;
     default:
         return 0;
     }
@@ -54,7 +56,7 @@ int64_t course_steps(const struct course *k, const struct config *c, struct amou
 {
     if (a.unit == UNIT_STEPS)
         return (int64_t)ceil(a.value);
-    if (a.unit == UNIT_PERCENT)
+    if (a.unit == UNIT_PERCENT && k->ramp.n == 1)
         return (int64_t)ceil(a.value / 100 * (double)k->n_steps);
     double wanted = sequences(k, c, a);
     if (wanted <= (double)k->from.samples)
@@ -96,7 +98,8 @@ void course_describe(const struct course *k, const struct config *c, const struc
     double kappa = (double)c->batch.global / g->job.base;
     if (g->rule->per_step && kappa > 1)
         str_addf(text, "steps           %lld at a gain of %.2f, up to %.0f at a gain of 1\n",
-                 (long long)k->n_steps, kappa, ceil((double)k->n_steps * kappa));
+                 (long long)k->n_steps, kappa,
+                 ceil((double)course_at(k, k->n_steps).samples / g->job.base));
     if (k->ramp.n == 1 || at.step >= k->n_steps)
         return;
     str_addf(text, "%-15s %10s %8s %10s %14s %12s\n", "batch ramp", "from token", "batch", "steps",

@@ -4,6 +4,7 @@
 #include "optim/optim.h"
 
 #include <math.h>
+#include <string.h>
 
 /* A setting of -1 stands for the rule's own. */
 static double own(double set, double rules)
@@ -53,6 +54,17 @@ int derive_scaling(struct scaling *g, const struct config *c)
                                   .adaptive = lrscale_is_adaptive(c->optimizer.name)};
     TRY(check_measured(g, c));
     return lrscale_check(g->rule, &g->base, &g->job);
+}
+
+void scaling_warn(const struct scaling *g, const struct config *c, struct str *lines)
+{
+    if (c->scaling.base_batch < 0 && *c->batch.ramp == '\0' && strcmp(g->rule->name, "none") != 0)
+        str_addf(lines,
+                 "scaling.rule %s changes nothing: scaling.base_batch is not set, so that "
+                 "optimizer.lr counts as tuned at batch.global; set it\n",
+                 g->rule->name);
+    else
+        lrscale_warn(lines, g->rule, &g->base, &g->job);
 }
 
 struct optim_settings derive_settings(const struct scaling *g, int64_t batch)

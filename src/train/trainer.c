@@ -69,7 +69,7 @@ int trainer_derive(struct trainer *t)
     TRY(derive_scaling(&t->scaling, c));
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
     lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
-    lrscale_warn(&t->lr_warnings, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    scaling_warn(&t->scaling, c, &t->lr_warnings);
     TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
     course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
     course_warn(&t->course, c, &t->lr_warnings);

@@ -75,7 +75,7 @@ START_TEST(a_ramp_makes_amounts_other_steps)
     ck_assert_int_eq(course_at(&k, 12).samples, 45);
     ck_assert_int_eq(course_at(&k, 20).samples, 101);
     ck_assert_int_eq(course_steps(&k, &c, (struct amount){1100, UNIT_TOKENS}), 6);
-    ck_assert_int_eq(course_steps(&k, &c, (struct amount){50, UNIT_PERCENT}), 10);
+    ck_assert_int_eq(course_steps(&k, &c, (struct amount){50, UNIT_PERCENT}), 13); /* 50.5 of 101 */
     ck_assert_int_eq(course_next(&k, START).step, 5);
     ck_assert_int_eq(course_next(&k, course_at(&k, 12)).step, 20);
 }
@@ -250,6 +250,26 @@ START_TEST(adascale_counts_what_steps_are_worth)
 }
 END_TEST
 
+START_TEST(a_rule_without_a_base_batch_is_told)
+{
+    struct config c = base();
+    struct scaling g;
+    struct str lines = {0};
+    ck_assert_int_eq(derive_scaling(&g, &c), OK);
+    scaling_warn(&g, &c, &lines);
+    ck_assert_uint_eq(lines.len, 0);
+    strcpy(c.scaling.rule, "sqrt");
+    ck_assert_int_eq(derive_scaling(&g, &c), OK);
+    scaling_warn(&g, &c, &lines);
+    ck_assert_ptr_nonnull(strstr(lines.s, "scaling.base_batch is not set"));
+    str_release(&lines);
+    strcpy(c.batch.ramp, "0:2 10 steps:7"); /* the batch changes all the same */
+    scaling_warn(&g, &c, &lines);
+    ck_assert_uint_eq(lines.len, 0);
+    str_release(&lines);
+}
+END_TEST
+
 START_TEST(adascale_needs_noise_to_be_measured)
 {
     struct config c = base();
@@ -291,6 +311,7 @@ static void add(TCase *t)
     tcase_add_test(t, settings_of_the_job_come_before_the_rules_own);
     tcase_add_test(t, the_ramp_is_described);
     tcase_add_test(t, adascale_counts_what_steps_are_worth);
+    tcase_add_test(t, a_rule_without_a_base_batch_is_told);
     tcase_add_test(t, adascale_needs_noise_to_be_measured);
     tcase_add_test(t, a_warmup_longer_than_the_run_is_refused);
 }
