@@ -337,6 +337,36 @@ START_TEST(a_changed_batch_counts_from_what_is_done)
 }
 END_TEST
 
+/* The gain that each step has is carried over a restart, and with it the length of the run. */
+START_TEST(adascale_goes_on_where_it_was)
+{
+    static const char job[] = "batch.micro: 2\nscaling: {rule: adascale, base_batch: 2}\n"
+                              "noise.every: 1000000\n";
+    struct trainer t;
+    struct step_result r;
+    begin(&t, job);
+    ck_all(&ck_world, trainer_step(&t, &r) == OK && r.gain == 1);
+    t.gain.trace = 6; /* of a sequence; 3 of the base batch, beside a signal of 1 */
+    t.gain.signal = 1;
+    for (int i = 0; i < 3; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    double gain = 4 / (3 / 3.5 + 1);
+    ck_assert_double_eq_tol(r.gain, gain, 1e-15);
+    ck_assert_double_eq_tol(t.gain.lag_steps, 4 - (1 + 3 * gain) / 3.5, 1e-14);
+    ck_assert_int_eq(t.n_steps, 4 + (int64_t)ceil((40 - (1 + 3 * gain) / 3.5) / (gain / 3.5)));
+    struct gain before = t.gain;
+    int64_t n_steps = t.n_steps;
+    ck_all(&ck_world, trainer_save(&t) == OK);
+    trainer_release(&t);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_assert_mem_eq(&t.gain, &before, sizeof before);
+    ck_assert_int_eq(t.n_steps, n_steps);
+    ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_assert_double_eq(r.gain, gain);
+    finish(&t);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
@@ -345,6 +375,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_batch_follows_its_ramp);
     tcase_add_test(t, a_ramp_resumes_to_the_same_bits);
     tcase_add_test(t, a_changed_batch_counts_from_what_is_done);
+    tcase_add_test(t, adascale_goes_on_where_it_was);
     tcase_add_test(t, memory_is_as_planned);
     tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
     tcase_add_test(t, a_value_that_is_not_finite_leaves_the_update_out);
