@@ -78,8 +78,17 @@ static void print_schedules(FILE *f)
 
 static void print_scaling(FILE *f)
 {
-    for (int i = 0; lrscale_row(i) != NULL; i++)
-        print_row(f, lrscale_row(i)->name, lrscale_row(i)->note);
+    fputs("From scaling.base_batch to a batch κ times as large, by the global batch alone; for "
+          "Adam:\n\n",
+          f);
+    for (int i = 0; lrscale_row(i) != NULL; i++) {
+        const struct lrscale_rule *r = lrscale_row(i);
+        struct str formulas = {0};
+        lrscale_formulas(&formulas, r);
+        print_row(f, r->name, formulas.s);
+        fprintf(f, "%-14s %s (%s)\n", "", r->note, r->source);
+        str_release(&formulas);
+    }
 }
 
 static const struct {

@@ -259,8 +259,8 @@ const struct conf_key CONF_KEYS[] = {
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
          "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
-    INT("scaling.base_batch", scaling.base_batch, 0, 1 << 24, "0", "sequences", PATH,
-        "The batch at which optimizer.lr was tuned; 0: batch.global."),
+    INT("scaling.base_batch", scaling.base_batch, -1, 1 << 24, "-1", "sequences", PATH,
+        "The batch at which optimizer.lr was tuned; -1: batch.global."),
     F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
         "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
         "0: not known.",

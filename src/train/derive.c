@@ -1,17 +1,24 @@
 #include "train/derive.h"
 #include "base/err.h"
-#include "optim/lrscale.h"
 #include <math.h>
 #include <string.h>
+
+/* What a sum of gains may lack of a whole step by rounding. */
+static const double SUM_ROUNDING = 1e-9;
 
 double derive_step_tokens(const struct config *c)
 {
     return (double)c->batch.global * (double)c->batch.seq_len;
 }
 
+int64_t derive_micros(const struct config *c, int64_t batch)
+{
+    return (batch + c->batch.micro - 1) / c->batch.micro;
+}
+
 int64_t derive_n_micro(const struct config *c)
 {
-    return (c->batch.global + c->batch.micro - 1) / c->batch.micro;
+    return derive_micros(c, c->batch.global);
 }
 
 struct model_options derive_model(const struct config *c)
@@ -26,50 +33,162 @@ struct model_options derive_model(const struct config *c)
     };
 }
 
-int64_t derive_steps(const struct config *c, struct amount a, uint64_t n_samples, int64_t whole)
+/* ---- length and batches ---- */
+
+/* Of an amount that counts what is consumed; in an epoch each sequence once. */
+static double sequences(const struct course *k, const struct config *c, struct amount a)
 {
-    double steps = 0;
     switch (a.unit) {
-    case UNIT_NONE:
-        break;
-    case UNIT_STEPS:
-        steps = a.value;
-        break;
     case UNIT_TOKENS:
-        steps = a.value / derive_step_tokens(c);
-        break;
+        return a.value / (double)c->batch.seq_len;
     case UNIT_SAMPLES:
-        steps = a.value / (double)c->batch.global;
-        break;
+        return a.value;
     case UNIT_EPOCHS:
-        steps = a.value * (double)n_samples / (double)c->batch.global;
-        break;
+        return a.value * (double)k->n_samples;
     case UNIT_PERCENT:
-        steps = a.value / 100 * (double)whole;
-        break;
+        return a.value / 100 * (double)course_at(k, k->n_steps).samples;
+    default:
+        return 0;
     }
-    return (int64_t)ceil(steps);
 }
 
-int derive_schedule(struct schedule *s, const struct config *c, uint64_t n_samples, int64_t n_steps,
-                    struct str *text)
+int64_t course_steps(const struct course *k, const struct config *c, struct amount a)
 {
-    const struct lrscale_rule *scale;
-    TRY(lrscale_find(&scale, c->scaling.rule));
-    double batch = (double)c->batch.global;
-    double base = c->scaling.base_batch > 0 ? (double)c->scaling.base_batch : batch;
+    if (a.unit == UNIT_STEPS)
+        return (int64_t)ceil(a.value);
+    if (a.unit == UNIT_PERCENT && k->ramp.n == 1)
+        return (int64_t)ceil(a.value / 100 * (double)k->n_steps);
+    double wanted = sequences(k, c, a);
+    if (wanted <= (double)k->from.samples)
+        return ramp_steps(&k->ramp, (struct ramp_at){0, 0}, wanted);
+    return k->from.step + ramp_steps(&k->ramp, k->from, wanted);
+}
+
+int derive_course(struct course *k, const struct config *c, uint64_t n_samples, struct ramp_at from)
+{
+    *k = (struct course){.n_samples = n_samples, .from = from};
+    TRY(ramp_init(&k->ramp, c));
+    k->n_steps = course_steps(k, c, c->train.length);
+    return OK;
+}
+
+struct ramp_at course_at(const struct course *k, int64_t step)
+{
+    if (step >= k->from.step)
+        return ramp_walk(&k->ramp, k->from, step - k->from.step);
+    return ramp_walk(&k->ramp, (struct ramp_at){0, 0}, step);
+}
+
+struct ramp_at course_next(const struct course *k, struct ramp_at at)
+{
+    int64_t n = ramp_left(&k->ramp, at), left = k->n_steps - at.step;
+    return ramp_walk(&k->ramp, at, n < left ? n : left);
+}
+
+static char *tokens_text(char *buf, size_t n, const struct config *c, struct ramp_at at)
+{
+    return fmt_si(buf, n, (double)at.samples * (double)c->batch.seq_len);
+}
+
+void course_describe(const struct course *k, const struct config *c, const struct scaling *g,
+                     struct str *text)
+{
+    char from[32];
+    struct ramp_at at = k->from, next;
+    double kappa = (double)c->batch.global / g->job.base;
+    if (g->rule->per_step && kappa > 1)
+        str_addf(text, "steps           %lld at a gain of %.2f, up to %.0f at a gain of 1\n",
+                 (long long)k->n_steps, kappa,
+                 ceil((double)course_at(k, k->n_steps).samples / g->job.base));
+    if (k->ramp.n == 1 || at.step >= k->n_steps)
+        return;
+    str_addf(text, "%-15s %10s %8s %10s %14s %12s\n", "batch ramp", "from token", "batch", "steps",
+             "micro-batches", "peak rate");
+    for (; at.step < k->n_steps; at = next) {
+        int64_t batch = ramp_batch(&k->ramp, at);
+        next = course_next(k, at);
+        str_addf(text, "%-15s %10s %8lld %10lld %14lld %12.3e\n", "",
+                 tokens_text(from, sizeof from, c, at), (long long)batch,
+                 (long long)(next.step - at.step), (long long)derive_micros(c, batch),
+                 derive_settings(g, batch).lr);
+    }
+}
+
+void course_warn(const struct course *k, const struct config *c, struct str *lines)
+{
+    char end[32];
+    struct ramp_at done = course_at(k, k->n_steps);
+    int reached = k->n_steps > 0 ? ramp_stage_at(&k->ramp, course_at(k, k->n_steps - 1)) : 0;
+    if (reached < k->ramp.n - 1)
+        str_addf(lines,
+                 "batch.ramp ends after the run: %lld sequences a step are never reached in %s "
+                 "tokens; shorten batch.ramp or lengthen the run\n",
+                 (long long)c->batch.global, tokens_text(end, sizeof end, c, done));
+}
+
+/* ---- schedule ---- */
+
+static double in_clock(const struct config *c, double steps, double samples)
+{
+    if (strcmp(c->schedule.clock, "steps") == 0)
+        return steps;
+    bool tokens = strcmp(c->schedule.clock, "tokens") == 0;
+    return samples * (tokens ? (double)c->batch.seq_len : 1);
+}
+
+const char *derive_clock_unit(const struct config *c)
+{
+    const char *clock = c->schedule.clock;
+    return strcmp(clock, "epochs") == 0 ? "samples" : clock;
+}
+
+double derive_clock(const struct config *c, struct ramp_at at, const struct gain *gain)
+{
+    static const struct gain none;
+    const struct gain *g = gain != NULL ? gain : &none;
+    return in_clock(c, (double)at.step - g->lag_steps, (double)at.samples - g->lag_samples);
+}
+
+struct optim_settings derive_step(const struct schedule *s, const struct config *c,
+                                  const struct course *k, const struct scaling *g,
+                                  struct ramp_at at, const struct gain *gain)
+{
+    int64_t batch = ramp_batch(&k->ramp, at);
+    double share = gain_share(gain, g, batch);
+    struct optim_settings set = derive_settings(g, batch);
+    struct schedule now = *s;
+    now.peak = set.lr * gain_of_rate(gain, g, batch);
+    struct schedule_point p =
+        schedule_at(&now, derive_clock(c, at, gain), in_clock(c, share, share * (double)batch));
+    set.lr = p.rate;
+    if (!isnan(p.momentum))
+        set.momentum = set.beta1 = p.momentum;
+    return set;
+}
+
+double derive_rate(const struct schedule *s, const struct config *c, const struct course *k,
+                   const struct scaling *g, int64_t step)
+{
+    static const struct gain none;
+    return derive_step(s, c, k, g, course_at(k, step), &none).lr;
+}
+
+int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_at at,
+                   const struct gain *gain)
+{
+    int64_t batch = ramp_batch(&k->ramp, at);
+    double all = (double)course_at(k, k->n_steps).samples;
+    double left = all - ((double)at.samples - gain->lag_samples);
+    if (!g->rule->per_step)
+        return k->n_steps;
+    double steps = fmax(left, 0) / (gain_share(gain, g, batch) * (double)batch);
+    return at.step + (int64_t)ceil(steps - SUM_ROUNDING);
+}
+
+int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
+                    const struct scaling *g, struct str *text)
+{
     memset(s, 0, sizeof *s);
-    s->peak = lrscale_peak(scale, c->optimizer.lr, base, batch, text);
-    return derive_shape(s, c, n_samples, n_steps, text);
-}
-
-struct schedule_point derive_point(const struct schedule *s, const struct config *c, int64_t step)
-{
-    double at = derive_clock(c, step);
-    return schedule_at(s, at, derive_clock(c, step + 1) - at);
-}
-
-double derive_rate(const struct schedule *s, const struct config *c, int64_t step)
-{
-    return derive_point(s, c, step).rate;
+    s->peak = derive_settings(g, c->batch.global).lr;
+    return derive_shape(s, c, k, g, text);
 }

@@ -33,7 +33,7 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     m->step = t->at.step;
     m->samples = t->at.samples;
     m->tokens = t->at.targets;
-    m->sched_tokens = (double)t->at.samples * (double)t->conf->batch.seq_len;
+    m->sched_tokens = (double)t->at.sched_samples * (double)t->conf->batch.seq_len;
     m->attempt = t->at.attempt;
     m->train_s = t->at.train_s;
     m->skipped = t->at.skipped;
@@ -129,6 +129,8 @@ static void take_meta(struct trainer *t, const struct ckpt_meta *m)
 {
     t->at = (struct progress){.step = m->step,
                               .samples = m->samples,
+                              .sched_samples =
+                                  (int64_t)(m->sched_tokens / (double)t->conf->batch.seq_len),
                               .targets = m->tokens,
                               .train_s = m->train_s,
                               .skipped = m->skipped,
@@ -147,6 +149,7 @@ static int check_meta(struct trainer *t, const char *path)
     compare_conditions(t, &m);
     TRY_OUT(state_take(&t->state_rows, m.state, path));
     take_meta(t, &m);
+    TRY_OUT(trainer_derive(t)); /* the length and the schedule count from here */
 out:
     ckpt_meta_release(&m);
     return rc;

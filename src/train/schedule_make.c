@@ -22,22 +22,10 @@ static enum unit clock_of(const struct config *c)
     return samples ? UNIT_SAMPLES : UNIT_TOKENS;
 }
 
-const char *derive_clock_unit(const struct config *c)
+/* What the clock shows after so many steps. */
+static double clock_at(const struct making *m, int64_t step)
 {
-    return unit_name(clock_of(c));
-}
-
-double derive_clock(const struct config *c, int64_t step)
-{
-    double steps = (double)step;
-    switch (clock_of(c)) {
-    case UNIT_STEPS:
-        return steps;
-    case UNIT_SAMPLES:
-        return steps * (double)c->batch.global;
-    default:
-        return steps * derive_step_tokens(c);
-    }
+    return derive_clock(m->job, course_at(m->course, step), NULL);
 }
 
 static double tokens_in(const struct making *m, enum unit u)
@@ -47,7 +35,7 @@ static double tokens_in(const struct making *m, enum unit u)
     case UNIT_SAMPLES:
         return sample;
     case UNIT_EPOCHS:
-        return sample * (double)m->n_samples;
+        return sample * (double)m->course->n_samples;
     default:
         return 1;
     }
@@ -57,7 +45,7 @@ int schedule_units(double *out, const struct making *m, struct amount a, double 
                    const char *key)
 {
     enum unit clock = clock_of(m->job);
-    if (a.unit == UNIT_EPOCHS && m->n_samples == 0)
+    if (a.unit == UNIT_EPOCHS && m->course->n_samples == 0)
         return ERR(E_DATA,
                    "%s is in epochs, and %s is not there, so an epoch has no length; run `carat "
                    "prepare`, or give it in steps or tokens",
@@ -67,7 +55,7 @@ int schedule_units(double *out, const struct making *m, struct amount a, double 
     else if (a.unit == UNIT_PERCENT)
         *out = a.value * whole / 100;
     else if (a.unit == UNIT_STEPS || clock == UNIT_STEPS)
-        *out = derive_clock(m->job, derive_steps(m->job, a, m->n_samples, 0));
+        *out = clock_at(m, course_steps(m->course, m->job, a));
     else
         *out = a.value * tokens_in(m, a.unit) / tokens_in(m, clock);
     return OK;
@@ -76,11 +64,11 @@ int schedule_units(double *out, const struct making *m, struct amount a, double 
 int64_t schedule_step(const struct making *m, double at)
 {
     static const double ROUNDING = 1e-12;
-    int64_t lo = 0, hi = m->n_steps;
+    int64_t lo = 0, hi = m->course->n_steps;
     at *= 1 - ROUNDING;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
-        if (derive_clock(m->job, mid) < at)
+        if (clock_at(m, mid) < at)
             lo = mid + 1;
         else
             hi = mid;
@@ -99,7 +87,7 @@ static int warmup_tau(struct making *m, double *tau)
                    "schedule.warmup_shape exponential follows beta2, and %s has none; set it to "
                    "linear",
                    rule->name);
-    *tau = derive_clock(m->job, 1) / (1 - beta2);
+    *tau = clock_at(m, 1) / (1 - beta2);
     return OK;
 }
 
@@ -117,8 +105,8 @@ static int set_warmup(struct making *m, const struct wanted *w)
         return ERR(E_CONFIG,
                    "schedule.warmup, %s, is longer than the run of %lld steps; shorten it or "
                    "lengthen train.steps",
-                   amount_text(&c->schedule.warmup, amount, sizeof amount), (long long)m->n_steps);
-    warm->length = derive_clock(c, schedule_step(m, warm->length));
+                   amount_text(&c->schedule.warmup, amount, sizeof amount), (long long)m->course->n_steps);
+    warm->length = clock_at(m, schedule_step(m, warm->length));
     if (warm->length > w->length)
         return ERR(E_CONFIG,
                    "schedule.warmup, %s, is longer than the first of schedule.pieces, which holds "
@@ -239,7 +227,7 @@ static void set_numbers(struct schedule_piece *p, const struct config *c)
 
 static int check_amounts(const struct schedule_piece *p, const struct making *m)
 {
-    double step = derive_clock(m->job, 1);
+    double step = clock_at(m, 1);
     if (schedule_reads(p->rule, "every") && p->every <= 0)
         return ERR(E_CONFIG, "schedule.every is 0, and %s divides by it; set it to 30%%",
                    p->rule->name);
@@ -325,11 +313,11 @@ static int make(struct making *m, struct str *text)
     return schedule_warn(m, w.rule);
 }
 
-int derive_shape(struct schedule *s, const struct config *c, uint64_t n_samples, int64_t n_steps,
-                 struct str *text)
+int derive_shape(struct schedule *s, const struct config *c, const struct course *k,
+                 const struct scaling *g, struct str *text)
 {
-    struct making m = {.s = s, .job = c, .n_samples = n_samples, .n_steps = n_steps};
-    s->total = derive_clock(c, n_steps);
+    struct making m = {.s = s, .job = c, .course = k, .scaling = g};
+    s->total = clock_at(&m, k->n_steps);
     schedule_reset(s);
     int rc = make(&m, text);
     str_release(&m.lines);

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "conf/config.h"
 #include "optim/schedule.h"
+#include "train/derive.h"
 
 #include <stdint.h>
 
@@ -12,8 +13,8 @@
 struct making {
     struct schedule *s;
     const struct config *job;
-    uint64_t n_samples;
-    int64_t n_steps;
+    const struct course *course;
+    const struct scaling *scaling;
     double begin;     /* where the next piece begins */
     struct str lines; /* what is said of the pieces */
 };

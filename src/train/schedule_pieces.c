@@ -46,7 +46,7 @@ static int take_length(const struct making *m, struct wanted *w, const char *tex
         return ERR(E_CONFIG,
                    "with %s%s%s the pieces take more than the run's %lld steps (%.0f %s); shorten "
                    "one or lengthen train.steps",
-                   w->rule->name, *text ? " " : "", text, (long long)m->n_steps, m->s->total,
+                   w->rule->name, *text ? " " : "", text, (long long)m->course->n_steps, m->s->total,
                    derive_clock_unit(m->job));
     w->length = w->length < left ? w->length : left;
     return OK;

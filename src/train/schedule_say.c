@@ -17,6 +17,11 @@ static bool counts_steps(const struct making *m)
     return strcmp(derive_clock_unit(m->job), "steps") == 0;
 }
 
+static double rate_of(const struct making *m, int64_t step)
+{
+    return derive_rate(m->s, m->job, m->course, m->scaling, step);
+}
+
 /* ": gamma 0.1, every 30%", of what the rule reads; but for one key. */
 static void add_settings(struct str *out, const struct wanted *w, const char *but)
 {
@@ -76,7 +81,7 @@ static void say_rule(const struct making *m, const struct wanted *w, struct str 
     str_addf(text, "schedule        %s", rule->name);
     if (to)
         str_addf(text, " to %.3e", s->peak * schedule_piece_end(&s->piece[0]));
-    str_addf(text, " over %lld steps", (long long)m->n_steps);
+    str_addf(text, " over %lld steps", (long long)m->course->n_steps);
     if (!counts_steps(m))
         str_addf(text, " = %.0f %s", s->total, derive_clock_unit(m->job));
     if (rule->share != NULL) {
@@ -85,8 +90,8 @@ static void say_rule(const struct making *m, const struct wanted *w, struct str 
         str_add(text, "\n");
         str_add(text, m->lines.s);
     }
-    str_addf(text, "first, last     %.3e, %.3e%s\n", derive_rate(s, m->job, 0),
-             derive_rate(s, m->job, m->n_steps - 1),
+    str_addf(text, "first, last     %.3e, %.3e%s\n", rate_of(m, 0),
+             rate_of(m, m->course->n_steps - 1),
              schedule_has_plateau(s) ? " without a plateau" : "");
 }
 
@@ -95,7 +100,7 @@ static const char *lifts(const struct making *m, int64_t step)
 {
     const struct schedule *s = m->s;
     const struct schedule_rule *r = s->piece[0].rule;
-    if (derive_clock(m->job, step) < s->warmup.length)
+    if (derive_clock(m->job, course_at(m->course, step), NULL) < s->warmup.length)
         return "schedule.warmup_start";
     if (s->n > 1)
         return "final or from in schedule.pieces";
@@ -110,9 +115,9 @@ static const char *lifts(const struct making *m, int64_t step)
 static void warn_of_zero(const struct making *m)
 {
     enum { LOOKS = 1 << 16 };
-    int64_t first = -1, last = -1, n = 0, stride = (m->n_steps - 1) / LOOKS + 1;
-    for (int64_t t = 0; t < m->n_steps; t += stride)
-        if (derive_rate(m->s, m->job, t) < AS_GOOD_AS_ZERO * m->s->peak) {
+    int64_t first = -1, last = -1, n = 0, stride = (m->course->n_steps - 1) / LOOKS + 1;
+    for (int64_t t = 0; t < m->course->n_steps; t += stride)
+        if (rate_of(m, t) < AS_GOOD_AS_ZERO * m->s->peak) {
             first = first < 0 ? t : first;
             last = t;
             n += stride;
@@ -121,7 +126,7 @@ static void warn_of_zero(const struct making *m)
         return;
     log_warn("schedule %s: the learning rate is zero, or below 1e-8 of its peak, at %lld of %lld "
              "steps, from step %lld to %lld: nothing is learned there; raise %s or shorten the run",
-             m->job->schedule.name, (long long)n, (long long)m->n_steps, (long long)first + 1,
+             m->job->schedule.name, (long long)n, (long long)m->course->n_steps, (long long)first + 1,
              (long long)last + 1, lifts(m, first));
 }
 

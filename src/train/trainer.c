@@ -10,7 +10,6 @@
 #include "par/agree.h"
 #include "train/budget.h"
 #include "train/conditions.h"
-#include "train/derive.h"
 #include "train/feed.h"
 #include "train/resume.h"
 #include "train/weights.h"
@@ -53,24 +52,45 @@ static int open_data(struct trainer *t)
     return OK;
 }
 
-static int derive_plan(struct trainer *t)
+struct ramp_at trainer_at(const struct trainer *t)
+{
+    return (struct ramp_at){t->at.step, t->at.sched_samples};
+}
+
+/* A resumed run derives its schedule anew, from where it stands; what plateaus have done stays. */
+static int derive_schedule_again(struct trainer *t)
+{
+    double plateau[PLATEAU_N];
+    memcpy(plateau, t->schedule.plateau, sizeof plateau);
+    TRY(derive_schedule(&t->schedule, t->conf, &t->course, &t->scaling, &t->lr_derivation));
+    if (t->at.step > 0)
+        memcpy(t->schedule.plateau, plateau, sizeof plateau);
+    return OK;
+}
+
+int trainer_derive(struct trainer *t)
 {
     const struct config *c = t->conf;
-    uint64_t n_samples = loader_n_samples(t->feed.loader);
-    t->n_steps = derive_steps(c, c->train.length, n_samples, 0);
+    str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
+    TRY(derive_course(&t->course, c, loader_n_samples(t->feed.loader), trainer_at(t)));
     t->n_micro = derive_n_micro(c);
-    if (t->n_steps < 1)
+    if (t->course.n_steps < 1)
         return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
     TRY(optim_find(&t->rule, c->optimizer.name));
-    TRY(derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation));
-    if (!schedule_has_plateau(&t->schedule))
-        return OK;
-    if (t->valid_loader == NULL)
+    TRY(derive_scaling(&t->scaling, c));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
+    lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    scaling_warn(&t->scaling, c, &t->lr_warnings);
+    TRY(derive_schedule_again(t));
+    course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
+    course_warn(&t->course, c, &t->lr_warnings);
+    if (schedule_has_plateau(&t->schedule) && t->valid_loader == NULL)
         return ERR(E_CONFIG,
                    "schedule.name %s follows the validation loss, and there is no text "
                    "to validate on; set data.valid",
                    c->schedule.name);
-    return state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N);
+    return OK;
 }
 
 /* Neighbours with the same treatment become one group. */
@@ -203,6 +223,16 @@ static int number_attempt(struct trainer *t)
     return OK;
 }
 
+/* What checkpoints keep beside slabs. */
+static int name_state(struct trainer *t)
+{
+    if (t->scaling.rule->per_step)
+        TRY(state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N));
+    if (schedule_has_plateau(&t->schedule))
+        TRY(state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N));
+    return OK;
+}
+
 static int build(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -210,7 +240,7 @@ static int build(struct trainer *t)
                   strcmp(c->parallel.pin, "auto") == 0));
     int rc = open_data(t);
     if (rc == OK)
-        rc = derive_plan(t);
+        rc = trainer_derive(t);
     if (rc == OK)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
@@ -224,6 +254,7 @@ static int build(struct trainer *t)
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
     bool resumed;
+    TRY(name_state(t));
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
@@ -231,9 +262,16 @@ static int build(struct trainer *t)
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = c->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    feed_begin(&t->feed, t->feed.loader, &order);
     return OK;
 }
 
@@ -268,6 +306,7 @@ void trainer_release(struct trainer *t)
     window_free(t->forms);
     window_free(t->shared);
     str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);

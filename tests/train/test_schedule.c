@@ -13,8 +13,18 @@
 enum { GLOBAL = 8, T = 64, N_STEPS = 200, N_SAMPLES = 400 };
 
 static struct config conf;
+static struct course course;
+static struct scaling scaling;
 static struct schedule made;
 static struct str said;
+
+static int derive(uint64_t n_samples)
+{
+    str_release(&said);
+    TRY(derive_course(&course, &conf, n_samples, (struct ramp_at){0, 0}));
+    TRY(derive_scaling(&scaling, &conf));
+    return derive_schedule(&made, &conf, &course, &scaling, &said);
+}
 
 /* A run of N_STEPS with peak rate 1 and these settings. */
 static int make(const char *settings)
@@ -25,8 +35,7 @@ static int make(const char *settings)
              "batch: {global: %d, seq_len: %d}\ntrain.steps: %d\noptimizer.lr: 1\n%s", GLOBAL, T,
              N_STEPS, settings);
     ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
-    str_release(&said);
-    return derive_schedule(&made, &conf, N_SAMPLES, N_STEPS, &said);
+    return derive(N_SAMPLES);
 }
 
 static void makes(const char *settings)
@@ -36,7 +45,13 @@ static void makes(const char *settings)
 
 static double rate(int64_t step)
 {
-    return derive_rate(&made, &conf, step);
+    return derive_rate(&made, &conf, &course, &scaling, step);
+}
+
+static double momentum(int64_t step)
+{
+    static const struct gain none;
+    return derive_step(&made, &conf, &course, &scaling, course_at(&course, step), &none).momentum;
 }
 
 static void is(double got, double want)
@@ -134,8 +149,8 @@ START_TEST(rules_that_rise_have_no_warmup)
     is(rate(0), 0.04);
     is(rate(59), 1);
     is(rate(N_STEPS - 1), 4e-6);
-    is(derive_point(&made, &conf, 0).momentum, 0.95);
-    is(derive_point(&made, &conf, 59).momentum, 0.85);
+    is(momentum(0), 0.95);
+    is(momentum(59), 0.85);
     makes("schedule: {name: triangular, cycle: 20 steps}");
     is(rate(0), 0.25);
     is(rate(10), 1);
@@ -245,11 +260,9 @@ END_TEST
 
 START_TEST(epochs_need_data)
 {
-    struct str text = {0};
     makes("schedule: {name: step, every: 1 epochs}");
-    ck_assert_int_eq(derive_schedule(&made, &conf, 0, N_STEPS, &text), E_DATA);
+    ck_assert_int_eq(derive(0), E_DATA);
     ck_assert_ptr_nonnull(strstr(err_message(), "schedule.every is in epochs"));
-    str_release(&text);
 }
 END_TEST
 
