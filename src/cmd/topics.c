@@ -35,6 +35,8 @@ static void print_scaling(FILE *f)
 {
     for (int i = 0; lrscale_row(i) != NULL; i++)
         print_row(f, lrscale_row(i)->name, lrscale_row(i)->note);
+    fputs("\n", f);
+    key_print(f, "scaling"); /* the section of this name */
 }
 
 static const struct {
