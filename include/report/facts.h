@@ -17,9 +17,9 @@ struct facts {
 };
 void facts_release(struct facts *f);
 
-/* How far the runs are and what they reached; where the time of their steps goes; what they are made
- * of and run on; and the keys of the job in which they differ. Rows that no run has are left out.
- * E_MEM. */
+/* How far the runs are and what they reached; where the time of their steps goes; what they are
+ * made of and run on; and the keys of the job in which they differ. Rows that no run has are left
+ * out. E_MEM. */
 int facts_results(struct facts *f, const struct report_run *runs, int n);
 int facts_times(struct facts *f, const struct report_run *runs, int n);
 int facts_setup(struct facts *f, const struct report_run *runs, int n);

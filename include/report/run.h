@@ -35,7 +35,7 @@ struct report_run {
     bool has_meta;
     char model[192];   /* "Gemma 3, 4 layers, …"; "" unknown */
     size_t n_params;   /* 0: unknown */
-    char standing[64]; /* "running: process 12 on node7"; "" when nothing is to be said */
+    char standing[96]; /* "killed: process 12 on node7"; "" when nothing is to be said */
     char failed[320];  /* the error that ended it; "" */
     struct run_mark *mark;
     int n_marks;

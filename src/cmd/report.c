@@ -58,7 +58,8 @@ static int write_csv(const char *path, const struct report_run *runs, int n)
     csv_write(f, runs, n);
     bool good = ferror(f) == 0;
     good = fclose(f) == 0 && good;
-    int rc = good ? fs_rename(temp, path) : ERR(E_IO, "%s: cannot write: %s", path, strerror(errno));
+    int rc =
+        good ? fs_rename(temp, path) : ERR(E_IO, "%s: cannot write: %s", path, strerror(errno));
     if (rc != OK)
         unlink(temp);
     else
@@ -180,7 +181,8 @@ int cmd_report(int argc, char **argv)
         return OK;
     }
     if (argc < 2)
-        return ERR(E_USAGE, "which run? name one or more run folders: carat report runs/quickstart");
+        return ERR(E_USAGE,
+                   "which run? name one or more run folders: carat report runs/quickstart");
     if (argc - 1 > RUNS_MAX)
         return ERR(E_USAGE, "%d runs are too many for one report; at most %d", argc - 1, RUNS_MAX);
     return report(&q, argv + 1, argc - 1);

@@ -57,11 +57,11 @@ static int check_checkpoints(const struct config *c)
                    "does not write; set checkpoint.every=%" PRId64 " or checkpoint.keep_every=0",
                    keep_every, keep_every);
     if (keep_every > 0 && keep_every % every != 0)
-        return ERR(E_CONFIG,
-                   "checkpoint.keep_every (%" PRId64 ") is no multiple of checkpoint.every (%" PRId64
-                   "), so that most of its steps have no checkpoint; set checkpoint.keep_every=%"
-                   PRId64,
-                   keep_every, every, (keep_every / every + 1) * every);
+        return ERR(
+            E_CONFIG,
+            "checkpoint.keep_every (%" PRId64 ") is no multiple of checkpoint.every (%" PRId64
+            "), so that most of its steps have no checkpoint; set checkpoint.keep_every=%" PRId64,
+            keep_every, every, (keep_every / every + 1) * every);
     return OK;
 }
 
@@ -75,9 +75,10 @@ static int check_nesterov(const struct config *c)
                              "optimizer.momentum is 0; set optimizer.momentum=0.9 or "
                              "optimizer.nesterov=off");
     if (c->optimizer.dampening > 0)
-        return ERR(E_CONFIG, "optimizer.nesterov on needs an undamped momentum, and "
-                             "optimizer.dampening is %g; set optimizer.dampening=0 or "
-                             "optimizer.nesterov=off",
+        return ERR(E_CONFIG,
+                   "optimizer.nesterov on needs an undamped momentum, and "
+                   "optimizer.dampening is %g; set optimizer.dampening=0 or "
+                   "optimizer.nesterov=off",
                    c->optimizer.dampening);
     return OK;
 }
@@ -91,8 +92,9 @@ static int check_back(const struct config *c)
                 {"monitor.diverged", c->monitor.diverged}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].action, "back") == 0 && c->checkpoint.every == 0)
-            return ERR(E_CONFIG, "%s back goes to a checkpoint, and checkpoint.every 0 writes none "
-                                 "before the end; set checkpoint.every, or %s=stop",
+            return ERR(E_CONFIG,
+                       "%s back goes to a checkpoint, and checkpoint.every 0 writes none "
+                       "before the end; set checkpoint.every, or %s=stop",
                        rows[i].key, rows[i].key);
     return OK;
 }
@@ -100,9 +102,10 @@ static int check_back(const struct config *c)
 static int check_folders(const struct config *c)
 {
     if (*c->model.init != '\0' && strcmp(c->model.init, c->run.dir) == 0)
-        return ERR(E_CONFIG, "model.init and run.dir are the same folder (%s): a run goes on from "
-                             "its own checkpoints by itself; take model.init out, or give the new "
-                             "run another run.dir",
+        return ERR(E_CONFIG,
+                   "model.init and run.dir are the same folder (%s): a run goes on from "
+                   "its own checkpoints by itself; take model.init out, or give the new "
+                   "run another run.dir",
                    c->run.dir);
     return OK;
 }

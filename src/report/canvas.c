@@ -29,8 +29,7 @@ struct dot {
 static struct dot dot_of(const struct canvas *c, double x, double y)
 {
     int w = CANVAS_W * (c->dots ? DOTS_X : 1), h = CANVAS_H * (c->dots ? DOTS_Y : 1);
-    return (struct dot){place(x, c->x, false) * (w - 1),
-                        (1 - place(y, c->y, c->log_y)) * (h - 1)};
+    return (struct dot){place(x, c->x, false) * (w - 1), (1 - place(y, c->y, c->log_y)) * (h - 1)};
 }
 
 static void line(struct canvas *c, struct dot from, struct dot to, char letter)

@@ -11,7 +11,10 @@ static void make_model(const struct report_run *r, char *cell, size_t n)
 {
     const char *preset = r->has_conf ? r->conf.model.preset : "";
     const char *other = r->has_conf && *preset == '\0' ? r->conf.model.path : preset;
-    snprintf(cell, n, "%s%s%s", *preset != '\0' ? preset : r->model[0] == '\0' ? other : "",
+    snprintf(cell, n, "%s%s%s",
+             *preset != '\0'       ? preset
+             : r->model[0] == '\0' ? other
+                                   : "",
              *preset != '\0' && r->model[0] != '\0' ? "; " : "", r->model);
 }
 

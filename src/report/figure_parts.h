@@ -12,10 +12,12 @@ struct figure {
     const char *title, *y_label, *caption; /* the caption without its full stop */
     const char *column;                    /* a line; NULL: none */
     const char *points;                    /* measured now and then; NULL: none */
-    const char *band[2];                   /* what the line may be off; NULL: nothing */
+    const char *error;                     /* by which the line may be off; NULL: none */
+    const char *also[2];                   /* further lines, where there is one run alone */
     enum figure_x x;
     double (*transform)(double); /* of every value; NULL: none */
     bool log, zero, smooth;
+    bool if_varies; /* no figure of what is the same in all steps */
     bool clip_line; /* with optimizer.clip_norm */
 };
 

@@ -54,9 +54,16 @@ static const struct figure FIGURES[] = {
     {.title = "Gradient noise scale",
      .y_label = "sequences",
      .column = "noise_scale",
-     .band = {"noise_low", "noise_high"},
+     .error = "noise_error",
+     .also = {"critical_batch", "batch"},
      .log = true,
-     .caption = "The batch beyond which larger batches save few steps; its uncertainty is shaded"},
+     .caption = "The batch beyond which larger ones save few steps; its standard error is shaded"},
+    {.title = "Batch",
+     .y_label = "sequences",
+     .column = "batch",
+     .zero = true,
+     .if_varies = true,
+     .caption = "Sequences of each step, all ranks together"},
     {.title = "Validation loss",
      .y_label = "loss, nat",
      .points = "valid_loss",
@@ -92,8 +99,9 @@ static const struct figure FIGURES[] = {
 enum { N_FIGURES = sizeof FIGURES / sizeof *FIGURES };
 
 /* They are axes, or tell nothing that another figure does not. */
-static const char *const NOT_SHOWN[] = {"step",   "attempt", "samples",    "tokens",
-                                        "step_s", "clip",    "perplexity", "valid_perplexity"};
+static const char *const NOT_SHOWN[] = {"step",        "attempt",     "samples",     "tokens",
+                                        "step_s",      "clip",        "loss_smooth", "perplexity",
+                                        "noise_trace", "noise_signal"};
 
 double figure_percent(double v)
 {
@@ -139,8 +147,8 @@ static void add_column(const struct plot_maker *m, const struct report_run *r, c
 static void add_points(const struct plot_maker *m, const struct report_run *r, enum curve_kind kind,
                        const char *title)
 {
-    struct curve *c = plot_add(m->plot, kind, m->look + (m->n_runs == 1 && m->figure->column),
-                               r->n, false, "%s", title);
+    struct curve *c = plot_add(m->plot, kind, m->look + (m->n_runs == 1 && m->figure->column), r->n,
+                               false, "%s", title);
     int64_t n = 0;
     if (c == NULL)
         return;
@@ -154,44 +162,63 @@ static void add_points(const struct plot_maker *m, const struct report_run *r, e
     c->n = series_thin(c->x, c->y, NULL, n, POINT_BUCKETS); /* more would hide each other */
 }
 
+/* From the value less its error up to the value and its error; never down to 0, which a logarithmic
+ * axis does not have. */
 static void add_band(const struct plot_maker *m, const struct report_run *r)
 {
-    const char *const *band = m->figure->band;
-    if (band[0] == NULL || !report_has(r, metric_find(band[0])) ||
-        !report_has(r, metric_find(band[1])))
+    const struct figure *f = m->figure;
+    if (f->error == NULL || !report_has(r, metric_find(f->error)))
         return;
     struct curve *c = plot_add(m->plot, CURVE_BAND, m->look, r->n, true, "%s",
-                               m->n_runs == 1 ? "uncertainty" : "");
+                               m->n_runs == 1 ? "standard error" : "");
     if (c == NULL)
         return;
-    fill_x(c->x, r, m->figure->x);
-    fill_y(c->y, r, band[0], m->figure->transform);
-    fill_y(c->z, r, band[1], m->figure->transform);
+    fill_x(c->x, r, f->x);
+    fill_y(c->y, r, f->column, NULL);
+    fill_y(c->z, r, f->error, NULL);
+    for (int64_t i = 0; i < c->n; i++) {
+        double value = c->y[i], error = c->z[i];
+        c->y[i] = fmax(value - error, value / 1000);
+        c->z[i] = value + error;
+    }
     c->n = series_thin(c->x, c->y, c->z, c->n, buckets_of(m));
 }
 
 /* ---- one figure ---- */
 
+static void add_further(const struct plot_maker *m, const struct report_run *r)
+{
+    enum { N = sizeof m->figure->also / sizeof *m->figure->also };
+    for (int i = 0; i < N && m->n_runs == 1; i++)
+        if (m->figure->also[i] != NULL && report_has(r, metric_find(m->figure->also[i]))) {
+            struct plot_maker further = *m;
+            further.look += i + 1;
+            add_column(&further, r, m->figure->also[i], CURVE_LINE, m->figure->also[i]);
+        }
+}
+
 static void add_curves(const struct plot_maker *m, const struct report_run *r)
 {
     const struct figure *f = m->figure;
-    bool alone = m->n_runs == 1, smooth = f->smooth && r->n > 1 && report_smoothing(r) > 1;
+    bool alone = m->n_runs == 1, smooth = f->smooth && report_smoothing(r) > 2;
     char title[PLOT_NAME] = "";
     add_band(m, r);
     if (f->column != NULL && report_has(r, metric_find(f->column))) {
         if (smooth)
             add_column(m, r, f->column, CURVE_FAINT, alone ? "each step" : "");
         if (smooth && alone)
-            snprintf(title, sizeof title, "mean over %.3g steps", report_smoothing(r));
+            snprintf(title, sizeof title, "mean over %.0f steps", report_smoothing(r));
         else
-            snprintf(title, sizeof title, "%s", alone ? "each step" : r->name);
+            snprintf(title, sizeof title, "%s",
+                     alone ? f->also[0] ? f->column : "each step" : r->name);
         add_column(m, r, f->column, CURVE_LINE, title);
     }
+    add_further(m, r);
     if (f->points != NULL && report_has(r, metric_find(f->points)))
         add_points(m, r, f->column != NULL ? CURVE_POINTS : CURVE_LINE_POINTS,
-                   alone                 ? "validation"
+                   alone               ? "validation"
                    : f->column != NULL ? ""
-                                         : r->name);
+                                       : r->name);
 }
 
 /* The limits of clipping, each once. */
@@ -225,8 +252,8 @@ static void name_x(struct plot *p, const struct report_run *runs, int n, enum fi
         double unit;
         const char *name;
     } units[] = {
-        {X_TIME, 86400, "days"},     {X_TIME, 3600, "hours"},      {X_TIME, 60, "minutes"},
-        {X_TIME, 1, "seconds"},      {X_TOKENS, 1e9, "billions"},  {X_TOKENS, 1e6, "millions"},
+        {X_TIME, 86400, "days"},      {X_TIME, 3600, "hours"},     {X_TIME, 60, "minutes"},
+        {X_TIME, 1, "seconds"},       {X_TOKENS, 1e9, "billions"}, {X_TOKENS, 1e6, "millions"},
         {X_TOKENS, 1e3, "thousands"},
     };
     double most = longest(runs, n, kind);
@@ -239,11 +266,31 @@ static void name_x(struct plot *p, const struct report_run *runs, int n, enum fi
         }
 }
 
-static void write_caption(struct plot *p, const struct figure *f, bool alone)
+static bool any_has(const struct report_run *runs, int n, const char *column)
 {
-    const char *points = f->points != NULL && f->column != NULL ? "; the points are validation" : "";
-    snprintf(p->caption, sizeof p->caption, "%s%s%s.", f->caption, points,
-             f->smooth && !alone ? "; lines are means over a fiftieth of each run" : "");
+    for (int i = 0; column != NULL && i < n; i++)
+        if (report_has(&runs[i], metric_find(column)))
+            return true;
+    return false;
+}
+
+static bool any_varies(const struct report_run *runs, int n, const char *column)
+{
+    int k = metric_find(column);
+    for (int i = 0; i < n && k >= 0; i++)
+        for (int64_t row = 1; row < runs[i].n; row++)
+            if (runs[i].rows[row * M_N + k] != runs[i].rows[k])
+                return true;
+    return false;
+}
+
+static void write_caption(struct plot *p, const struct figure *f, const struct report_run *runs,
+                          int n)
+{
+    bool points = f->column != NULL && any_has(runs, n, f->points);
+    snprintf(p->caption, sizeof p->caption, "%s%s%s.", f->caption,
+             points ? "; the points are validation" : "",
+             f->smooth && n > 1 ? "; lines are means over a fiftieth of each run" : "");
 }
 
 static void make_figure(struct plot *p, const struct figure *f, const struct report_run *runs,
@@ -252,8 +299,10 @@ static void make_figure(struct plot *p, const struct figure *f, const struct rep
     *p = (struct plot){.log_y = f->log, .zero_y = f->zero};
     snprintf(p->title, sizeof p->title, "%s", f->title);
     snprintf(p->y_label, sizeof p->y_label, "%s", f->y_label);
-    write_caption(p, f, n == 1);
+    write_caption(p, f, runs, n);
     name_x(p, runs, n, f->x);
+    if (f->if_varies && !any_varies(runs, n, f->column))
+        return;
     for (int i = 0; i < n; i++)
         add_curves(&(struct plot_maker){f, p, i, n}, &runs[i]);
     if (f->clip_line)
@@ -314,7 +363,8 @@ static bool has_figure(const char *column)
 {
     for (int i = 0; i < N_FIGURES; i++)
         if (same_name(FIGURES[i].column, column) || same_name(FIGURES[i].points, column) ||
-            same_name(FIGURES[i].band[0], column) || same_name(FIGURES[i].band[1], column))
+            same_name(FIGURES[i].error, column) || same_name(FIGURES[i].also[0], column) ||
+            same_name(FIGURES[i].also[1], column))
             return true;
     for (size_t i = 0; i < sizeof NOT_SHOWN / sizeof *NOT_SHOWN; i++)
         if (strcmp(NOT_SHOWN[i], column) == 0)

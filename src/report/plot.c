@@ -56,7 +56,7 @@ bool plot_any(const struct plot *p)
 {
     struct extent e = EXTENT_NONE;
     for (int i = 0; i < p->n_curves; i++)
-        if (p->curve[i].kind != CURVE_LEVEL)
+        if (p->curve[i].kind != CURVE_LEVEL && p->curve[i].kind != CURVE_BAND)
             extent_add(&e, p->curve[i].y, p->curve[i].n);
     return extent_any(&e);
 }
@@ -91,11 +91,11 @@ void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *l
     *x = *y = EXTENT_NONE;
     for (int i = 0; i < p->n_curves; i++) {
         const struct curve *c = &p->curve[i];
-        if (c->kind == CURVE_LEVEL)
-            continue;
+        if (c->kind == CURVE_LEVEL || c->kind == CURVE_BAND)
+            continue; /* they go as far as the others let them */
         extent_add(x, c->x, c->n);
         extent_add(y, c->y, c->n);
-        if (c->z != NULL && c->kind != CURVE_BAND)
+        if (c->z != NULL)
             extent_add(y, c->z, c->n);
     }
     *log_y = false;
@@ -108,10 +108,10 @@ void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *l
     give_air(y, *log_y, p->zero_y && y->lo >= 0);
     if (p->n_bars > 0)
         *x = (struct extent){-0.6, p->n_bars - 0.4};
+    else if (!(x->hi > x->lo))
+        *x = x->lo > 0 ? (struct extent){0, 2 * x->lo} : (struct extent){x->lo - 0.5, x->hi + 0.5};
     else if (x->lo > 0 && x->lo < 0.1 * x->hi)
         x->lo = 0; /* runs begin at nothing */
-    else if (!(x->hi > x->lo))
-        *x = (struct extent){x->lo - 0.5, x->hi + 0.5};
 }
 
 /* As gnuplot sets its legend: columns as wide as the longest entry. */

@@ -4,8 +4,8 @@
 
 #include "report/plot.h"
 
-/* Where the plot is in its figure, in pixels from the upper left. A legend that takes more rows makes
- * the figure higher. */
+/* Where the plot is in its figure, in pixels from the upper left. A legend that takes more rows
+ * makes the figure higher. */
 struct plot_box {
     double width, height, left, right, top, bottom;
 };

@@ -7,8 +7,8 @@
 const struct plot_look *plot_look(int i)
 {
     static const struct plot_look looks[] = {
-        {"0072B2", "solid", 7},      {"D55E00", "(9,4)", 5},        {"009E73", "(2,3)", 9},
-        {"CC79A7", "(9,3,2,3)", 13}, {"E69F00", "(16,4)", 6},       {"56B4E9", "(5,2,2,2)", 4},
+        {"0072B2", "solid", 7},      {"D55E00", "(9,4)", 5},       {"009E73", "(2,3)", 9},
+        {"CC79A7", "(9,3,2,3)", 13}, {"E69F00", "(16,4)", 6},      {"56B4E9", "(5,2,2,2)", 4},
         {"7F7F7F", "(3,3)", 8},      {"8C510A", "(12,3,2,3)", 12},
     };
     enum { N = sizeof looks / sizeof *looks };
@@ -130,7 +130,7 @@ static void add_style(struct str *s, const struct curve *c)
     const struct plot_look *l = plot_look(c->look);
     switch (visible_kind(c)) {
     case CURVE_FAINT:
-        str_addf(s, "using 1:2 with lines lw 1 lc rgb '#A0%s'", l->colour);
+        str_addf(s, "using 1:2 with lines lw 1 lc rgb '#80%s'", l->colour);
         break;
     case CURVE_POINTS:
         str_addf(s, "using 1:2 with points pt %d ps 0.7 lc rgb '#%s'", l->point, l->colour);
@@ -167,7 +167,7 @@ void plot_script(struct str *s, const struct plot *p, const char *file)
     str_addf(s,
              "set terminal svg size %.0f,%.0f dynamic noenhanced font 'sans-serif,13' name '%s'\n"
              "set output '%s'\n"
-             "set border 3 lc rgb '#808080'\nset grid lt 1 lw 0.4 lc rgb '#B0B0B0'\n"
+             "set border 3 lc rgb '#808080'\nset grid lt 1 lw 0.4 lc rgb '#90808080'\n"
              "set tics nomirror\nset key above left horizontal samplen 3\n"
              "set lmargin at screen %g\nset rmargin at screen %g\nset bmargin at screen %g\n"
              "set tmargin at screen %g\n",

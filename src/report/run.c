@@ -78,8 +78,8 @@ static void add_checkpoint(struct report_run *r)
     char path[FS_PATH_MAX];
     if (ckpt_list(r->path, &step, &n, NULL) == OK)
         for (size_t i = 0; i < n && !r->has_meta; i++)
-            r->has_meta = ckpt_path(path, r->path, step[i]) == OK &&
-                          ckpt_read_meta(path, &r->meta) == OK;
+            r->has_meta =
+                ckpt_path(path, r->path, step[i]) == OK && ckpt_read_meta(path, &r->meta) == OK;
     err_clear();
     mem_free(step);
     if (r->has_meta)
@@ -120,10 +120,11 @@ static void add_failure(struct report_run *r)
 
 static void add_standing(struct report_run *r)
 {
-    char who[48];
+    char who[64];
     bool gone;
     if (run_holder(r->path, who, sizeof who, &gone))
-        snprintf(r->standing, sizeof r->standing, "%s %s", gone ? "killed:" : "running:", who);
+        snprintf(r->standing, sizeof r->standing, "%s %s",
+                 gone ? "killed:" : "running, says its lock:", who);
 }
 
 /* The last part of a path, without slashes behind it. */
@@ -145,8 +146,9 @@ static int check_folder(const char *path)
         return ERR(E_DATA, "%s: no such run folder", path);
     TRY(fs_join(metrics, path, "metrics"));
     if (!fs_is_dir(path) || !fs_is_dir(metrics))
-        return ERR(E_DATA, "%s: no run folder (it has no metrics/); name the folder that "
-                           "`carat train` wrote, its run.dir",
+        return ERR(E_DATA,
+                   "%s: no run folder (it has no metrics/); name the folder that "
+                   "`carat train` wrote, its run.dir",
                    path);
     return OK;
 }

@@ -188,7 +188,8 @@ static int linear_ticks(double *at, struct extent e)
     return n;
 }
 
-/* Marks at the digits, ended by 0, in every nth decade; one more than there is room for: too many. */
+/* Marks at the digits, ended by 0, in every nth decade; one more than there is room for: too many.
+ */
 static int decade_ticks(double *at, struct extent e, const double *digits, int every)
 {
     int n = 0;

@@ -62,8 +62,7 @@ static void put_facts(FILE *out, const struct facts *f, const struct report_run 
     }
 }
 
-static int put_table(FILE *out,
-                     int (*make)(struct facts *f, const struct report_run *runs, int n),
+static int put_table(FILE *out, int (*make)(struct facts *f, const struct report_run *runs, int n),
                      const struct report_run *runs, int n)
 {
     struct facts f;
