@@ -73,7 +73,7 @@ static void say_value_at(const struct report_run *r, const double *v, int64_t i,
 
 static void make_standing(const struct report_run *r, char *cell, size_t n)
 {
-    snprintf(cell, n, "%.*s", (int)n - 1, r->failed[0] != '\0' ? r->failed : r->standing);
+    snprintf(cell, n, "%s", r->failed[0] != '\0' ? "failed" : r->standing);
 }
 
 static double steps_wanted(const struct report_run *r)

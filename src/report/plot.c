@@ -133,7 +133,7 @@ static int legend_rows(const struct plot *p, double width)
 struct plot_box plot_box(const struct plot *p)
 {
     const double a_row = 19.5, numbers = 16, inside = 236, below = 56;
-    struct plot_box b = {.width = 860, .left = 82, .right = 832};
+    struct plot_box b = {.width = 860, .left = 92, .right = 832};
     b.top = 8 + numbers + a_row * legend_rows(p, b.right - b.left);
     b.bottom = b.top + inside;
     b.height = b.bottom + below;

@@ -90,7 +90,7 @@ static void add_axes(struct str *s, const struct plot *p)
     /* Its own place: gnuplot's would follow the width of the ticks, out of the figure. */
     str_add(s, "\nset label ");
     quote(s, p->y_label);
-    str_add(s, " at screen 0.016, graph 0.5 center rotate\n");
+    str_add(s, " at screen 0.014, graph 0.5 center rotate\n");
 }
 
 /* A blank line breaks a line; two would begin another data set. */

@@ -73,14 +73,46 @@ static int put_table(FILE *out, int (*make)(struct facts *f, const struct report
     return OK;
 }
 
+/* Words from column `at` on, wrapped. */
+static void put_words(FILE *out, const char *text, int at)
+{
+    while (*text != '\0') {
+        char word[WIDTH];
+        size_t len = strcspn(text, " \n");
+        snprintf(word, sizeof word, "%.*s", (int)(len < WIDTH - 3 ? len : WIDTH - 3), text);
+        if (at + 1 + columns(word) > WIDTH)
+            at = fprintf(out, "\n  %s", word) - 1;
+        else
+            at += fprintf(out, " %s", word);
+        text += len + (text[len] != '\0');
+    }
+    putc('\n', out);
+}
+
+static void put_mark(FILE *out, const struct report_run *r, const struct run_mark *m)
+{
+    int at = r != NULL ? fprintf(out, "%s, ", r->name) : 0;
+    at += fprintf(out, "step %lld:", (long long)m->step);
+    put_words(out, m->text, at);
+}
+
+static void put_failures(FILE *out, const struct report_run *runs, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (runs[i].failed[0] != '\0') {
+            int at = fprintf(out, "%s failed:", runs[i].name);
+            put_words(out, runs[i].failed, at);
+            putc('\n', out);
+        }
+}
+
 static void put_marks(FILE *out, const struct report_run *runs, int n)
 {
     int all = 0;
     for (int i = 0; i < n; i++)
         for (int k = 0; k < runs[i].n_marks; k++)
             if (all++ < MARKS_SHOWN)
-                fprintf(out, "%s%sstep %lld: %s\n", n > 1 ? runs[i].name : "", n > 1 ? ", " : "",
-                        (long long)runs[i].mark[k].step, runs[i].mark[k].text);
+                put_mark(out, n > 1 ? &runs[i] : NULL, &runs[i].mark[k]);
     if (all > MARKS_SHOWN)
         fprintf(out, "and %d events more\n", all - MARKS_SHOWN);
     if (all > 0)
@@ -139,6 +171,7 @@ static void put_letters(FILE *out, const struct report_run *runs, int n)
 
 int term_write(FILE *out, const struct report_run *runs, int n, bool unicode)
 {
+    put_failures(out, runs, n);
     TRY(put_table(out, facts_results, runs, n));
     TRY(put_table(out, facts_differences, runs, n));
     TRY(put_table(out, facts_times, runs, n));
