@@ -66,9 +66,11 @@ const struct conf_key CONF_KEYS[] = {
     INT("model.ffn", model.ffn, -1, 1 << 22, "-1", "", NEVER,
         "Width of the feed-forward layer; -1: as the preset has it."),
     INT("model.window", model.window, -1, 1 << 30, "-1", "tokens", NEVER,
-        "Keys that a sliding-window layer sees; -1: as the preset has it."),
+        "Keys that a sliding-window layer sees; -1: as the preset has it.",
+        "Beltagy et al. 2020; Gemma Team 2024 (Gemma 2), section 2"),
     INT("model.window_pattern", model.window_pattern, -1, 256, "-1", "layers", NEVER,
-        "Every nth layer sees all keys, the others a window; -1: as the preset has it."),
+        "Every nth layer sees all keys, the others a window; -1: as the preset has it.",
+        "Gemma Team 2025 (Gemma 3), section 2"),
 
     TEXT("data.train", data.train, "", "file", SAFE,
          "Token store to train on, made by `carat prepare`; its content is checked on resume."),
@@ -107,11 +109,13 @@ const struct conf_key CONF_KEYS[] = {
     F64("optimizer.lr", optimizer.lr, 0, 1e3, "1e-3", "", PATH,
         "Peak learning rate, tuned at scaling.base_batch."),
     F64("optimizer.beta1", optimizer.beta1, -1, 0.999999, "-1", "", PATH,
-        "Decay of the average gradient; -1: the rule's own."),
+        "Decay of the average gradient; -1: the rule's own.", "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.beta2", optimizer.beta2, -1, 0.999999, "-1", "", PATH,
-        "Decay of the average squared gradient; -1: the rule's own."),
+        "Decay of the average squared gradient; -1: the rule's own.",
+        "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.eps", optimizer.eps, -1, 1, "-1", "", PATH,
-        "Added to the root of the average squared gradient; -1: the rule's own."),
+        "Added to the root of the average squared gradient; -1: the rule's own.",
+        "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.momentum", optimizer.momentum, -1, 0.999999, "-1", "", PATH,
         "Momentum of sgd, rmsprop, lars and muon; -1: the rule's own.",
         "Polyak 1964; Sutskever et al. 2013"),
@@ -309,7 +313,8 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),
     CHOICE("parallel.shard", parallel.shard, "optimizer|none", "optimizer", SAFE,
-           "optimizer: each rank keeps its share of the optimizer's state; none: all of it."),
+           "optimizer: each rank keeps its share of the optimizer's state; none: all of it.",
+           "Rajbhandari et al. 2020 (ZeRO, stage 1)"),
     INT("parallel.threads", parallel.threads, 1, 1024, "1", "per rank", PATH,
         "Threads of matrix products in one rank; one rank a core is faster."),
     CHOICE("parallel.pin", parallel.pin, "auto|off", "auto", SAFE,
@@ -325,12 +330,14 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE(
         "numerics.precision", numerics.precision, "fp32|bf16", "fp32", PATH,
         "bf16: matrix products read bfloat16 and sum in single precision; weights, norms, softmax, "
-        "loss, gradients and optimizer stay fp32."),
+        "loss, gradients and optimizer stay fp32.",
+        "Kalamkar et al. 2019 (bfloat16); Micikevicius et al. 2018 (master weights)"),
 
     CHOICE(
         "memory.recompute", memory.recompute, "none|selective|full", "none", SAFE,
         "What the backward pass computes again rather than keep: selective: the q, k, v and gate, "
-        "up products; full: each layer. The bits stay the same."),
+        "up products; full: each layer. The bits stay the same.",
+        "Chen et al. 2016; Korthikanti et al. 2022, section 5 (selective)"),
 
     INT("checkpoint.every", checkpoint.every, 0, WHOLE, "500", "steps", SAFE,
         "Save every so many steps; 0: only at the end."),
@@ -352,9 +359,10 @@ const struct conf_key CONF_KEYS[] = {
     F64("sample.temperature", sample.temperature, 0, 100, "0.8", "", SAFE,
         "0: always the likeliest token; 1: as the model has it."),
     INT("sample.top_k", sample.top_k, 0, 1 << 24, "40", "tokens", SAFE,
-        "Choose among the k likeliest tokens; 0: all."),
+        "Choose among the k likeliest tokens; 0: all.", "Fan et al. 2018"),
     F64("sample.top_p", sample.top_p, 0, 1, "0.95", "", SAFE,
-        "Choose among the likeliest tokens that together have this probability; 1: all."),
+        "Choose among the likeliest tokens that together have this probability; 1: all.",
+        "Holtzman et al. 2020, section 3.1"),
 };
 const int CONF_N_KEYS = sizeof CONF_KEYS / sizeof CONF_KEYS[0];
 
