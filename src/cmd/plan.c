@@ -9,6 +9,7 @@
 #include "cmd/probe.h"
 #include "train/budget.h"
 #include "train/derive.h"
+#include "train/progress.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -52,9 +53,7 @@ static int count_batch(struct plan *p, const struct request *r)
 static int count_length(struct plan *p)
 {
     const struct job *j = p->job;
-    bool epochs =
-        j->conf.train.length.unit == UNIT_EPOCHS || j->conf.schedule.warmup.unit == UNIT_EPOCHS;
-    if (epochs && !j->has_data)
+    if (j->conf.train.length.unit == UNIT_EPOCHS && !j->has_data)
         return ERR(E_DATA,
                    "%s is not there, so an epoch has no length; run `carat prepare`, or set "
                    "train.steps or train.tokens",
@@ -133,14 +132,11 @@ static int make_plan(struct plan *p, const struct job *j, const struct request *
 static void print_lr_curve(const struct plan *p)
 {
     puts("step,tokens,lr");
-    static const struct gain none;
     const struct config *c = &p->job->conf;
-    for (struct ramp_at at = {0, 0}; at.step < p->course.n_steps;) {
-        double lr = derive_step(&p->schedule, c, &p->course, &p->scaling, at, &none).lr;
-        at = ramp_walk(&p->course.ramp, at, 1);
-        printf("%" PRId64 ",%.0f,%.10g\n", at.step, (double)at.samples * (double)c->batch.seq_len,
-               lr);
-    }
+    for (int64_t t = 0; t < p->course.n_steps; t++)
+        printf("%" PRId64 ",%.0f,%.10g\n", t + 1,
+               (double)course_at(&p->course, t + 1).samples * (double)c->batch.seq_len,
+               derive_rate(&p->schedule, c, &p->course, &p->scaling, t));
 }
 
 static void print_model(const struct plan *p)
@@ -182,6 +178,20 @@ static void print_batch(const struct plan *p)
                p->ranks - p->n_micro);
 }
 
+/* The rate from the first step to the last, in one line. */
+static void print_sketch(const struct plan *p)
+{
+    enum { WIDTH = 60, POINTS = 8 * WIDTH };
+    double rate[POINTS];
+    struct str line = {0};
+    int64_t all = p->course.n_steps, n = all < POINTS ? all : POINTS;
+    for (int64_t i = 0; i < n; i++)
+        rate[i] = derive_rate(&p->schedule, &p->job->conf, &p->course, &p->scaling, i * all / n);
+    progress_sparkline(&line, rate, n, WIDTH);
+    printf("curve           %s\n", line.s);
+    str_release(&line);
+}
+
 static void print_length(const struct plan *p)
 {
     char tokens[32];
@@ -193,6 +203,7 @@ static void print_length(const struct plan *p)
                all / ((double)p->job->n_samples * (double)p->job->conf.batch.seq_len));
     putchar('\n');
     fputs(p->derivation.s, stdout);
+    print_sketch(p);
 }
 
 static void print_memory(const struct plan *p)

@@ -182,38 +182,49 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
          "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
     CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
-           "What the schedule counts; with batch.ramp they differ."),
+           "What the schedule counts; steps differ from the others with batch.ramp. Epochs are "
+           "counted in "
+           "samples, as fractions."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
            "steps", PATH, "Length of the warmup: an amount or a share of the run."),
     CHOICE("schedule.warmup_shape", schedule.warmup_shape,
            "linear|constant|gradual|exponential|none", "linear", PATH,
            "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
-           "1 - exp(-(1 - β2)·t); none: no warmup.",
+           "1 - exp(-(1 - β2)·t) throughout, the schedule going on after schedule.warmup; none: no "
+           "warmup.",
            "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
     F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
         "Where a constant or gradual warmup begins, as a share of the peak."),
-    F64("schedule.final", schedule.final, 0, 1, "0.1", "", PATH,
-        "Last learning rate as a share of the peak."),
+    F64("schedule.final", schedule.final, -1, 1, "-1", "", PATH,
+        "Last learning rate as a share of the peak, lowest of restarts and of reduce_on_plateau; "
+        "-1: the rule's own, 0.1 of most."),
     F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
         "Factor of step, multi_step, exponential and cyclical_exp."),
-    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
+    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "30%",
            "steps", PATH,
-           "Time between two falls of step, and between two factors of exponential."),
+           "Time from the warmup's end to the first fall of step and between two, and in which "
+           "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup."),
     TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
-         "When multi_step falls: \"50% 75%\", \"1000 steps, 4Mtok\"."),
-    F64("schedule.power", schedule.power, -10, 10, "1", "", PATH,
-        "Exponent of polynomial (1 and more), of power (-0.51)."),
+         "When multi_step falls, counted from the start of the run or of its piece: \"50% 75%\", "
+         "\"1000 steps, 4Mtok\"."),
+    F64("schedule.power", schedule.power, -10, 10, "0", "", PATH,
+        "Exponent of polynomial (above 0) and of power (below 0); 0: the rule's own, 1 and -0.51.",
+        "Shen et al. 2024"),
     AMOUNT("schedule.cycle", schedule.cycle, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
-           "steps", PATH, "First cycle of restarts; rise and fall together of the cyclical rules.",
+           "steps", PATH,
+           "First cycle of restarts; rise and fall together of the cyclical rules; %: of what "
+           "follows the warmup.",
            "Loshchilov & Hutter 2017; Smith 2017"),
     F64("schedule.cycle_mult", schedule.cycle_mult, 1, 1e3, "1", "", PATH,
         "Each cycle of restarts is so many times as long as the one before.",
         "Loshchilov & Hutter 2017, eq. 5"),
-    F64("schedule.rise", schedule.rise, 0, 1, "0.3", "", PATH,
-        "The rise's share of a cycle of one_cycle (0.3 is usual) and of the cyclical rules (0.5).",
+    F64("schedule.rise", schedule.rise, -1, 1, "-1", "", PATH,
+        "The rise's share of a cycle; -1: the rule's own, 0.3 of one_cycle, 0.5 of the cyclical "
+        "rules.",
         "Smith & Topin 2018"),
-    F64("schedule.base", schedule.base, 0, 1, "0.04", "", PATH,
-        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak."),
+    F64("schedule.base", schedule.base, -1, 1, "-1", "", PATH,
+        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak; -1: the "
+        "rule's own, 0.25 and 0.04."),
     INT("schedule.phases", schedule.phases, 2, 3, "2", "", PATH,
         "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end."),
     F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
@@ -222,14 +233,16 @@ const struct conf_key CONF_KEYS[] = {
         "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
         "optimizer's own is kept."),
     AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
-           "steps", PATH, "warmup_stable_decay: length of the decay at the run's end.",
+           "steps", PATH,
+           "warmup_stable_decay: length of the decay at the run's end; %: of what follows the "
+           "warmup.",
            "Hu et al. 2024 (MiniCPM), eq. 1"),
     CHOICE("schedule.decay_shape", schedule.decay_shape, "sqrt|linear|square|cosine", "sqrt", PATH,
            "warmup_stable_decay: 1 - sqrt(x), 1 - x, 1 - x² or half a cosine.",
            "Hägele et al. 2024, section 4"),
     AMOUNT("schedule.timescale", schedule.timescale, 0, WHOLE, "steps|tokens|samples|epochs|%", "0",
            "steps", PATH,
-           "inverse_sqrt: time after which the rate has fallen by √2; 0: the "
+           "inverse_sqrt: time after which the rate has fallen by √2; power: by 2^power; 0: the "
            "warmup's length.",
            "Vaswani et al. 2017, eq. 3"),
     F64("schedule.factor", schedule.factor, 1e-9, 1, "0.1", "", PATH,
@@ -238,9 +251,11 @@ const struct conf_key CONF_KEYS[] = {
         "reduce_on_plateau: validations without a better loss that are borne with."),
     F64("schedule.threshold", schedule.threshold, 0, 1, "1e-4", "", PATH,
         "reduce_on_plateau: a loss is better below the best times 1 less this."),
-    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT, ...", PATH,
-         "piecewise: rules in turn, each with its length: \"constant 1000 steps, cosine 50%, "
-         "exponential\"; the last goes on to the end."),
+    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT KEY=VALUE ..., ...", PATH,
+         "piecewise: rules in turn, each with its length and keys of its own: \"constant 1000 "
+         "steps, cosine 50% final=0.3, exponential gamma=0.5\"; % in keys is of the piece. A piece "
+         "begins at the rate where the one before ended, or at from=SHARE of the peak; the last "
+         "goes on to the end."),
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
          "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),

@@ -74,9 +74,14 @@ int derive_course(struct course *k, const struct config *c, uint64_t n_samples, 
 
 struct ramp_at course_at(const struct course *k, int64_t step)
 {
+    static const struct ramp_at start = {0, 0};
     if (step >= k->from.step)
         return ramp_walk(&k->ramp, k->from, step - k->from.step);
-    return ramp_walk(&k->ramp, (struct ramp_at){0, 0}, step);
+    /* Stretched to meet what is done, so that it does not fall. */
+    struct ramp_at at = ramp_walk(&k->ramp, start, step);
+    double met = (double)ramp_walk(&k->ramp, start, k->from.step).samples;
+    at.samples = (int64_t)((double)at.samples / met * (double)k->from.samples);
+    return at;
 }
 
 struct ramp_at course_next(const struct course *k, struct ramp_at at)
@@ -128,9 +133,36 @@ void course_warn(const struct course *k, const struct config *c, struct str *lin
 
 /* ---- schedule ---- */
 
-static double tokens_at(const struct course *k, const struct config *c, int64_t step)
+/* Epochs are counted in samples, so that each step's part is a whole number. */
+enum unit derive_clock_unit(const struct config *c)
 {
-    return (double)course_at(k, step).samples * (double)c->batch.seq_len;
+    if (strcmp(c->schedule.clock, "steps") == 0)
+        return UNIT_STEPS;
+    bool samples =
+        strcmp(c->schedule.clock, "samples") == 0 || strcmp(c->schedule.clock, "epochs") == 0;
+    return samples ? UNIT_SAMPLES : UNIT_TOKENS;
+}
+
+static double show(const struct config *c, double steps, double samples)
+{
+    switch (derive_clock_unit(c)) {
+    case UNIT_STEPS:
+        return steps;
+    case UNIT_SAMPLES:
+        return samples;
+    default:
+        return samples * (double)c->batch.seq_len;
+    }
+}
+
+double derive_clock(const struct config *c, const struct course *k, int64_t step)
+{
+    return show(c, (double)step, (double)course_at(k, step).samples);
+}
+
+double derive_now(const struct config *c, struct ramp_at at, const struct gain *gain)
+{
+    return show(c, (double)at.step - gain->lag_steps, (double)at.samples - gain->lag_samples);
 }
 
 struct optim_settings derive_step(const struct schedule *s, const struct config *c,
@@ -138,20 +170,23 @@ struct optim_settings derive_step(const struct schedule *s, const struct config 
                                   struct ramp_at at, const struct gain *gain)
 {
     int64_t batch = ramp_batch(&k->ramp, at);
-    double T = (double)c->batch.seq_len, takes = gain_share(gain, g, batch) * (double)batch;
+    double share = gain_share(gain, g, batch);
     struct optim_settings set = derive_settings(g, batch);
     struct schedule now = *s;
     now.peak = set.lr * gain_of_rate(gain, g, batch);
-    set.lr = schedule_rate(&now, ((double)at.samples - gain->lag_samples) * T, takes * T);
+    struct schedule_point point =
+        schedule_at(&now, derive_now(c, at, gain), show(c, share, share * (double)batch));
+    set.lr = point.rate;
+    if (!isnan(point.momentum))
+        set.beta1 = set.momentum = point.momentum;
     return set;
 }
 
-/* Without a gain that is to be measured. */
-static double plain_rate(const struct schedule *s, const struct config *c, const struct course *k,
-                         const struct scaling *g, int64_t step)
+double derive_rate(const struct schedule *s, const struct config *c, const struct course *k,
+                   const struct scaling *g, int64_t step)
 {
-    static const struct gain none;
-    return derive_step(s, c, k, g, course_at(k, step), &none).lr;
+    static const struct gain unmeasured;
+    return derive_step(s, c, k, g, course_at(k, step), &unmeasured).lr;
 }
 
 int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_at at,
@@ -164,38 +199,4 @@ int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_
         return k->n_steps;
     double steps = fmax(left, 0) / (gain_share(gain, g, batch) * (double)batch);
     return at.step + (int64_t)ceil(steps - SUM_ROUNDING);
-}
-
-static void describe(struct str *text, const struct config *c, const struct course *k,
-                     const struct scaling *g, const struct schedule *s, int64_t warmup)
-{
-    int64_t n = k->n_steps;
-    if (warmup > 0)
-        str_addf(text, "warmup          linear over %lld steps = %.0f tokens\n", (long long)warmup,
-                 s->warmup_tokens);
-    else
-        str_add(text, "warmup          none\n");
-    str_addf(text, "schedule        %s to %.3e over %lld steps = %.0f tokens\n", s->rule->name,
-             s->peak * s->rule->share(s, 1), (long long)n, s->total_tokens);
-    str_addf(text, "first, last     %.3e, %.3e\n", plain_rate(s, c, k, g, 0),
-             plain_rate(s, c, k, g, n - 1));
-}
-
-int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
-                    const struct scaling *g, struct str *text)
-{
-    TRY(schedule_find(&s->rule, c->schedule.name));
-    int64_t warmup = course_steps(k, c, c->schedule.warmup);
-    if (warmup > k->n_steps)
-        return ERR(E_CONFIG,
-                   "schedule.warmup is %lld steps, longer than the run's %lld; shorten it or "
-                   "lengthen train.steps",
-                   (long long)warmup, (long long)k->n_steps);
-    s->peak = derive_settings(g, c->batch.global).lr;
-    s->final_share = c->schedule.final;
-    s->warmup_tokens = tokens_at(k, c, warmup);
-    s->total_tokens = tokens_at(k, c, k->n_steps);
-    if (text)
-        describe(text, c, k, g, s, warmup);
-    return OK;
 }
