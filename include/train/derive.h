@@ -31,7 +31,7 @@ struct model_options derive_model(const struct config *c);
 /* Batches and length of a run that has done `from`. E_CONFIG for a ramp that cannot be used. */
 int derive_course(struct course *k, const struct config *c, uint64_t n_samples,
                   struct ramp_at from);
-/* What is done after `step` steps; before k->from, what this configuration would have done. */
+/* What is done after `step` steps; before k->from, as this configuration would have come there. */
 struct ramp_at course_at(const struct course *k, int64_t step);
 /* What is done when the stage or the run ends; at is before the run's end. */
 struct ramp_at course_next(const struct course *k, struct ramp_at at);
@@ -44,16 +44,17 @@ void course_describe(const struct course *k, const struct config *c, const struc
 /* Adds a line when the run ends before the ramp does. */
 void course_warn(const struct course *k, const struct config *c, struct str *lines);
 
-/* What the schedule's clock (schedule.clock) shows when `at` is done: tokens, samples (epochs too are
- * counted in them) or steps, less those that a gain has not counted (NULL: none). */
-double derive_clock(const struct config *c, struct ramp_at at, const struct gain *gain);
-/* "tokens", "samples", "steps". */
-const char *derive_clock_unit(const struct config *c);
+/* What the schedule's clock (schedule.clock) shows after `step` steps: tokens, samples (epochs too
+ * are counted in them) or steps. */
+double derive_clock(const struct config *c, const struct course *k, int64_t step);
+/* What it shows now. */
+double derive_now(const struct config *c, struct ramp_at at, const struct gain *gain);
+enum unit derive_clock_unit(const struct config *c);
 
 /* The schedule of a run, its peak that of batch.global; how it comes about is added to *text, line
  * by line, when that is not NULL. E_CONFIG, naming the key, for unknown rules, a warmup longer than
- * the run, milestones out of order, pieces that do not fit; E_DATA for epochs without data. Warns,
- * with a text, of a rate of zero and of settings that the rule does not read. */
+ * the run, milestones out of order, pieces that do not fit; E_DATA for epochs without data. Warns
+ * of a rate of zero and of settings that the rule does not read. */
 int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
                     const struct scaling *g, struct str *text);
 /* Its part after the peak: warmup and pieces. */
@@ -64,7 +65,7 @@ int derive_shape(struct schedule *s, const struct config *c, const struct course
 struct optim_settings derive_step(const struct schedule *s, const struct config *c,
                                   const struct course *k, const struct scaling *g,
                                   struct ramp_at at, const struct gain *gain);
-/* The rate of the step that follows `step` completed ones, without a gain that is to be measured. */
+/* The rate of the step that follows `step` completed ones; where the gain is measured, at 1. */
 double derive_rate(const struct schedule *s, const struct config *c, const struct course *k,
                    const struct scaling *g, int64_t step);
 /* The run's last step: k->n_steps, or, where steps are worth what their gain is, when the schedule

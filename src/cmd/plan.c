@@ -132,14 +132,11 @@ static int make_plan(struct plan *p, const struct job *j, const struct request *
 static void print_lr_curve(const struct plan *p)
 {
     puts("step,tokens,lr");
-    static const struct gain none;
     const struct config *c = &p->job->conf;
-    for (struct ramp_at at = {0, 0}; at.step < p->course.n_steps;) {
-        double lr = derive_step(&p->schedule, c, &p->course, &p->scaling, at, &none).lr;
-        at = ramp_walk(&p->course.ramp, at, 1);
-        printf("%" PRId64 ",%.0f,%.10g\n", at.step, (double)at.samples * (double)c->batch.seq_len,
-               lr);
-    }
+    for (int64_t t = 0; t < p->course.n_steps; t++)
+        printf("%" PRId64 ",%.0f,%.10g\n", t + 1,
+               (double)course_at(&p->course, t + 1).samples * (double)c->batch.seq_len,
+               derive_rate(&p->schedule, c, &p->course, &p->scaling, t));
 }
 
 static void print_model(const struct plan *p)

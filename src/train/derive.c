@@ -74,9 +74,14 @@ int derive_course(struct course *k, const struct config *c, uint64_t n_samples, 
 
 struct ramp_at course_at(const struct course *k, int64_t step)
 {
+    static const struct ramp_at start = {0, 0};
     if (step >= k->from.step)
         return ramp_walk(&k->ramp, k->from, step - k->from.step);
-    return ramp_walk(&k->ramp, (struct ramp_at){0, 0}, step);
+    /* Stretched to meet what is done, so that it does not fall. */
+    struct ramp_at at = ramp_walk(&k->ramp, start, step);
+    double met = (double)ramp_walk(&k->ramp, start, k->from.step).samples;
+    at.samples = (int64_t)((double)at.samples / met * (double)k->from.samples);
+    return at;
 }
 
 struct ramp_at course_next(const struct course *k, struct ramp_at at)
@@ -128,25 +133,36 @@ void course_warn(const struct course *k, const struct config *c, struct str *lin
 
 /* ---- schedule ---- */
 
-static double in_clock(const struct config *c, double steps, double samples)
+/* Epochs are counted in samples, so that each step's part is a whole number. */
+enum unit derive_clock_unit(const struct config *c)
 {
     if (strcmp(c->schedule.clock, "steps") == 0)
+        return UNIT_STEPS;
+    bool samples =
+        strcmp(c->schedule.clock, "samples") == 0 || strcmp(c->schedule.clock, "epochs") == 0;
+    return samples ? UNIT_SAMPLES : UNIT_TOKENS;
+}
+
+static double show(const struct config *c, double steps, double samples)
+{
+    switch (derive_clock_unit(c)) {
+    case UNIT_STEPS:
         return steps;
-    bool tokens = strcmp(c->schedule.clock, "tokens") == 0;
-    return samples * (tokens ? (double)c->batch.seq_len : 1);
+    case UNIT_SAMPLES:
+        return samples;
+    default:
+        return samples * (double)c->batch.seq_len;
+    }
 }
 
-const char *derive_clock_unit(const struct config *c)
+double derive_clock(const struct config *c, const struct course *k, int64_t step)
 {
-    const char *clock = c->schedule.clock;
-    return strcmp(clock, "epochs") == 0 ? "samples" : clock;
+    return show(c, (double)step, (double)course_at(k, step).samples);
 }
 
-double derive_clock(const struct config *c, struct ramp_at at, const struct gain *gain)
+double derive_now(const struct config *c, struct ramp_at at, const struct gain *gain)
 {
-    static const struct gain none;
-    const struct gain *g = gain != NULL ? gain : &none;
-    return in_clock(c, (double)at.step - g->lag_steps, (double)at.samples - g->lag_samples);
+    return show(c, (double)at.step - gain->lag_steps, (double)at.samples - gain->lag_samples);
 }
 
 struct optim_settings derive_step(const struct schedule *s, const struct config *c,
@@ -158,19 +174,19 @@ struct optim_settings derive_step(const struct schedule *s, const struct config 
     struct optim_settings set = derive_settings(g, batch);
     struct schedule now = *s;
     now.peak = set.lr * gain_of_rate(gain, g, batch);
-    struct schedule_point p =
-        schedule_at(&now, derive_clock(c, at, gain), in_clock(c, share, share * (double)batch));
-    set.lr = p.rate;
-    if (!isnan(p.momentum))
-        set.momentum = set.beta1 = p.momentum;
+    struct schedule_point point =
+        schedule_at(&now, derive_now(c, at, gain), show(c, share, share * (double)batch));
+    set.lr = point.rate;
+    if (!isnan(point.momentum))
+        set.beta1 = set.momentum = point.momentum;
     return set;
 }
 
 double derive_rate(const struct schedule *s, const struct config *c, const struct course *k,
                    const struct scaling *g, int64_t step)
 {
-    static const struct gain none;
-    return derive_step(s, c, k, g, course_at(k, step), &none).lr;
+    static const struct gain unmeasured;
+    return derive_step(s, c, k, g, course_at(k, step), &unmeasured).lr;
 }
 
 int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_at at,
@@ -183,12 +199,4 @@ int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_
         return k->n_steps;
     double steps = fmax(left, 0) / (gain_share(gain, g, batch) * (double)batch);
     return at.step + (int64_t)ceil(steps - SUM_ROUNDING);
-}
-
-int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
-                    const struct scaling *g, struct str *text)
-{
-    memset(s, 0, sizeof *s);
-    s->peak = derive_settings(g, c->batch.global).lr;
-    return derive_shape(s, c, k, g, text);
 }

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "par/agree.h"
-#include "train/derive.h"
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/progress.h"
@@ -48,7 +47,7 @@ static int64_t validation_samples(const struct trainer *t)
 /* Validations at the run's end are left out: a longer run does not have them. */
 static void observe(struct trainer *t, double loss)
 {
-    double at = derive_clock(t->conf, trainer_at(t), &t->gain);
+    double at = derive_now(t->conf, trainer_at(t), &t->gain);
     if (due(t->at.step, t->conf->validate.every) && schedule_observe(&t->schedule, at, loss))
         log_info("plateau         %g validations in a row without a loss clearly below %.4f: the "
                  "rate is now %.3g of the schedule's",

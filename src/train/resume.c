@@ -140,6 +140,13 @@ static void take_meta(struct trainer *t, const struct ckpt_meta *m)
     copy_text(t->parent_id, sizeof t->parent_id, m->parent_id);
 }
 
+/* Where other batches led here, length and schedule are others than from the start. */
+static int count_from_here(struct trainer *t)
+{
+    bool as_planned = course_at(&t->course, t->at.step).samples == t->at.sched_samples;
+    return as_planned ? OK : trainer_derive(t);
+}
+
 static int check_meta(struct trainer *t, const char *path)
 {
     struct ckpt_meta m = {0};
@@ -147,9 +154,10 @@ static int check_meta(struct trainer *t, const char *path)
     TRY(ckpt_read_meta(path, &m));
     TRY_OUT(compare_settings(t, &m, path));
     compare_conditions(t, &m);
-    TRY_OUT(state_take(&t->state_rows, m.state, path));
     take_meta(t, &m);
-    TRY_OUT(trainer_derive(t)); /* the length and the schedule count from here */
+    TRY_OUT(count_from_here(t));
+    TRY_OUT(state_take(&t->state_rows, m.state, path));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
 out:
     ckpt_meta_release(&m);
     return rc;

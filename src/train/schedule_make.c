@@ -3,30 +3,12 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "conf/amount.h"
-#include "optim/optim.h"
 #include "schedule_parts.h"
-#include "train/derive.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Epochs are counted in samples, so that each step's part is a whole number. */
-static enum unit clock_of(const struct config *c)
-{
-    if (strcmp(c->schedule.clock, "steps") == 0)
-        return UNIT_STEPS;
-    bool samples =
-        strcmp(c->schedule.clock, "samples") == 0 || strcmp(c->schedule.clock, "epochs") == 0;
-    return samples ? UNIT_SAMPLES : UNIT_TOKENS;
-}
-
-/* What the clock shows after so many steps. */
-static double clock_at(const struct making *m, int64_t step)
-{
-    return derive_clock(m->job, course_at(m->course, step), NULL);
-}
 
 static double tokens_in(const struct making *m, enum unit u)
 {
@@ -44,7 +26,7 @@ static double tokens_in(const struct making *m, enum unit u)
 int schedule_units(double *out, const struct making *m, struct amount a, double whole,
                    const char *key)
 {
-    enum unit clock = clock_of(m->job);
+    enum unit clock = derive_clock_unit(m->job);
     if (a.unit == UNIT_EPOCHS && m->course->n_samples == 0)
         return ERR(E_DATA,
                    "%s is in epochs, and %s is not there, so an epoch has no length; run `carat "
@@ -55,7 +37,7 @@ int schedule_units(double *out, const struct making *m, struct amount a, double 
     else if (a.unit == UNIT_PERCENT)
         *out = a.value * whole / 100;
     else if (a.unit == UNIT_STEPS || clock == UNIT_STEPS)
-        *out = clock_at(m, course_steps(m->course, m->job, a));
+        *out = derive_clock(m->job, m->course, course_steps(m->course, m->job, a));
     else
         *out = a.value * tokens_in(m, a.unit) / tokens_in(m, clock);
     return OK;
@@ -68,7 +50,7 @@ int64_t schedule_step(const struct making *m, double at)
     at *= 1 - ROUNDING;
     while (lo < hi) {
         int64_t mid = lo + (hi - lo) / 2;
-        if (clock_at(m, mid) < at)
+        if (derive_clock(m->job, m->course, mid) < at)
             lo = mid + 1;
         else
             hi = mid;
@@ -79,15 +61,14 @@ int64_t schedule_step(const struct making *m, double at)
 /* Time constant of 1 - exp(-(1 - β2)·t). */
 static int warmup_tau(struct making *m, double *tau)
 {
-    const struct optim_rule *rule;
-    TRY(optim_find(&rule, m->job->optimizer.name));
-    double beta2 = m->job->optimizer.beta2 >= 0 ? m->job->optimizer.beta2 : rule->beta2;
+    int64_t batch = ramp_batch(&m->course->ramp, (struct ramp_at){0, 0});
+    double beta2 = derive_settings(m->scaling, batch).beta2;
     if (beta2 <= 0)
         return ERR(E_CONFIG,
                    "schedule.warmup_shape exponential follows beta2, and %s has none; set it to "
                    "linear",
-                   rule->name);
-    *tau = clock_at(m, 1) / (1 - beta2);
+                   m->job->optimizer.name);
+    *tau = derive_clock(m->job, m->course, 1) / (1 - beta2);
     return OK;
 }
 
@@ -105,8 +86,9 @@ static int set_warmup(struct making *m, const struct wanted *w)
         return ERR(E_CONFIG,
                    "schedule.warmup, %s, is longer than the run of %lld steps; shorten it or "
                    "lengthen train.steps",
-                   amount_text(&c->schedule.warmup, amount, sizeof amount), (long long)m->course->n_steps);
-    warm->length = clock_at(m, schedule_step(m, warm->length));
+                   amount_text(&c->schedule.warmup, amount, sizeof amount),
+                   (long long)m->course->n_steps);
+    warm->length = derive_clock(c, m->course, schedule_step(m, warm->length));
     if (warm->length > w->length)
         return ERR(E_CONFIG,
                    "schedule.warmup, %s, is longer than the first of schedule.pieces, which holds "
@@ -227,7 +209,7 @@ static void set_numbers(struct schedule_piece *p, const struct config *c)
 
 static int check_amounts(const struct schedule_piece *p, const struct making *m)
 {
-    double step = clock_at(m, 1);
+    double step = derive_clock(m->job, m->course, 1);
     if (schedule_reads(p->rule, "every") && p->every <= 0)
         return ERR(E_CONFIG, "schedule.every is 0, and %s divides by it; set it to 30%%",
                    p->rule->name);
@@ -313,11 +295,13 @@ static int make(struct making *m, struct str *text)
     return schedule_warn(m, w.rule);
 }
 
-int derive_shape(struct schedule *s, const struct config *c, const struct course *k,
-                 const struct scaling *g, struct str *text)
+int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
+                    const struct scaling *g, struct str *text)
 {
     struct making m = {.s = s, .job = c, .course = k, .scaling = g};
-    s->total = clock_at(&m, k->n_steps);
+    memset(s, 0, sizeof *s);
+    s->peak = derive_settings(g, c->batch.global).lr;
+    s->total = derive_clock(c, k, k->n_steps);
     schedule_reset(s);
     int rc = make(&m, text);
     str_release(&m.lines);

@@ -3,7 +3,6 @@
 #include "conf/amount.h"
 #include "conf/config_table.h"
 #include "schedule_parts.h"
-#include "train/derive.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,8 +45,8 @@ static int take_length(const struct making *m, struct wanted *w, const char *tex
         return ERR(E_CONFIG,
                    "with %s%s%s the pieces take more than the run's %lld steps (%.0f %s); shorten "
                    "one or lengthen train.steps",
-                   w->rule->name, *text ? " " : "", text, (long long)m->course->n_steps, m->s->total,
-                   derive_clock_unit(m->job));
+                   w->rule->name, *text ? " " : "", text, (long long)m->course->n_steps,
+                   m->s->total, unit_name(derive_clock_unit(m->job)));
     w->length = w->length < left ? w->length : left;
     return OK;
 }

@@ -1,9 +1,9 @@
 /* What is said of a job's schedule: its derivation, and warnings. */
 #include "base/err.h"
 #include "base/log.h"
+#include "conf/amount.h"
 #include "conf/config_file.h"
 #include "schedule_parts.h"
-#include "train/derive.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@ static const double AS_GOOD_AS_ZERO = 1e-8;
 
 static bool counts_steps(const struct making *m)
 {
-    return strcmp(derive_clock_unit(m->job), "steps") == 0;
+    return derive_clock_unit(m->job) == UNIT_STEPS;
 }
 
 static double rate_of(const struct making *m, int64_t step)
@@ -66,7 +66,7 @@ static void say_warmup(const struct making *m, struct str *text)
         str_addf(text, " %s %g of the rate", w->shape == WARMUP_CONSTANT ? "at" : "from", w->start);
     str_addf(text, " over %lld steps", (long long)schedule_step(m, w->length));
     if (!counts_steps(m))
-        str_addf(text, " = %.0f %s", w->length, derive_clock_unit(m->job));
+        str_addf(text, " = %.0f %s", w->length, unit_name(derive_clock_unit(m->job)));
     if (w->shape == WARMUP_EXPONENTIAL)
         str_addf(text, ", where it is %.3g of the rate", -expm1(-w->length / w->tau));
     str_add(text, "\n");
@@ -83,15 +83,16 @@ static void say_rule(const struct making *m, const struct wanted *w, struct str 
         str_addf(text, " to %.3e", s->peak * schedule_piece_end(&s->piece[0]));
     str_addf(text, " over %lld steps", (long long)m->course->n_steps);
     if (!counts_steps(m))
-        str_addf(text, " = %.0f %s", s->total, derive_clock_unit(m->job));
+        str_addf(text, " = %.0f %s", s->total, unit_name(derive_clock_unit(m->job)));
     if (rule->share != NULL) {
         add_settings(text, w, to ? "schedule.final" : "");
     } else {
         str_add(text, "\n");
         str_add(text, m->lines.s);
     }
-    str_addf(text, "first, last     %.3e, %.3e%s\n", rate_of(m, 0),
-             rate_of(m, m->course->n_steps - 1),
+    str_addf(text, "first, last     %.3e, %.3e%s\n",
+             derive_rate(s, m->job, m->course, m->scaling, 0),
+             derive_rate(s, m->job, m->course, m->scaling, m->course->n_steps - 1),
              schedule_has_plateau(s) ? " without a plateau" : "");
 }
 
@@ -100,7 +101,7 @@ static const char *lifts(const struct making *m, int64_t step)
 {
     const struct schedule *s = m->s;
     const struct schedule_rule *r = s->piece[0].rule;
-    if (derive_clock(m->job, course_at(m->course, step), NULL) < s->warmup.length)
+    if (derive_clock(m->job, m->course, step) < s->warmup.length)
         return "schedule.warmup_start";
     if (s->n > 1)
         return "final or from in schedule.pieces";
@@ -117,7 +118,7 @@ static void warn_of_zero(const struct making *m)
     enum { LOOKS = 1 << 16 };
     int64_t first = -1, last = -1, n = 0, stride = (m->course->n_steps - 1) / LOOKS + 1;
     for (int64_t t = 0; t < m->course->n_steps; t += stride)
-        if (rate_of(m, t) < AS_GOOD_AS_ZERO * m->s->peak) {
+        if (derive_rate(m->s, m->job, m->course, m->scaling, t) < AS_GOOD_AS_ZERO * m->s->peak) {
             first = first < 0 ? t : first;
             last = t;
             n += stride;
@@ -126,8 +127,8 @@ static void warn_of_zero(const struct making *m)
         return;
     log_warn("schedule %s: the learning rate is zero, or below 1e-8 of its peak, at %lld of %lld "
              "steps, from step %lld to %lld: nothing is learned there; raise %s or shorten the run",
-             m->job->schedule.name, (long long)n, (long long)m->course->n_steps, (long long)first + 1,
-             (long long)last + 1, lifts(m, first));
+             m->job->schedule.name, (long long)n, (long long)m->course->n_steps,
+             (long long)first + 1, (long long)last + 1, lifts(m, first));
 }
 
 static bool is_read(const struct making *m, const struct schedule_rule *rule, const char *key)

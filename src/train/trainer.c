@@ -93,6 +93,25 @@ int trainer_derive(struct trainer *t)
     return OK;
 }
 
+/* Once, where trainer_derive is called again when a run goes on. */
+static int keep_plateau(struct trainer *t)
+{
+    if (!schedule_has_plateau(&t->schedule))
+        return OK;
+    if (t->valid_loader == NULL)
+        return ERR(E_CONFIG,
+                   "schedule.name %s follows the validation loss, and there is no text "
+                   "to validate on; set data.valid",
+                   t->conf->schedule.name);
+    return state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N);
+}
+
+static int keep_gain(struct trainer *t)
+{
+    return t->scaling.rule->per_step ? state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N)
+                                     : OK;
+}
+
 /* Neighbours with the same treatment become one group. */
 static int make_groups(struct trainer *t)
 {
@@ -242,6 +261,10 @@ static int build(struct trainer *t)
     if (rc == OK)
         rc = trainer_derive(t);
     if (rc == OK)
+        rc = keep_plateau(t);
+    if (rc == OK)
+        rc = keep_gain(t);
+    if (rc == OK)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
@@ -254,7 +277,6 @@ static int build(struct trainer *t)
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
     bool resumed;
-    TRY(name_state(t));
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));

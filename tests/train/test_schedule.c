@@ -35,7 +35,10 @@ static int make(const char *settings)
              "batch: {global: %d, seq_len: %d}\ntrain.steps: %d\noptimizer.lr: 1\n%s", GLOBAL, T,
              N_STEPS, settings);
     ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
-    return derive(N_SAMPLES);
+    str_release(&said);
+    ck_assert_int_eq(derive_course(&course, &conf, N_SAMPLES, (struct ramp_at){0, 0}), OK);
+    ck_assert_int_eq(derive_scaling(&scaling, &conf), OK);
+    return derive_schedule(&made, &conf, &course, &scaling, &said);
 }
 
 static void makes(const char *settings)
@@ -48,10 +51,10 @@ static double rate(int64_t step)
     return derive_rate(&made, &conf, &course, &scaling, step);
 }
 
-static double momentum(int64_t step)
+static struct optim_settings settings(int64_t step)
 {
-    static const struct gain none;
-    return derive_step(&made, &conf, &course, &scaling, course_at(&course, step), &none).momentum;
+    static const struct gain unmeasured;
+    return derive_step(&made, &conf, &course, &scaling, course_at(&course, step), &unmeasured);
 }
 
 static void is(double got, double want)
@@ -78,6 +81,43 @@ START_TEST(clocks_and_amounts_agree)
                 for (int t = 0; t < N_STEPS; t++)
                     is(rate(t), pow(0.5, r == 0 ? t / 20 : t / 20.));
             }
+}
+END_TEST
+
+/* 100 steps of 2 sequences, then 100 of 8: half the steps are a fifth of what is consumed. */
+START_TEST(clocks_part_where_the_batch_grows)
+{
+    static const char *const clock[] = {"steps", "tokens", "samples", "epochs"};
+    for (int i = 0; i < 4; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "batch.ramp: '0:2 100 steps:8'\nschedule: {name: linear, clock: %s, final: 0, "
+                 "warmup: 0}",
+                 clock[i]);
+        makes(text);
+        for (int t = 0; t < N_STEPS; t++) {
+            double samples = t < 100 ? 2 * t : 200 + 8 * (t - 100);
+            is(rate(t), i == 0 ? 1 - t / 200. : 1 - samples / 1000);
+        }
+        /* A share of the run is one of its clock. */
+        snprintf(text, sizeof text,
+                 "batch.ramp: '0:2 100 steps:8'\nschedule: {name: step, clock: %s, every: 20%%, "
+                 "gamma: 0.5, warmup: 0}",
+                 clock[i]);
+        makes(text);
+        is(rate(99), i == 0 ? 0.25 : 1);
+        is(rate(100), i == 0 ? 0.25 : 0.5);
+        /* And what is given in steps falls at that step, whatever the clock. */
+        snprintf(text, sizeof text,
+                 "batch.ramp: '0:2 100 steps:8'\nschedule: {name: multi_step, clock: %s, "
+                 "milestones: '150 steps', gamma: 0.5, warmup: 10 steps}",
+                 clock[i]);
+        makes(text);
+        is(rate(4), 0.5);
+        is(rate(10), 1);
+        is(rate(149), 1);
+        is(rate(150), 0.5);
+    }
 }
 END_TEST
 
@@ -149,8 +189,9 @@ START_TEST(rules_that_rise_have_no_warmup)
     is(rate(0), 0.04);
     is(rate(59), 1);
     is(rate(N_STEPS - 1), 4e-6);
-    is(momentum(0), 0.95);
-    is(momentum(59), 0.85);
+    is(settings(0).momentum, 0.95);
+    is(settings(0).beta1, 0.95);
+    is(settings(59).momentum, 0.85);
     makes("schedule: {name: triangular, cycle: 20 steps}");
     is(rate(0), 0.25);
     is(rate(10), 1);
@@ -261,7 +302,8 @@ END_TEST
 START_TEST(epochs_need_data)
 {
     makes("schedule: {name: step, every: 1 epochs}");
-    ck_assert_int_eq(derive(0), E_DATA);
+    course.n_samples = 0;
+    ck_assert_int_eq(derive_schedule(&made, &conf, &course, &scaling, &text), E_DATA);
     ck_assert_ptr_nonnull(strstr(err_message(), "schedule.every is in epochs"));
 }
 END_TEST
@@ -269,6 +311,7 @@ END_TEST
 static void add(TCase *t)
 {
     tcase_add_test(t, clocks_and_amounts_agree);
+    tcase_add_test(t, clocks_part_where_the_batch_grows);
     tcase_add_test(t, rules_begin_after_the_warmup);
     tcase_add_test(t, a_warmup_is_whole_steps);
     tcase_add_test(t, warmups_have_their_shape);
