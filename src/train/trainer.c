@@ -57,17 +57,6 @@ struct ramp_at trainer_at(const struct trainer *t)
     return (struct ramp_at){t->at.step, t->at.sched_samples};
 }
 
-/* A resumed run derives its schedule anew, from where it stands; what plateaus have done stays. */
-static int derive_schedule_again(struct trainer *t)
-{
-    double plateau[PLATEAU_N];
-    memcpy(plateau, t->schedule.plateau, sizeof plateau);
-    TRY(derive_schedule(&t->schedule, t->conf, &t->course, &t->scaling, &t->lr_derivation));
-    if (t->at.step > 0)
-        memcpy(t->schedule.plateau, plateau, sizeof plateau);
-    return OK;
-}
-
 int trainer_derive(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -82,14 +71,9 @@ int trainer_derive(struct trainer *t)
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
     lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
     scaling_warn(&t->scaling, c, &t->lr_warnings);
-    TRY(derive_schedule_again(t));
+    TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
     course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
     course_warn(&t->course, c, &t->lr_warnings);
-    if (schedule_has_plateau(&t->schedule) && t->valid_loader == NULL)
-        return ERR(E_CONFIG,
-                   "schedule.name %s follows the validation loss, and there is no text "
-                   "to validate on; set data.valid",
-                   c->schedule.name);
     return OK;
 }
 
@@ -239,16 +223,6 @@ static int number_attempt(struct trainer *t)
     int rc = t->comm->rank == 0 ? metrics_next_attempt(t->conf->run.dir, &next) : OK;
     TRY(agree_bcast(t->comm, 0, rc, &next, sizeof next));
     t->at.attempt = next > t->at.attempt ? next : t->at.attempt;
-    return OK;
-}
-
-/* What checkpoints keep beside slabs. */
-static int name_state(struct trainer *t)
-{
-    if (t->scaling.rule->per_step)
-        TRY(state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N));
-    if (schedule_has_plateau(&t->schedule))
-        TRY(state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N));
     return OK;
 }
 
