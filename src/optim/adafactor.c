@@ -145,7 +145,7 @@ static void measure(const struct optim_part *p, double *sum)
     memset(a->col_sums, 0, cols * sizeof *a->col_sums);
     for (size_t i = 0; i < p->n / cols; i++) {
         const float *g = p->g + i * cols;
-        row[i] = (float)(scale * fold_sumsq(g, cols) / (double)cols + TINY);
+        row[i] = (float)(scale * fold_dot(g, g, cols) / (double)cols + TINY);
         add_squares(a->col_sums, g, cols);
     }
     for (size_t k = 0; k < cols; k++)
@@ -261,8 +261,8 @@ static void measure_update(const struct optim_part *p, double *sum)
         for (size_t at = row, n; at < row + length; at += n) {
             n = stretch(at, row + length);
             update_of(u, p, at, n);
-            sum[0] += fold_sumsq(u, n);
-            sum[1] += fold_sumsq(p->w + at, n);
+            sum[0] += fold_dot(u, u, n);
+            sum[1] += fold_dot(p->w + at, p->w + at, n);
         }
 }
 

@@ -54,8 +54,8 @@ static void measure(const struct optim_part *p, double *sum)
     float u[SHARD_BLOCK];
     average(p->g, p->slot[0], p->slot[1], p->n, f);
     directions(u, p->w, p->slot[0], p->slot[1], p->n, f);
-    sum[0] = fold_sumsq(p->w, p->n);
-    sum[1] = fold_sumsq(u, p->n);
+    sum[0] = fold_dot(p->w, p->w, p->n);
+    sum[1] = fold_dot(u, u, p->n);
 }
 
 static void descend(float *restrict w, const float *restrict m, const float *restrict v, size_t n,

@@ -7,8 +7,8 @@
 static void measure(const struct optim_part *p, double *sum)
 {
     double scale = p->step->grad_scale;
-    sum[0] = fold_sumsq(p->w, p->n);
-    sum[1] = scale * scale * fold_sumsq(p->g, p->n);
+    sum[0] = fold_dot(p->w, p->w, p->n);
+    sum[1] = scale * scale * fold_dot(p->g, p->g, p->n);
 }
 
 /* Tensors without weight decay, the norms, are not adapted. */
