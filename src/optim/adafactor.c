@@ -301,6 +301,5 @@ const struct optim_rule optim_adafactor = {
     .stat_n = stat_n,
     .own_bytes = own_bytes,
     .own_init = own_init,
-    .note = "squared gradients by rows and columns alone, relative steps: optimizer.lr 1e-2 "
-            "(Shazeer & Stern 2018, algorithm 4)",
+    .note = "squares by rows and columns, relative rate: lr 1e-2 (Shazeer & Stern 2018, alg. 4)",
 };

@@ -86,5 +86,5 @@ const struct optim_rule optim_lamb = {
     .n_passes = 2,
     .pass = {{.run = measure, .n_sums = 2, .by_tensor = true}, {.run = lamb_run}},
     .moves = 10,
-    .note = "adamw whose rate in each matrix follows its norm (You et al. 2020, algorithm 2)",
+    .note = "adamw whose rate in each matrix follows its norm (You et al. 2020, alg. 2)",
 };

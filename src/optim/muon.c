@@ -140,6 +140,5 @@ const struct optim_rule optim_muon = {
     .moves = 7,
     .own_bytes = own_bytes,
     .own_init = own_init,
-    .note = "orthogonal momentum in hidden matrices, adamw elsewhere, at adamw's rate (Jordan 2024; "
-            "Liu et al. 2025)",
+    .note = "orthogonal steps in layers' matrices, adamw elsewhere, its rate (Liu et al. 2025)",
 };

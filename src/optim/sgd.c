@@ -54,8 +54,7 @@ const struct optim_rule optim_sgd = {
     .n_passes = 1,
     .pass = {{.run = sgd_run}},
     .moves = 5,
-    .note = "stochastic gradient descent with momentum (Sutskever et al. 2013), none by itself; "
-            "weight decay is part of the gradient",
+    .note = "stochastic gradient descent (Sutskever et al. 2013); decay is part of the gradient",
 };
 
 /* ---- hypergradient ---- */
@@ -101,5 +100,5 @@ const struct optim_rule optim_sgd_hd = {
     .moves = 6,
     .n_scalars = 1,
     .scalar = {"sgd_hd.rate"},
-    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018, algorithm 4)",
+    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018, alg. 4)",
 };
