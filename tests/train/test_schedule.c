@@ -181,9 +181,13 @@ START_TEST(rules_that_rise_have_no_warmup)
     is(rate(0), 0.04);
     is(rate(59), 1);
     is(rate(N_STEPS - 1), 4e-6);
-    is(settings(0).momentum, 0.95);
     is(settings(0).beta1, 0.95);
+    is(settings(59).beta1, 0.85);
+    ck_assert_double_eq(settings(59).momentum, 0); /* adamw has none */
+    makes("schedule.name: one_cycle\noptimizer: {name: sgd, momentum: 0.9}");
+    is(settings(0).momentum, 0.95);
     is(settings(59).momentum, 0.85);
+    ck_assert_double_eq(settings(59).beta1, 0);
     makes("schedule: {name: triangular, cycle: 20 steps}");
     is(rate(0), 0.25);
     is(rate(10), 1);
