@@ -40,7 +40,8 @@ const struct optim_rule *optim_row(int i);
 struct optim_group {
     struct range at;
     bool decay;
-    double rate; /* factor of the learning rate */
+    double rate;         /* factor of the learning rate */
+    double decay_factor; /* of the weight decay; 0 is taken as 1 */
 };
 
 /* Updates this rank's pieces of the parameter slab in place, from those of the gradient's; the

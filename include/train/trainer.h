@@ -13,6 +13,8 @@
 #include "par/window.h"
 #include "train/ckpt.h"
 #include "train/metrics.h"
+#include "train/rates.h"
+#include "train/regularize.h"
 #include "train/run.h"
 #include "train/state.h"
 
@@ -64,6 +66,8 @@ struct trainer {
     struct window *forms;  /* NULL in fp32 */
     float *slot[OPTIM_MAX_SLOTS];
     const struct optim_rule *rule;
+    struct rates rates;
+    struct regularizer regularizer;
     struct optim_group *groups;
     int n_groups;
     struct schedule schedule;

@@ -9,6 +9,7 @@
 #include "cmd/probe.h"
 #include "train/budget.h"
 #include "train/derive.h"
+#include "train/rates.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -63,7 +64,8 @@ static int count_length(struct plan *p)
     if (p->n_steps < 1)
         return ERR(E_CONFIG, "the run has no step: %s holds fewer than batch.seq_len + 1 tokens",
                    j->conf.data.train);
-    return derive_schedule(&p->schedule, &j->conf, j->n_samples, p->n_steps, &p->derivation);
+    TRY(derive_schedule(&p->schedule, &j->conf, j->n_samples, p->n_steps, &p->derivation));
+    return rates_plan(&j->conf, &j->spec, &p->derivation);
 }
 
 static int count_memory(struct plan *p, const struct request *r)

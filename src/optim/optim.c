@@ -39,6 +39,7 @@ static void update_part(const struct update *u, const struct optim_group *group,
     float *slot[OPTIM_MAX_SLOTS] = {NULL};
     struct optim_step s = *u->step;
     s.lr *= group->rate;
+    s.weight_decay *= group->decay_factor > 0 ? group->decay_factor : 1;
     for (int i = 0; i < u->rule->n_slots; i++)
         slot[i] = u->slots[i] + at;
     u->rule->update(u->params + first, u->g + first, slot, end - first, group->decay, &s);

@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "optim/optim.h"
 #include "train/derive.h"
+#include "train/regularize.h"
 
 #include <string.h>
 
@@ -77,8 +78,10 @@ bool budget_shares_params(const struct config *c)
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, size_t n, const struct team *t)
+                  const struct optim_rule *rule, const struct tensor_table *tensors,
+                  const struct team *t)
 {
+    size_t n = tensors->n_elems;
     int holders = is_sharded(c) ? t->size : 1;
     size_t bucket = (size_t)c->parallel.bucket_mib << 20;
     struct shard shard, state;
@@ -95,6 +98,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
+    add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
@@ -108,7 +112,7 @@ int budget_of(struct budget *b, const struct config *c, const struct model_spec 
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
     TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, tensors.n_elems, t);
+    count(b, c, s, rule, &tensors, t);
     tensors_release(&tensors);
     return OK;
 }

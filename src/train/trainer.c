@@ -64,23 +64,18 @@ static int derive_plan(struct trainer *t)
     return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
 }
 
-/* Neighbours with the same treatment become one group. */
+/* How fast each tensor learns, and whether at all. */
 static int make_groups(struct trainer *t)
 {
     const struct tensor_table *tab = t->tensors;
+    TRY(rates_init(&t->rates, t->conf, &t->spec, tab));
+    rates_describe(&t->rates, tab, &t->lr_derivation);
+    model_set_frozen(t->model, t->rates.frozen);
     TRY(mem_alloc(&t->groups, (size_t)tab->n, sizeof *t->groups, "optimizer groups"));
-    for (int i = 0; i < tab->n; i++) {
-        const struct tensor *row = &tab->row[i];
-        size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        if (i > 0 && tab->row[i - 1].decay == row->decay) {
-            struct optim_group *last = &t->groups[t->n_groups - 1];
-            last->at.n = end - last->at.first;
-            continue;
-        }
-        t->groups[t->n_groups++] = (struct optim_group){
-            .at = {row->offset, end - row->offset}, .decay = row->decay, .rate = 1};
-    }
-    return OK;
+    for (int i = 0; i < tab->n; i++)
+        if (!t->rates.frozen[i])
+            t->groups[t->n_groups++] = rates_group(&t->rates, tab, i);
+    return regularizer_init(&t->regularizer, t->conf, tab);
 }
 
 /* One slab a node in shared memory, where that is wanted and there is room. Collective. */
@@ -254,6 +249,8 @@ void trainer_release(struct trainer *t)
     for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
         mem_free(t->slot[i]);
     mem_free(t->groups);
+    rates_release(&t->rates);
+    regularizer_release(&t->regularizer);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);

@@ -111,7 +111,7 @@ START_TEST(adamw_follows_its_double_twin)
     static struct twin x;
     static float w[N], g[N], m[N], v[N];
     float *slot[] = {m, v};
-    struct optim_group groups[] = {{{0, N / 2}, true, 1}, {{N / 2, N - N / 2}, false, 1}};
+    struct optim_group groups[] = {{{0, N / 2}, true, 1, 1}, {{N / 2, N - N / 2}, false, 1, 1}};
     struct shard shard;
     shard_init(&shard, N, 1, 1, 0);
     for (unsigned i = 0; i < N; i++) {
@@ -132,10 +132,10 @@ END_TEST
 
 /* Groups that begin and end anywhere, with gaps that no update may touch. */
 static const struct optim_group cut_groups[] = {
-    {{0, 1}, true, 1},       {{1, 30}, false, 1},
-    {{40, 5000}, true, 1},   {{5040, 3}, false, 1},
-    {{5043, 1}, true, 1},    {{5044, 4096}, false, 1},
-    {{9140, 3000}, true, 1}, {{12150, N - 12150 - 3}, false, 1},
+    {{0, 1}, true, 1, 1},       {{1, 30}, false, 1, 1},
+    {{40, 5000}, true, 1, 1},   {{5040, 3}, false, 1, 1},
+    {{5043, 1}, true, 1, 1},    {{5044, 4096}, false, 1, 1},
+    {{9140, 3000}, true, 1, 1}, {{12150, N - 12150 - 3}, false, 1, 1},
 };
 
 struct state {
