@@ -26,8 +26,8 @@ int rates_init(struct rates *r, const struct config *c, const struct model_spec 
                const struct tensor_table *t);
 void rates_release(struct rates *r);
 
-/* How the optimizer treats a tensor. */
-struct optim_group rates_group(const struct rates *r, const struct tensor_table *t, int i);
+/* Sets them in the optimizer's groups, one a tensor in the table's order. */
+void rates_apply(const struct rates *r, struct optim_group *groups);
 
 /* Adds a line for the embedding, for layers that are alike and for the final norm, when any factor
  * is not 1 or anything is frozen. */

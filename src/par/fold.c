@@ -2,6 +2,7 @@
 
 #include "par/sumtree.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Independent partial sums, so that additions need not wait for each other. */
@@ -58,17 +59,39 @@ void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
     }
 }
 
-double fold_sumsq(const float *x, size_t n)
+static double add_lanes(double lane[LANES])
+{
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
+double fold_dot(const float *x, const float *y, size_t n)
 {
     double lane[LANES] = {0};
     size_t body = n / LANES * LANES;
     for (size_t i = 0; i < body; i += LANES)
         for (int l = 0; l < LANES; l++)
-            lane[l] += (double)x[i + (size_t)l] * (double)x[i + (size_t)l];
+            lane[l] += (double)x[i + (size_t)l] * (double)y[i + (size_t)l];
     for (size_t i = body; i < n; i++)
-        lane[i - body] += (double)x[i] * (double)x[i];
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++)
-            lane[l] += lane[l + half];
-    return lane[0];
+        lane[i - body] += (double)x[i] * (double)y[i];
+    return add_lanes(lane);
+}
+
+double fold_sumsq(const float *x, size_t n)
+{
+    return fold_dot(x, x, n);
+}
+
+double fold_abs(const float *x, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t body = n / LANES * LANES;
+    for (size_t i = 0; i < body; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] += fabs((double)x[i + (size_t)l]);
+    for (size_t i = body; i < n; i++)
+        lane[i - body] += fabs((double)x[i]);
+    return add_lanes(lane);
 }

@@ -1,9 +1,11 @@
 #include "train/budget.h"
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "model/model.h"
-#include "optim/optim.h"
 #include "train/derive.h"
+#include "train/optimizer.h"
+#include "train/rates.h"
 #include "train/regularize.h"
 
 #include <string.h>
@@ -26,17 +28,6 @@ static void add_row(struct budget *b, const char *label, double bytes, bool shar
 static void add(struct budget *b, const char *label, double bytes)
 {
     add_row(b, label, bytes, false);
-}
-
-/* Floats in the largest shard. */
-static double largest_shard(const struct shard *s)
-{
-    size_t most = 0;
-    for (int r = 0; r < s->size; r++) {
-        size_t n = shard_count(s, r);
-        most = n > most ? n : most;
-    }
-    return (double)most;
 }
 
 /* More ranks than these repeat what these need, or nearly. */
@@ -78,22 +69,17 @@ bool budget_shares_params(const struct config *c)
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, const struct tensor_table *tensors,
-                  const struct team *t)
+                  const struct optimizer_size *optimizer, const struct shard *shard,
+                  const struct tensor_table *tensors, const struct team *t)
 {
-    size_t n = tensors->n_elems;
-    int holders = is_sharded(c) ? t->size : 1;
-    size_t bucket = (size_t)c->parallel.bucket_mib << 20;
-    struct shard shard, state;
-    shard_init(&shard, n, bucket, t->size, 0);
-    shard_init(&state, n, bucket, holders, 0);
     const struct reduce_options reduce = budget_reduction(c);
     const struct model_options model = derive_model(c);
-    double floats = (double)n, slots = rule->n_slots;
+    double floats = (double)tensors->n_elems;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
-    add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "gradients", largest_reducer(*t, shard, &reduce));
+    add(b, "optimizer state", optimizer->state);
+    add(b, "optimizer scratch", optimizer->scratch);
+    add(b, "gradients", largest_reducer(*t, *shard, &reduce));
     add_row(b, "bf16 weights", (double)model_forms_bytes(s, model.products),
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
@@ -101,20 +87,36 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
-    b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
+    b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }
 
 int budget_of(struct budget *b, const struct config *c, const struct model_spec *s,
               const struct team *t)
 {
     const struct optim_rule *rule;
-    struct tensor_table tensors;
+    struct tensor_table tensors = {0};
+    struct optim_group *groups = NULL;
+    struct optim_layout layout = {0};
+    struct rates rates = {0};
+    int rc;
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
-    TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, &tensors, t);
+    TRY_OUT(tensors_init(&tensors, s));
+    TRY_OUT(rates_init(&rates, c, s, &tensors));
+    TRY_OUT(optimizer_groups(&groups, &tensors));
+    rates_apply(&rates, groups);
+    TRY_OUT(optim_layout_init(&layout, rule, groups, tensors.n, tensors.n_elems,
+                              (size_t)c->parallel.bucket_mib << 20, t->size));
+    const struct shard shard = optim_layout_shard(&layout, t->size, 0);
+    const struct optimizer_size optimizer =
+        optimizer_size(c, rule, &layout, groups, tensors.n, is_sharded(c) ? t->size : 1);
+    count(b, c, s, &optimizer, &shard, &tensors, t);
+out:
+    optim_layout_release(&layout);
+    mem_free(groups);
+    rates_release(&rates);
     tensors_release(&tensors);
-    return OK;
+    return rc;
 }
 
 double budget_total(const struct budget *b)

@@ -225,14 +225,13 @@ void rates_release(struct rates *r)
     *r = (struct rates){0};
 }
 
-struct optim_group rates_group(const struct rates *r, const struct tensor_table *t, int i)
+void rates_apply(const struct rates *r, struct optim_group *groups)
 {
-    const struct tensor *row = &t->row[i];
-    size_t end = i + 1 < t->n ? row[1].offset : t->n_elems;
-    return (struct optim_group){.at = {row->offset, end - row->offset},
-                                .decay = row->decay,
-                                .decay_factor = r->decay[i],
-                                .rate = r->factor[i]};
+    for (int i = 0; i < r->n; i++) {
+        groups[i].rate = r->factor[i];
+        groups[i].decay_factor = r->decay[i];
+        groups[i].frozen = r->frozen[i];
+    }
 }
 
 /* ---- for people ---- */

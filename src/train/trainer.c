@@ -64,20 +64,6 @@ static int derive_plan(struct trainer *t)
     return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
 }
 
-/* How fast each tensor learns, and whether at all. */
-static int make_groups(struct trainer *t)
-{
-    const struct tensor_table *tab = t->tensors;
-    TRY(rates_init(&t->rates, t->conf, &t->spec, tab));
-    rates_describe(&t->rates, tab, &t->lr_derivation);
-    model_set_frozen(t->model, t->rates.frozen);
-    TRY(mem_alloc(&t->groups, (size_t)tab->n, sizeof *t->groups, "optimizer groups"));
-    for (int i = 0; i < tab->n; i++)
-        if (!t->rates.frozen[i])
-            t->groups[t->n_groups++] = rates_group(&t->rates, tab, i);
-    return regularizer_init(&t->regularizer, t->conf, tab);
-}
-
 /* One slab a node in shared memory, where that is wanted and there is room. Collective. */
 static int hold_params(struct trainer *t)
 {
@@ -118,20 +104,27 @@ int trainer_pack(struct trainer *t)
     return rc;
 }
 
+/* How fast each tensor learns, and whether at all. */
+static int set_rates(struct trainer *t)
+{
+    TRY(rates_init(&t->rates, t->conf, &t->spec, t->tensors));
+    rates_describe(&t->rates, t->tensors, &t->lr_derivation);
+    model_set_frozen(t->model, t->rates.frozen);
+    TRY(optimizer_groups(&t->groups, t->tensors));
+    t->n_groups = t->tensors->n;
+    rates_apply(&t->rates, t->groups);
+    return regularizer_init(&t->regularizer, t->conf, t->tensors);
+}
+
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
     const struct model_options o = derive_model(c);
     TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
     t->tensors = model_tensors(t->model);
-    size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
-    bool sharded = strcmp(c->parallel.shard, "none") != 0;
-    shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
-    shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
-    size_t kept = shard_count(&t->state, t->state.rank);
-    for (int i = 0; i < t->rule->n_slots; i++)
-        TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
-    return make_groups(t);
+    TRY(set_rates(t));
+    TRY(optimizer_warn(c, t->rule));
+    return optimizer_init(t);
 }
 
 static int start_fresh(struct trainer *t)
@@ -142,7 +135,7 @@ static int start_fresh(struct trainer *t)
     if (c->model.init[0] != '\0') {
         log_info("weights         from %s; optimizer state and data order start anew",
                  c->model.init);
-        return weights_load_into(t->params, t->tensors, &t->shard, &t->holders, c->model.init);
+        return weights_load_into(t->params, t->tensors, &t->whole, &t->holders, c->model.init);
     }
     log_info("weights         random, run.seed %lld", (long long)c->run.seed);
     if (team_leads(&t->holders.team))
@@ -212,6 +205,7 @@ static int build(struct trainer *t)
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
+    TRY(optimizer_begin(t, resumed));
     TRY(trainer_pack(t));
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
@@ -246,8 +240,7 @@ void trainer_release(struct trainer *t)
     store_close(&t->train_store);
     store_close(&t->valid_store);
     reducer_free(t->reducer);
-    for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
-        mem_free(t->slot[i]);
+    optimizer_release(t);
     mem_free(t->groups);
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
@@ -284,9 +277,12 @@ int trainer_save(struct trainer *t)
     TRY(agree(t->comm, rc));
     set.may_publish = may_publish;
     set.may_publish_ctx = t;
-    rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
+    rc = optimizer_show(t);
+    if (rc == OK)
+        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
-    TRY(rc);
+    int hidden = optimizer_hide(t);
+    TRY(rc != OK ? rc : hidden);
     t->unreported_save_s += t->save_s;
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),

@@ -37,7 +37,7 @@ static void for_each_case(void (*test)(const struct shard *s))
 static void buckets_cover(const struct shard *s)
 {
     size_t at = 0;
-    ck_assert_uint_eq(s->bucket % B, 0);
+    ck_assert_uint_eq(s->all.bucket % B, 0);
     for (int k = 0; k < s->n_buckets; k++) {
         struct range b = shard_bucket(s, k);
         ck_assert_uint_eq(b.first, at);
@@ -52,9 +52,9 @@ START_TEST(buckets_cover_the_slab)
     for_each_case(buckets_cover);
     struct shard s;
     shard_init(&s, 10 * B, 2 * B * sizeof(float) + 1, 2, 0);
-    ck_assert_uint_eq(s.bucket, 2 * B);
+    ck_assert_uint_eq(s.all.bucket, 2 * B);
     shard_init(&s, 10 * B, 2 * B * sizeof(float) + 4, 2, 0);
-    ck_assert_uint_eq(s.bucket, 3 * B);
+    ck_assert_uint_eq(s.all.bucket, 3 * B);
 }
 END_TEST
 

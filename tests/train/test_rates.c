@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "check_main.h"
 #include "conf/config_file.h"
+#include "train/optimizer.h"
 #include "train/rates.h"
 
 #include <math.h>
@@ -127,26 +128,25 @@ START_TEST(mup_divides_hidden_matrices)
         bool hidden = t->layer >= 0 && t->n_dims == 2;
         ck_assert_double_eq_tol(rates.factor[i], hidden ? 1 / m : 1, ROUNDING);
         ck_assert_double_eq_tol(rates.decay[i], hidden ? m : 1, ROUNDING);
-        struct optim_group g = rates_group(&rates, &table, i);
-        ck_assert_double_eq_tol(g.rate * g.decay_factor, 1, ROUNDING);
+        ck_assert_double_eq_tol(rates.factor[i] * rates.decay[i], 1, ROUNDING);
     }
     end();
 }
 END_TEST
 
-/* Groups cover the slab. */
-START_TEST(groups_follow_each_other)
+START_TEST(groups_take_them)
 {
-    size_t at = 0;
-    begin("rates.layer_decay: 0.9\n");
+    struct optim_group *groups;
+    begin("rates.layer_decay: 0.9\nrates.freeze: 1\nrates.mup_base: 32\n");
+    ck_assert_int_eq(optimizer_groups(&groups, &table), OK);
+    rates_apply(&rates, groups);
     for (int i = 0; i < table.n; i++) {
-        struct optim_group g = rates_group(&rates, &table, i);
-        ck_assert_uint_eq(g.at.first, at);
-        ck_assert(g.decay == table.row[i].decay);
-        ck_assert_double_eq(g.rate, rates.factor[i]);
-        at += g.at.n;
+        ck_assert_double_eq(groups[i].rate, rates.factor[i]);
+        ck_assert_double_eq(groups[i].decay_factor, rates.decay[i]);
+        ck_assert(groups[i].frozen == (table.row[i].layer == 1));
+        ck_assert(groups[i].decay == table.row[i].decay);
     }
-    ck_assert_uint_eq(at, table.n_elems);
+    mem_free(groups);
     end();
 }
 END_TEST
@@ -213,7 +213,7 @@ static void add(TCase *t)
     tcase_add_test(t, factors_multiply);
     tcase_add_test(t, freezes_layers_patterns_and_the_embedding);
     tcase_add_test(t, mup_divides_hidden_matrices);
-    tcase_add_test(t, groups_follow_each_other);
+    tcase_add_test(t, groups_take_them);
     tcase_add_test(t, bad_keys_are_refused);
     tcase_add_test(t, describes_what_is_alike_in_one_line);
 }
