@@ -259,8 +259,10 @@ static struct line line_of(const struct rates *r, const struct tensor_table *t, 
 
 static bool alike(const struct line *a, const struct line *b)
 {
-    return memcmp(a->low, b->low, sizeof a->low) == 0 &&
-           memcmp(a->high, b->high, sizeof a->high) == 0 && a->n_frozen == b->n_frozen;
+    bool same = a->n_frozen == b->n_frozen;
+    for (int kind = 0; kind < 2; kind++)
+        same = same && a->low[kind] == b->low[kind] && a->high[kind] == b->high[kind];
+    return same;
 }
 
 static void add_factors(struct str *text, const struct line *line, int kind, const char *name)
