@@ -20,6 +20,7 @@
 #include "par/comm.h"
 #include "par/exactsum.h"
 #include "par/shard.h"
+#include "par/squares.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -43,6 +44,14 @@ size_t reducer_bytes(const struct team *t, const struct shard *s, const struct r
 /* Charges what follows to PROF_REDUCE_HIDDEN (in reducer_ready) and PROF_REDUCE (in
  * reducer_finish). Borrowed; NULL: nothing is measured. Local. */
 void reducer_set_prof(struct reducer *r, struct prof *p);
+
+/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this rank's
+ * pieces by group. Local. */
+void reducer_set_groups(struct reducer *r, const struct squares *by, struct exactsum *sum);
+/* Whether each micro-batch's sum of squares is taken, on its way through reducer_ready. Local. */
+void reducer_measure(struct reducer *r, bool yes);
+/* That of the micro-batch which was given last; the same on whichever rank. Local. */
+double reducer_last_squares(const struct reducer *r);
 
 /* Begins a step; returns this rank's range of its micro-batches. Local. */
 struct range reducer_begin(struct reducer *r);

@@ -8,6 +8,8 @@
  * times the micro-batches of `global` samples are taken (steps). */
 void feed_begin(struct feed *f, struct loader *l, struct range mine, uint64_t samples,
                 int64_t global, int64_t micro, int64_t passes);
+/* Begins where the trainer stands, whatever was requested before. */
+void feed_restart(struct trainer *t);
 /* The next micro-batch of this rank as the model wants it; requests the one after the next. */
 int feed_next(struct feed *f, struct batch_view *b, int T);
 

@@ -6,6 +6,7 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "optim/lrscale.h"
+#include "optim/noise.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "par/pin.h"
@@ -13,6 +14,8 @@
 #include "par/window.h"
 #include "train/ckpt.h"
 #include "train/metrics.h"
+#include "train/monitor.h"
+#include "train/pace.h"
 #include "train/run.h"
 #include "train/state.h"
 
@@ -23,13 +26,14 @@ struct progress {
     double targets;   /* counted targets */
     double train_s;   /* seconds in steps */
     int64_t attempt;
-    int64_t skipped; /* updates left out in a row because a value was not finite */
+    int64_t skipped; /* updates left out in a row by the monitor */
 };
 
 /* What one step yields; the same on all ranks but for the times. */
 struct step_result {
     double loss, accuracy, lr, grad_norm, clip; /* per target; norm of the mean gradient */
     double targets;
+    int64_t batch;    /* sequences */
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
     double time[R_N]; /* this rank's seconds by part */
@@ -77,6 +81,9 @@ struct trainer {
     int64_t n_micro; /* micro-batches a step */
     struct progress at;
     struct state state_rows; /* of whoever keeps numbers from step to step */
+    struct noise noise;      /* the gradient's, up to the last step */
+    struct monitor monitor;
+    struct pace pace;
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;

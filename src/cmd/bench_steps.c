@@ -199,6 +199,7 @@ static struct config steps_config(const struct config *conf, const struct bench_
     c.schedule.warmup = (struct amount){0, UNIT_NONE};
     c.train.length = (struct amount){1e9, UNIT_STEPS};
     c.train.time_limit_s = 0;
+    monitor_quiet(&c);
     return c;
 }
 

@@ -45,19 +45,6 @@ void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t fi
         memcpy(out, stack[0], n * sizeof *out);
 }
 
-void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
-{
-    size_t end = first + n;
-    for (size_t at = first; merges > 0 && at < end; at += FOLD_TILE) {
-        size_t part = end - at < FOLD_TILE ? end - at : FOLD_TILE;
-        float *newest = slab[top] + at; /* just written, so in the cache: sums pass through it */
-        for (int m = 1; m < merges; m++)
-            add(newest, slab[top - m] + at, newest, part);
-        float *last = slab[top - merges] + at;
-        add(last, last, newest, part);
-    }
-}
-
 double fold_sumsq(const float *x, size_t n)
 {
     double lane[LANES] = {0};
@@ -71,4 +58,22 @@ double fold_sumsq(const float *x, size_t n)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
+}
+
+double fold_down(float *const *slab, int top, int merges, size_t first, size_t n, bool squares)
+{
+    size_t end = first + n;
+    double sum = 0;
+    for (size_t at = first; (squares || merges > 0) && at < end; at += FOLD_TILE) {
+        size_t part = end - at < FOLD_TILE ? end - at : FOLD_TILE;
+        float *newest = slab[top] + at; /* just written, so in the cache: sums pass through it */
+        if (squares)
+            sum += fold_sumsq(newest, part);
+        for (int m = 1; m < merges; m++)
+            add(newest, slab[top - m] + at, newest, part);
+        float *last = slab[top - merges] + at;
+        if (merges > 0)
+            add(last, last, newest, part);
+    }
+    return sum;
 }

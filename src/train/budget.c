@@ -4,6 +4,7 @@
 #include "model/model.h"
 #include "optim/optim.h"
 #include "train/derive.h"
+#include "train/vitals.h"
 
 #include <string.h>
 
@@ -76,9 +77,22 @@ bool budget_shares_params(const struct config *c)
     return strcmp(c->parallel.share_params, "on") == 0 && is_sharded(c);
 }
 
-static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, size_t n, const struct team *t)
+/* What monitoring keeps is most where a rank's part is. */
+static double largest_vitals(const struct tensor_table *tensors, struct shard s)
 {
+    size_t most = 0;
+    for (s.rank = 0; s.rank < s.size && s.rank < RANKS_TRIED; s.rank++) {
+        size_t n = vitals_bytes(tensors, &s);
+        most = n > most ? n : most;
+    }
+    return (double)most;
+}
+
+static void count(struct budget *b, const struct config *c, const struct model_spec *s,
+                  const struct optim_rule *rule, const struct tensor_table *tensors,
+                  const struct team *t)
+{
+    size_t n = tensors->n_elems;
     int holders = is_sharded(c) ? t->size : 1;
     size_t bucket = (size_t)c->parallel.bucket_mib << 20;
     struct shard shard, state;
@@ -96,6 +110,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "loader", loader_bytes(c));
+    add(b, "monitoring", largest_vitals(tensors, shard));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
 }
@@ -108,7 +123,7 @@ int budget_of(struct budget *b, const struct config *c, const struct model_spec 
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
     TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, tensors.n_elems, t);
+    count(b, c, s, rule, &tensors, t);
     tensors_release(&tensors);
     return OK;
 }

@@ -32,6 +32,15 @@ void feed_begin(struct feed *f, struct loader *l, struct range mine, uint64_t sa
     request(f);
 }
 
+void feed_restart(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    struct range mine = split_even((size_t)t->n_micro, t->comm->size, t->comm->rank);
+    loader_drop(t->feed.loader);
+    feed_begin(&t->feed, t->feed.loader, mine, t->at.samples, c->batch.global, c->batch.micro,
+               t->n_steps - t->at.step);
+}
+
 int feed_next(struct feed *f, struct batch_view *b, int T)
 {
     struct sample_block s;

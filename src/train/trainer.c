@@ -136,6 +136,8 @@ static int lay_out(struct trainer *t)
     size_t kept = shard_count(&t->state, t->state.rank);
     for (int i = 0; i < t->rule->n_slots; i++)
         TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
+    TRY(state_add(&t->state_rows, "noise", (double *)&t->noise, NOISE_N));
+    TRY(monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows));
     return make_groups(t);
 }
 
@@ -210,6 +212,7 @@ static int build(struct trainer *t)
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
+    reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
@@ -220,10 +223,8 @@ static int build(struct trainer *t)
     TRY(trainer_pack(t));
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt, t->monitor.vitals.n_groups));
+    feed_restart(t);
     return OK;
 }
 
@@ -254,6 +255,7 @@ void trainer_release(struct trainer *t)
     for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
         mem_free(t->slot[i]);
     mem_free(t->groups);
+    monitor_release(&t->monitor);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
