@@ -44,6 +44,7 @@ struct detect {
         double above, above_since;          /* steps in a row that it was too high; the first */
         double valid, valid_smooth, rises;  /* the last validation, and rises in a row */
         double bin_width;                   /* tokens; 0 before the first step */
+        double next_look;                   /* tokens at which a plateau is looked for again */
     } s;
     double loss[DETECT_WINDOW_MAX], grad[DETECT_WINDOW_MAX]; /* rings of the last `window` */
     struct detect_bin bin[DETECT_BINS];
@@ -57,7 +58,7 @@ struct detect_step {
     bool clipped;
 };
 
-/* What a detector saw. */
+/* What a detector saw; zeroed before each call. */
 struct sight {
     bool is_new;            /* the condition is met and was not */
     double value;           /* what it judged by */

@@ -38,6 +38,8 @@ void vitals_begin(struct vitals *v);
 /* Before and after the update of the slab. Local. */
 void vitals_before(struct vitals *v, const float *params);
 void vitals_after(struct vitals *v, const float *params);
+/* The step is not measured: what this rank has is forgotten. Local. */
+void vitals_leave(struct vitals *v);
 /* Sums up over the ranks; the gradients are sums over so many targets. updated: vitals_after was
  * called. Collective. E_RANK. */
 int vitals_conclude(struct vitals *v, const struct comm *c, double targets, bool updated);

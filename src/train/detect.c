@@ -7,13 +7,13 @@
 /* Of the averages: about the last 50 steps. */
 static const double DECAY = 0.98;
 /* Steps after which the smoothed loss counts as the run's start. */
-enum { START_STEPS = 10, PLATEAU_STEPS = 50 };
+enum { START_STEPS = 10, PLATEAU_STEPS = 50, CLIP_STEPS = 50 };
 /* The part of the tokens in which a plateau is looked for. */
 static const double PLATEAU_SHARE = 0.1;
 /* A plateau is told only where a fall by this share of the loss could have been seen. */
-static const double PLATEAU_RESOLUTION = 0.01;
-/* Of a normal distribution: 95 % lie within. */
-static const double SIGMAS_95 = 1.96;
+static const double PLATEAU_RESOLUTION = 0.005;
+/* Of a normal distribution: 95 % and 99 % lie within. */
+static const double SIGMAS_95 = 1.96, SIGMAS_99 = 2.58;
 /* A condition clears this far on the other side of its limit, so that noise does not repeat it. */
 static const double OSCILLATION_CLEARS = 0.1, CLIP_CLEARS = 0.8;
 /* Equal values have no spread: what is above them by less than this share is no spike. */
@@ -205,7 +205,9 @@ bool detect_oscillation(struct detect *d, const struct detect_limits *l,
         for (int i = 0; i < n; i++)
             in_order[i] = d->loss[(first + i) % n];
         out->value = detect_autocorrelation(in_order, n);
-        met = out->value < l->oscillation + (was ? OSCILLATION_CLEARS : 0);
+        /* Few independent values have a correlation of their own. */
+        met = out->value < fmin(l->oscillation, -SIGMAS_99 / sqrt(n)) +
+                               (was ? OSCILLATION_CLEARS : 0);
     }
     snprintf(out->text, sizeof out->text,
              "the loss swings from step to step: over %d steps its correlation with the step before"
@@ -237,17 +239,18 @@ static struct detect_bin last_part(const struct detect *d, double tokens, double
 bool detect_plateau(struct detect *d, const struct detect_limits *l, const struct detect_step *v,
                     struct sight *out)
 {
-    double from, slope = 0, half = INFINITY, level = 1;
-    struct detect_bin sums = {0};
+    double from, slope, half;
     (void)l;
-    if (d->s.bin_width > 0)
-        sums = last_part(d, v->tokens, &from);
-    if (sums.n >= PLATEAU_STEPS) {
-        detect_slope(&sums, &slope, &half);
-        level = fabs(sums.y / sums.n);
-    }
-    double span = sums.n >= PLATEAU_STEPS ? v->tokens - from : 0;
-    bool fine = half * span <= PLATEAU_RESOLUTION * level && span > 0;
+    /* Looks at the same steps again and again would some time see by chance what is not there. */
+    if (d->s.bin_width <= 0 || v->tokens < d->s.next_look)
+        return d->s.on[DETECT_PLATEAU] != 0;
+    struct detect_bin sums = last_part(d, v->tokens, &from);
+    if (sums.n < PLATEAU_STEPS)
+        return false;
+    d->s.next_look = v->tokens / (1 - PLATEAU_SHARE);
+    detect_slope(&sums, &slope, &half);
+    double level = sums.y / sums.n;
+    bool fine = half * (v->tokens - from) <= PLATEAU_RESOLUTION * fabs(level);
     bool met = fine && fabs(slope) <= half;
     out->value = slope;
     out->since = v->step - (int64_t)sums.n + 1;
@@ -263,7 +266,7 @@ bool detect_clip(struct detect *d, const struct detect_limits *l, const struct d
 {
     double rate = detect_clip_rate(d);
     bool was = d->s.on[DETECT_CLIP] != 0;
-    bool met = 2 * d->s.seen >= (double)l->window && rate > l->clip_rate * (was ? CLIP_CLEARS : 1);
+    bool met = d->s.seen >= CLIP_STEPS && rate > l->clip_rate * (was ? CLIP_CLEARS : 1);
     out->value = rate;
     out->since = v->step;
     snprintf(out->text, sizeof out->text, "%.0f %% of the recent steps were clipped", 100 * rate);

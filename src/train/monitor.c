@@ -273,7 +273,6 @@ static int outcome(const struct monitor *m)
 int monitor_conclude(struct trainer *t, const struct step_result *r, bool updated)
 {
     struct monitor *m = &t->monitor;
-    struct sight sight = {0};
     const struct moment at = this_step(t, r);
     const struct detect_step v = {.step = at.step,
                                   .loss = r->loss,
@@ -282,11 +281,14 @@ int monitor_conclude(struct trainer *t, const struct step_result *r, bool update
                                   .clipped = r->clip < 1};
     if (m->vitals_due)
         TRY(vitals_conclude(&m->vitals, t->comm, r->targets, updated));
+    else
+        vitals_leave(&m->vitals);
     prof_lap(t->prof, PROF_MONITOR, 0, 0);
     if (!r->finite)
         return outcome(m);
     detect_average(&m->detect, &v);
     for (int i = 0; i < N_DETECTORS; i++) {
+        struct sight sight = {0};
         bool met = OF_MANY_STEPS[i] != NULL &&
                    OF_MANY_STEPS[i](&m->detect, &m->limits, &v, &sight);
         if (met && sight.is_new && !m->stops && !m->goes_back)

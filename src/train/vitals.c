@@ -181,6 +181,11 @@ static double ratio(double change, double weights)
     return weights > 0 ? sqrt(change / weights) : NAN;
 }
 
+void vitals_leave(struct vitals *v)
+{
+    v->most_logit = NAN;
+}
+
 int vitals_conclude(struct vitals *v, const struct comm *c, double targets, bool updated)
 {
     double change = 0, weights = 0;

@@ -74,7 +74,7 @@ static struct history h;
 START_TEST(a_run_that_is_well_is_left_alone)
 {
     begin(&h);
-    for (int64_t i = 0; i < 2500; i++)
+    for (int64_t i = 0; i < 5000; i++)
         step(&h, healthy(i), 1 + 0.1 * noise(i + 9999), i % 5 == 0);
     for (int i = 0; i < N_DETECTORS; i++)
         ck_assert_msg(h.times[i] == 0, "detector %d: %s", i, h.last[i].text);
@@ -223,7 +223,7 @@ START_TEST(a_plateau_is_seen)
     for (int64_t i = 1000; i < 2000; i++)
         step(&h, last + 0.02 * noise(i), 1, false);
     ck_assert_int_ge(h.times[DETECT_PLATEAU], 1);
-    ck_assert_int_lt(h.first[DETECT_PLATEAU], 1250); /* a tenth of the tokens, and some more */
+    ck_assert_int_lt(h.first[DETECT_PLATEAU], 1500); /* two looks at tenths of the tokens later */
     ck_assert_ptr_nonnull(strstr(h.last[DETECT_PLATEAU].text, "slope"));
     /* Noise in which no fall could be seen is no plateau. */
     begin(&h);
