@@ -101,8 +101,8 @@ struct config {
     struct {
         /* What to do: off | warn | skip | stop | back, each as far as it makes sense. */
         char nonfinite[8], spike[8], diverged[8], oscillation[8], plateau[8], overfit[8];
-        double spike_sigma, margin, oscillation_limit, back_rate;
-        int64_t spike_window, diverged_steps, overfit_times, back_skip, back_most;
+        double spike_sigma, margin, oscillation_limit, clip_limit, back_rate;
+        int64_t every, spike_window, diverged_steps, overfit_times, back_skip, back_most;
     } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */

@@ -288,6 +288,9 @@ const struct conf_key CONF_KEYS[] = {
     F64("noise.decay", noise.decay, 0, 0.9999999, "0.99", "", SAFE,
         "Smoothing of its numerator and denominator, a measurement."),
 
+    INT("monitor.every", monitor.every, 0, WHOLE, "1", "steps", SAFE,
+        "Measure norms by layer, the size of the update and the greatest attention logit every so "
+        "many steps; 0: never."),
     CHOICE("monitor.nonfinite", monitor.nonfinite, "skip|stop|back", "skip", PATH,
            "A loss or gradient that is not finite: skip: leave the update out; stop: end with exit "
            "code 76; back: go back to a checkpoint, lower the rate, leave the samples out."),
@@ -300,7 +303,8 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("monitor.diverged", monitor.diverged, "off|warn|stop|back", "stop", PATH,
            "A smoothed loss that stays above its start, or above its best by monitor.margin."),
     F64("monitor.margin", monitor.margin, 0, 1e6, "0.5", "nat", PATH,
-        "Divergence: above the best smoothed loss by this and by a tenth of it."),
+        "Divergence: above the best smoothed loss by this and by a tenth of it, or above the "
+        "first by half of this."),
     INT("monitor.diverged_steps", monitor.diverged_steps, 1, WHOLE, "200", "steps", PATH,
         "Divergence: for so many steps in a row."),
     CHOICE("monitor.oscillation", monitor.oscillation, "off|warn|stop", "warn", PATH,
@@ -313,6 +317,8 @@ const struct conf_key CONF_KEYS[] = {
            "A validation loss that rises while the training loss falls."),
     INT("monitor.overfit_times", monitor.overfit_times, 1, 1 << 20, "3", "validations", PATH,
         "Overfitting: rises in a row."),
+    F64("monitor.clip_limit", monitor.clip_limit, 0, 1, "0.5", "", PATH,
+        "Warn where more than this share of the recent steps was clipped; 1: never."),
     F64("monitor.back_rate", monitor.back_rate, 1e-6, 1, "0.5", "", PATH,
         "Each going back multiplies the rate by this."),
     INT("monitor.back_skip", monitor.back_skip, 0, WHOLE, "0", "steps", PATH,
