@@ -141,6 +141,15 @@ static bool wants_stop(const struct trainer *t, double step_s)
             stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
 }
 
+/* What AdaScale goes by in the steps that follow. */
+static void take_gain(struct trainer *t)
+{
+    if (t->noise.weight == 0)
+        return;
+    t->gain.trace = noise_trace(&t->noise);
+    t->gain.signal = noise_signal(&t->noise);
+}
+
 int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
@@ -157,8 +166,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
     bool allowed = monitor_allows(t, r, &s);
-    t->gain.trace = noise_trace(&t->noise);
-    t->gain.signal = noise_signal(&t->noise);
+    take_gain(t);
     if (allowed)
         TRY(update(t, r));
     rc = monitor_conclude(t, r, allowed);
