@@ -9,8 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Points of all curves of a figure together: a page of twelve figures stays well under 1 MB. */
-enum { BUCKETS = 600, BUCKETS_MIN = 60, BUCKETS_MAX = 400, POINT_BUCKETS = 40 };
+/* Points of all curves of a figure together, and of those drawn as points, which take more bytes:
+ * a page of twelve figures stays under 1 MB. With more runs than that, raw values would be a haze.
+ */
+enum {
+    BUCKETS = 600,
+    BUCKETS_MIN = 40,
+    BUCKETS_MAX = 400,
+    POINT_BUCKETS = 80,
+    POINT_BUCKETS_MIN = 5,
+    FAINT_RUNS_MAX = 6
+};
 
 static const char *const X_NAMES[X_N] = {"steps", "tokens", "time in steps"};
 
@@ -124,10 +133,19 @@ static void fill_y(double *y, const struct report_run *r, const char *column,
         y[i] = transform(y[i]);
 }
 
+static int clamp(int v, int least, int most)
+{
+    return v < least ? least : v > most ? most : v;
+}
+
 static int buckets_of(const struct plot_maker *m)
 {
-    int buckets = BUCKETS / (m->n_runs > 0 ? m->n_runs : 1);
-    return buckets < BUCKETS_MIN ? BUCKETS_MIN : buckets > BUCKETS_MAX ? BUCKETS_MAX : buckets;
+    return clamp(BUCKETS / m->n_runs, BUCKETS_MIN, BUCKETS_MAX);
+}
+
+static int point_buckets_of(const struct plot_maker *m)
+{
+    return clamp(POINT_BUCKETS / (m->n_runs + 1), POINT_BUCKETS_MIN, POINT_BUCKETS);
 }
 
 static void add_column(const struct plot_maker *m, const struct report_run *r, const char *column,
@@ -159,7 +177,7 @@ static void add_points(const struct plot_maker *m, const struct report_run *r, e
             c->x[n] = c->x[i];
             c->y[n++] = c->y[i];
         }
-    c->n = series_thin(c->x, c->y, NULL, n, POINT_BUCKETS); /* more would hide each other */
+    c->n = series_thin(c->x, c->y, NULL, n, point_buckets_of(m));
 }
 
 /* From the value less its error up to the value and its error; never down to 0, which a logarithmic
@@ -197,28 +215,40 @@ static void add_further(const struct plot_maker *m, const struct report_run *r)
         }
 }
 
+/* Several runs go by their names; of one alone the line says what it is. */
+static void name_line(char title[PLOT_NAME], const struct plot_maker *m, const struct report_run *r,
+                      bool smooth)
+{
+    if (m->n_runs > 1)
+        snprintf(title, PLOT_NAME, "%s", r->name);
+    else if (smooth)
+        snprintf(title, PLOT_NAME, "mean over %.0f steps", report_smoothing(r));
+    else
+        snprintf(title, PLOT_NAME, "%s",
+                 m->figure->also[0] != NULL ? m->figure->column : "each step");
+}
+
+static void add_main_line(const struct plot_maker *m, const struct report_run *r)
+{
+    const struct figure *f = m->figure;
+    bool smooth = f->smooth && report_smoothing(r) > 2;
+    char title[PLOT_NAME];
+    if (smooth && m->n_runs <= FAINT_RUNS_MAX)
+        add_column(m, r, f->column, CURVE_FAINT, m->n_runs == 1 ? "each step" : "");
+    name_line(title, m, r, smooth);
+    add_column(m, r, f->column, CURVE_LINE, title);
+}
+
 static void add_curves(const struct plot_maker *m, const struct report_run *r)
 {
     const struct figure *f = m->figure;
-    bool alone = m->n_runs == 1, smooth = f->smooth && report_smoothing(r) > 2;
-    char title[PLOT_NAME] = "";
+    const char *validation = m->n_runs == 1 ? "validation" : f->column == NULL ? r->name : "";
     add_band(m, r);
-    if (f->column != NULL && report_has(r, metric_find(f->column))) {
-        if (smooth)
-            add_column(m, r, f->column, CURVE_FAINT, alone ? "each step" : "");
-        if (smooth && alone)
-            snprintf(title, sizeof title, "mean over %.0f steps", report_smoothing(r));
-        else
-            snprintf(title, sizeof title, "%s",
-                     alone ? f->also[0] ? f->column : "each step" : r->name);
-        add_column(m, r, f->column, CURVE_LINE, title);
-    }
+    if (f->column != NULL && report_has(r, metric_find(f->column)))
+        add_main_line(m, r);
     add_further(m, r);
     if (f->points != NULL && report_has(r, metric_find(f->points)))
-        add_points(m, r, f->column != NULL ? CURVE_POINTS : CURVE_LINE_POINTS,
-                   alone               ? "validation"
-                   : f->column != NULL ? ""
-                                       : r->name);
+        add_points(m, r, f->column != NULL ? CURVE_POINTS : CURVE_LINE_POINTS, validation);
 }
 
 /* The limits of clipping, each once. */

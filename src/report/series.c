@@ -193,8 +193,8 @@ static int linear_ticks(double *at, struct extent e)
 static int decade_ticks(double *at, struct extent e, const double *digits, int every)
 {
     int n = 0;
-    double first = floor(log10(e.lo)), last = floor(log10(e.hi));
-    for (double k = first; k <= last; k += every)
+    int first = (int)floor(log10(e.lo)), last = (int)floor(log10(e.hi));
+    for (int k = first; k <= last; k += every)
         for (const double *d = digits; *d > 0; d++) {
             double v = *d * pow(10, k);
             if (v < e.lo * (1 - 1e-9) || v > e.hi * (1 + 1e-9))
