@@ -47,7 +47,7 @@ struct plot {
     bool zero_y;         /* y begins at 0 */
     struct curve *curve; /* [PLOT_MAX_CURVES], owned */
     int n_curves;
-    char (*bar_name)[16]; /* [n_bars] of x = 0, 1, …, owned; NULL: x is a number */
+    char (*bar_name)[16]; /* [n_bars] of x = 0, 1, …, owned; "": none; NULL: x is a number */
     int n_bars;
     const struct plot_mark *mark; /* borrowed */
     int n_marks;

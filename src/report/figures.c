@@ -14,10 +14,10 @@
  */
 enum {
     BUCKETS = 600,
-    BUCKETS_MIN = 40,
+    BUCKETS_MIN = 30,
     BUCKETS_MAX = 400,
     POINT_BUCKETS = 80,
-    POINT_BUCKETS_MIN = 5,
+    POINT_BUCKETS_MIN = 4,
     FAINT_RUNS_MAX = 6
 };
 
