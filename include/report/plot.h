@@ -42,6 +42,7 @@ struct plot {
     char title[PLOT_NAME]; /* plain text, as all that follows */
     char caption[512];     /* one sentence */
     char x_label[PLOT_NAME], y_label[PLOT_NAME];
+    struct extent x_all; /* that the x axis holds at the least; lo > hi: only its curves */
     double x_unit;       /* ticks show x over this; 0: 1 */
     bool log_y;          /* where the values span enough and are all positive */
     bool zero_y;         /* y begins at 0 */

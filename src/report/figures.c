@@ -73,6 +73,28 @@ static const struct figure FIGURES[] = {
      .zero = true,
      .if_varies = true,
      .caption = "Sequences of each step, all ranks together"},
+    {.title = "Update ratio",
+     .y_label = "update / weights",
+     .column = "update_ratio",
+     .log = true,
+     .smooth = true,
+     .caption =
+         "Norm of a step's change of the weights over the norm of the weights; about 1e-3 is "
+         "usual"},
+    {.title = "Clipped steps",
+     .y_label = "steps, %",
+     .column = "clip_rate",
+     .transform = figure_percent,
+     .zero = true,
+     .caption = "Share of the steps whose gradient was clipped, averaged; much of it asks for a "
+                "lower rate"},
+    {.title = "Largest attention logit",
+     .y_label = "logit",
+     .column = "attention_logit",
+     .log = true,
+     .smooth = true,
+     .caption = "Greatest attention score of each step's batch; growth without end comes before "
+                "divergence"},
     {.title = "Validation loss",
      .y_label = "loss, nat",
      .points = "valid_loss",
@@ -156,8 +178,9 @@ static void add_column(const struct plot_maker *m, const struct report_run *r, c
         return;
     fill_x(c->x, r, m->figure->x);
     fill_y(c->y, r, column, m->figure->transform);
+    c->n = series_join(c->x, c->y, NULL, c->n);
     if (kind == CURVE_LINE && m->figure->smooth)
-        series_smooth(c->y, c->n, report_smoothing(r));
+        series_smooth(c->y, c->n, smoothing_of(c->n));
     c->n = series_thin(c->x, c->y, NULL, c->n, buckets_of(m));
 }
 
@@ -199,19 +222,31 @@ static void add_band(const struct plot_maker *m, const struct report_run *r)
         c->y[i] = fmax(value - error, value / 1000);
         c->z[i] = value + error;
     }
+    c->n = series_join(c->x, c->y, c->z, c->n);
     c->n = series_thin(c->x, c->y, c->z, c->n, buckets_of(m));
 }
 
 /* ---- one figure ---- */
 
+/* "critical batch" of the column critical_batch. */
+static char *plain_name(char name[PLOT_NAME], const char *column)
+{
+    snprintf(name, PLOT_NAME, "%s", column);
+    for (char *c = name; *c != '\0'; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return name;
+}
+
 static void add_further(const struct plot_maker *m, const struct report_run *r)
 {
     enum { N = sizeof m->figure->also / sizeof *m->figure->also };
+    char title[PLOT_NAME];
     for (int i = 0; i < N && m->n_runs == 1; i++)
         if (m->figure->also[i] != NULL && report_has(r, metric_find(m->figure->also[i]))) {
             struct plot_maker further = *m;
             further.look += i + 1;
-            add_column(&further, r, m->figure->also[i], CURVE_LINE, m->figure->also[i]);
+            add_column(&further, r, m->figure->also[i], CURVE_LINE,
+                       plain_name(title, m->figure->also[i]));
         }
 }
 
@@ -222,16 +257,15 @@ static void name_line(char title[PLOT_NAME], const struct plot_maker *m, const s
     if (m->n_runs > 1)
         snprintf(title, PLOT_NAME, "%s", r->name);
     else if (smooth)
-        snprintf(title, PLOT_NAME, "mean over %.0f steps", report_smoothing(r));
+        snprintf(title, PLOT_NAME, "mean over %.0f steps", smoothing_of(r->n));
     else
-        snprintf(title, PLOT_NAME, "%s",
-                 m->figure->also[0] != NULL ? m->figure->column : "each step");
+        plain_name(title, m->figure->also[0] != NULL ? m->figure->column : "each step");
 }
 
 static void add_main_line(const struct plot_maker *m, const struct report_run *r)
 {
     const struct figure *f = m->figure;
-    bool smooth = f->smooth && report_smoothing(r) > 2;
+    bool smooth = f->smooth && smoothing_of(r->n) > 2;
     char title[PLOT_NAME];
     if (smooth && m->n_runs <= FAINT_RUNS_MAX)
         add_column(m, r, f->column, CURVE_FAINT, m->n_runs == 1 ? "each step" : "");
@@ -272,6 +306,17 @@ static double longest(const struct report_run *runs, int n, enum figure_x kind)
     for (int i = 0; i < n; i++)
         most = fmax(most, figure_x_of(&runs[i], kind, runs[i].n - 1));
     return most;
+}
+
+/* All figures of one kind have the same axis, wherever their values begin. */
+static void span_x(struct plot *p, const struct report_run *runs, int n, enum figure_x kind)
+{
+    p->x_all = EXTENT_NONE;
+    for (int i = 0; i < n; i++) {
+        double ends[] = {figure_x_of(&runs[i], kind, 0),
+                         figure_x_of(&runs[i], kind, runs[i].n - 1)};
+        extent_add(&p->x_all, ends, 2);
+    }
 }
 
 /* The largest unit of which the axis is at least twice as long. */
@@ -331,6 +376,7 @@ static void make_figure(struct plot *p, const struct figure *f, const struct rep
     snprintf(p->y_label, sizeof p->y_label, "%s", f->y_label);
     write_caption(p, f, runs, n);
     name_x(p, runs, n, f->x);
+    span_x(p, runs, n, f->x);
     if (f->if_varies && !any_varies(runs, n, f->column))
         return;
     for (int i = 0; i < n; i++)

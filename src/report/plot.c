@@ -88,7 +88,8 @@ static void give_air(struct extent *e, bool logarithmic, bool from_zero)
 
 void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *log_y)
 {
-    *x = *y = EXTENT_NONE;
+    *y = EXTENT_NONE;
+    *x = p->x_all.hi > p->x_all.lo ? p->x_all : EXTENT_NONE;
     for (int i = 0; i < p->n_curves; i++) {
         const struct curve *c = &p->curve[i];
         if (c->kind == CURVE_LEVEL || c->kind == CURVE_BAND)

@@ -111,6 +111,21 @@ static void clean(double *y, double *z, int64_t n)
         }
 }
 
+int64_t series_join(double *x, double *y, double *z, int64_t n)
+{
+    int64_t good = 0, pairs = 0, kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        good += isfinite(y[i]);
+        pairs += i > 0 && isfinite(y[i]) && isfinite(y[i - 1]);
+    }
+    if (2 * pairs >= good)
+        return n;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(y[i]))
+            kept = put_point(x, y, z, kept, x[i], y[i], z != NULL ? z[i] : NAN);
+    return kept;
+}
+
 int64_t series_thin(double *x, double *y, double *z, int64_t n, int buckets)
 {
     clean(y, z, n);
