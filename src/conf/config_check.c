@@ -35,6 +35,15 @@ static int check_batch(const struct config *c)
     return OK;
 }
 
+/* From a batch of 0, every other is infinitely far. */
+static int check_scaling(const struct config *c)
+{
+    if (c->scaling.base_batch == 0)
+        return ERR(E_CONFIG, "scaling.base_batch is 0; set it to the batch, in sequences, at which "
+                             "optimizer.lr was tuned, or leave it out: then that is batch.global");
+    return OK;
+}
+
 /* Which sums are rounded would follow from which ranks share a node. */
 static int check_wire(const struct config *c)
 {
@@ -114,6 +123,7 @@ int conf_check(const struct config *c)
 {
     TRY(check_required(c));
     TRY(check_batch(c));
+    TRY(check_scaling(c));
     TRY(check_wire(c));
     TRY(check_checkpoints(c));
     TRY(check_nesterov(c));

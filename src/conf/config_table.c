@@ -130,10 +130,13 @@ const struct conf_key CONF_KEYS[] = {
         "Gradients of a greater global norm are scaled down to it; 0: no clipping.",
         "Pascanu et al. 2013"),
     F64("optimizer.clip_value", optimizer.clip_value, 0, 1e9, "0", "", PATH,
-        "Each element of the mean gradient is cut to this size; 0: no clipping."),
+        "Each element of the mean gradient, clipped by norms where that is on, is cut to this "
+        "size; "
+        "0: no clipping."),
     F64("optimizer.clip_adaptive", optimizer.clip_adaptive, 0, 1e9, "0", "", PATH,
-        "A row of a matrix's gradient may have at most this share of the row's own norm; 0: no "
-        "clipping.",
+        "In the layers' matrices a row's mean gradient may have at most this share of the row's "
+        "own norm (0.01 is usual); the embedding, which is the output layer, is left alone. After "
+        "optimizer.clip_norm; 0: no clipping.",
         "Brock et al. 2021, eq. 3"),
     F64("optimizer.trust", optimizer.trust, 0, 1, "0.001", "", PATH, "Trust coefficient of lars.",
         "You et al. 2017, eq. 6"),
@@ -149,23 +152,28 @@ const struct conf_key CONF_KEYS[] = {
         "multiplied by it."),
 
     F64("regularize.l1", regularize.l1, 0, 100, "0", "", PATH,
-        "The sign of a matrix's weight times this joins its gradient."),
+        "The sign of a matrix's weight times this joins its mean gradient, after clipping."),
     F64("regularize.l2", regularize.l2, 0, 100, "0", "", PATH,
-        "A matrix's weight times this joins its gradient."),
+        "A matrix's weight times this joins its mean gradient, after clipping: decay that goes "
+        "through the rule, where optimizer.weight_decay of adamw does not."),
     F64("regularize.dropout", regularize.dropout, 0, 0.99, "0", "", PATH,
-        "Share of the values that each block adds to the residual stream which training sets to "
-        "zero; drawn from counters, the same on any number of ranks.",
+        "Share of the values that attention and feed-forward layers add to the residual stream "
+        "which training sets to zero, drawn by seed and sample: the same on any number of ranks. "
+        "None in validation.",
         "Srivastava et al. 2014"),
     F64("regularize.label_smoothing", regularize.label_smoothing, 0, 0.99, "0", "", PATH,
-        "Share of a target's probability that is spread evenly over the vocabulary.",
+        "Share of a target's probability that is spread evenly over the vocabulary. The loss that "
+        "is reported stays the plain cross-entropy.",
         "Szegedy et al. 2016"),
     F64("regularize.z_loss", regularize.z_loss, 0, 1, "0", "", PATH,
-        "Weight of the squared logarithm of the softmax's sum in the loss; 1e-4 is usual.",
+        "Weight of the squared logarithm of the softmax's sum in what is trained on; 1e-4 is "
+        "usual. The loss that is reported stays the plain cross-entropy.",
         "Chowdhery et al. 2022, section 5"),
 
-    F64("rates.layer_decay", rates.layer_decay, 0, 1, "1", "", PATH,
-        "The last layer has the full rate, each one below it this share of the one above, the "
-        "embedding that of a layer below the first.",
+    F64("rates.layer_decay", rates.layer_decay, 1e-6, 1, "1", "", PATH,
+        "The last layer and the final norm have the full rate, each layer this share of the one "
+        "above it, the embedding that of a layer below the first. All factors under rates.* "
+        "multiply.",
         "Howard & Ruder 2018 (discriminative fine-tuning)"),
     TEXT("rates.layers", rates.layers, "", "FROM-TO:FACTOR ...", PATH,
          "Factors of the rate by layer, counted from 0: \"0-3:0.1 4-11:0.5\"; ranges may not "
@@ -173,51 +181,66 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("rates.tensors", rates.tensors, "", "PATTERN:FACTOR ...", PATH,
          "Factors of the rate by tensor name, with * and ?: \"*.mlp.*:0.5\"; the last that fits "
          "counts."),
-    F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH, "Factor of the embedding's rate."),
+    F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH,
+        "Factor of the embedding's rate; the output layer is the same tensor."),
     F64("rates.norms", rates.norms, 0, 1e6, "1", "", PATH, "Factor of the norms' rate."),
     TEXT("rates.freeze", rates.freeze, "", "layers and patterns", NEVER,
-         "What is not trained: \"embed 0-5 *norm*\"; no gradient is computed and no optimizer "
-         "state kept for it."),
+         "What is not trained: layers, patterns of tensor names, and embed, which is the output "
+         "layer too: \"embed 0-5 *norm*\". No gradient is computed for it, nor any below the "
+         "lowest tensor that is trained, and no optimizer state is kept."),
     INT("rates.mup_base", rates.mup_base, 0, 1 << 20, "0", "width", NEVER,
-        "Width at which the rate was tuned: matrices of a wider model get smaller first values and "
-        "rates, so that the best rate stays (muP); 0: off.",
+        "Width at which the rate was tuned; a model m times as wide keeps the best rate (muP): in "
+        "its layers' matrices variance of the first values / m, rate / m, weight decay · m; logits "
+        "/ m; embedding and norms as they were. Widen by more heads of the same size. For adamw "
+        "and its kin; 0: off.",
         "Yang et al. 2022, table 8"),
 
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
          "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
     CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
-           "What the schedule counts; with batch.ramp they differ."),
+           "What the schedule counts; steps differ from the others with batch.ramp. Epochs are "
+           "counted in "
+           "samples, as fractions."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
            "steps", PATH, "Length of the warmup: an amount or a share of the run."),
     CHOICE("schedule.warmup_shape", schedule.warmup_shape,
            "linear|constant|gradual|exponential|none", "linear", PATH,
            "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
-           "1 - exp(-(1 - β2)·t); none: no warmup.",
+           "1 - exp(-(1 - β2)·t) throughout, the schedule going on after schedule.warmup; none: no "
+           "warmup.",
            "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
     F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
         "Where a constant or gradual warmup begins, as a share of the peak."),
-    F64("schedule.final", schedule.final, 0, 1, "0.1", "", PATH,
-        "Last learning rate as a share of the peak."),
+    F64("schedule.final", schedule.final, -1, 1, "-1", "", PATH,
+        "Last learning rate as a share of the peak, lowest of restarts and of reduce_on_plateau; "
+        "-1: the rule's own, 0.1 of most."),
     F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
         "Factor of step, multi_step, exponential and cyclical_exp."),
-    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
+    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "30%",
            "steps", PATH,
-           "Time between two falls of step, and between two factors of exponential."),
+           "Time from the warmup's end to the first fall of step and between two, and in which "
+           "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup."),
     TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
-         "When multi_step falls: \"50% 75%\", \"1000 steps, 4Mtok\"."),
-    F64("schedule.power", schedule.power, -10, 10, "1", "", PATH,
-        "Exponent of polynomial (1 and more), of power (-0.51)."),
+         "When multi_step falls, counted from the start of the run or of its piece: \"50% 75%\", "
+         "\"1000 steps, 4Mtok\"."),
+    F64("schedule.power", schedule.power, -10, 10, "0", "", PATH,
+        "Exponent of polynomial (above 0) and of power (below 0); 0: the rule's own, 1 and -0.51.",
+        "Shen et al. 2024"),
     AMOUNT("schedule.cycle", schedule.cycle, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
-           "steps", PATH, "First cycle of restarts; rise and fall together of the cyclical rules.",
+           "steps", PATH,
+           "First cycle of restarts; rise and fall together of the cyclical rules; %: of what "
+           "follows the warmup.",
            "Loshchilov & Hutter 2017; Smith 2017"),
     F64("schedule.cycle_mult", schedule.cycle_mult, 1, 1e3, "1", "", PATH,
         "Each cycle of restarts is so many times as long as the one before.",
         "Loshchilov & Hutter 2017, eq. 5"),
-    F64("schedule.rise", schedule.rise, 0, 1, "0.3", "", PATH,
-        "The rise's share of a cycle of one_cycle (0.3 is usual) and of the cyclical rules (0.5).",
+    F64("schedule.rise", schedule.rise, -1, 1, "-1", "", PATH,
+        "The rise's share of a cycle; -1: the rule's own, 0.3 of one_cycle, 0.5 of the cyclical "
+        "rules.",
         "Smith & Topin 2018"),
-    F64("schedule.base", schedule.base, 0, 1, "0.04", "", PATH,
-        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak."),
+    F64("schedule.base", schedule.base, -1, 1, "-1", "", PATH,
+        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak; -1: the "
+        "rule's own, 0.25 and 0.04."),
     INT("schedule.phases", schedule.phases, 2, 3, "2", "", PATH,
         "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end."),
     F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
@@ -226,14 +249,16 @@ const struct conf_key CONF_KEYS[] = {
         "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
         "optimizer's own is kept."),
     AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
-           "steps", PATH, "warmup_stable_decay: length of the decay at the run's end.",
+           "steps", PATH,
+           "warmup_stable_decay: length of the decay at the run's end; %: of what follows the "
+           "warmup.",
            "Hu et al. 2024 (MiniCPM), eq. 1"),
     CHOICE("schedule.decay_shape", schedule.decay_shape, "sqrt|linear|square|cosine", "sqrt", PATH,
            "warmup_stable_decay: 1 - sqrt(x), 1 - x, 1 - x² or half a cosine.",
            "Hägele et al. 2024, section 4"),
     AMOUNT("schedule.timescale", schedule.timescale, 0, WHOLE, "steps|tokens|samples|epochs|%", "0",
            "steps", PATH,
-           "inverse_sqrt: time after which the rate has fallen by √2; 0: the "
+           "inverse_sqrt: time after which the rate has fallen by √2; power: by 2^power; 0: the "
            "warmup's length.",
            "Vaswani et al. 2017, eq. 3"),
     F64("schedule.factor", schedule.factor, 1e-9, 1, "0.1", "", PATH,
@@ -242,14 +267,16 @@ const struct conf_key CONF_KEYS[] = {
         "reduce_on_plateau: validations without a better loss that are borne with."),
     F64("schedule.threshold", schedule.threshold, 0, 1, "1e-4", "", PATH,
         "reduce_on_plateau: a loss is better below the best times 1 less this."),
-    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT, ...", PATH,
-         "piecewise: rules in turn, each with its length: \"constant 1000 steps, cosine 50%, "
-         "exponential\"; the last goes on to the end."),
+    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT KEY=VALUE ..., ...", PATH,
+         "piecewise: rules in turn, each with its length and keys of its own: \"constant 1000 "
+         "steps, cosine 50% final=0.3, exponential gamma=0.5\"; % in keys is of the piece. A piece "
+         "begins at the rate where the one before ended, or at from=SHARE of the peak; the last "
+         "goes on to the end."),
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
          "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
-    INT("scaling.base_batch", scaling.base_batch, 0, 1 << 24, "0", "sequences", PATH,
-        "The batch at which optimizer.lr was tuned; 0: batch.global."),
+    INT("scaling.base_batch", scaling.base_batch, -1, 1 << 24, "-1", "sequences", PATH,
+        "The batch at which optimizer.lr was tuned; -1: batch.global."),
     F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
         "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
         "0: not known.",

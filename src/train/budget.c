@@ -1,9 +1,12 @@
 #include "train/budget.h"
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "model/model.h"
-#include "optim/optim.h"
 #include "train/derive.h"
+#include "train/optimizer.h"
+#include "train/rates.h"
+#include "train/regularize.h"
 
 #include <string.h>
 
@@ -27,17 +30,6 @@ static void add(struct budget *b, const char *label, double bytes)
     add_row(b, label, bytes, false);
 }
 
-/* Floats in the largest shard. */
-static double largest_shard(const struct shard *s)
-{
-    size_t most = 0;
-    for (int r = 0; r < s->size; r++) {
-        size_t n = shard_count(s, r);
-        most = n > most ? n : most;
-    }
-    return (double)most;
-}
-
 /* More ranks than these repeat what these need, or nearly. */
 enum { RANKS_TRIED = 1024 };
 
@@ -58,11 +50,21 @@ static double loader_bytes(const struct config *c)
     return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
 }
 
+_Static_assert(RAMP_MAX - 1 <= REDUCE_MAX_OTHER, "more stages than a reducer has room for");
+
 struct reduce_options budget_reduction(const struct config *c)
 {
-    return (struct reduce_options){.exact = strcmp(c->parallel.reduce, "exact") == 0,
-                                   .wire = strcmp(c->parallel.wire, "bf16") == 0 ? BF16 : F32,
-                                   .n_micro = derive_n_micro(c)};
+    struct ramp ramp;
+    struct reduce_options o = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
+                               .wire = strcmp(c->parallel.wire, "bf16") == 0 ? BF16 : F32,
+                               .n_micro = derive_n_micro(c)};
+    if (ramp_init(&ramp, c) != OK) { /* told elsewhere, and no run begins */
+        err_clear();
+        return o;
+    }
+    for (int i = 0; i + 1 < ramp.n; i++)
+        o.other[o.n_other++] = derive_micros(c, ramp.stage[i].batch);
+    return o;
 }
 
 static bool is_sharded(const struct config *c)
@@ -77,40 +79,54 @@ bool budget_shares_params(const struct config *c)
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, size_t n, const struct team *t)
+                  const struct optimizer_size *optimizer, const struct shard *shard,
+                  const struct tensor_table *tensors, const struct team *t)
 {
-    int holders = is_sharded(c) ? t->size : 1;
-    size_t bucket = (size_t)c->parallel.bucket_mib << 20;
-    struct shard shard, state;
-    shard_init(&shard, n, bucket, t->size, 0);
-    shard_init(&state, n, bucket, holders, 0);
     const struct reduce_options reduce = budget_reduction(c);
     const struct model_options model = derive_model(c);
-    double floats = (double)n, slots = rule->n_slots;
+    double floats = (double)tensors->n_elems;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
-    add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "gradients", largest_reducer(*t, shard, &reduce));
+    add(b, "optimizer state", optimizer->state);
+    add(b, "optimizer scratch", optimizer->scratch);
+    add(b, "gradients", largest_reducer(*t, *shard, &reduce));
     add_row(b, "bf16 weights", (double)model_forms_bytes(s, model.products),
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
+    add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
-    b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
+    b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }
 
 int budget_of(struct budget *b, const struct config *c, const struct model_spec *s,
               const struct team *t)
 {
     const struct optim_rule *rule;
-    struct tensor_table tensors;
+    struct tensor_table tensors = {0};
+    struct optim_group *groups = NULL;
+    struct optim_layout layout = {0};
+    struct rates rates = {0};
+    int rc;
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
-    TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, tensors.n_elems, t);
+    TRY_OUT(tensors_init(&tensors, s));
+    TRY_OUT(rates_init(&rates, c, s, &tensors));
+    TRY_OUT(optimizer_groups(&groups, &tensors));
+    rates_apply(&rates, groups);
+    TRY_OUT(optim_layout_init(&layout, rule, groups, tensors.n, tensors.n_elems,
+                              (size_t)c->parallel.bucket_mib << 20, t->size));
+    const struct shard shard = optim_layout_shard(&layout, t->size, 0);
+    const struct optimizer_size optimizer =
+        optimizer_size(c, rule, &layout, groups, tensors.n, is_sharded(c) ? t->size : 1);
+    count(b, c, s, &optimizer, &shard, &tensors, t);
+out:
+    optim_layout_release(&layout);
+    mem_free(groups);
+    rates_release(&rates);
     tensors_release(&tensors);
-    return OK;
+    return rc;
 }
 
 double budget_total(const struct budget *b)

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "par/agree.h"
 #include "par/zero.h"
-#include "train/derive.h"
 #include "train/feed.h"
 #include "train/stop.h"
 #include "train/sums.h"
@@ -35,6 +34,7 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
 {
     int rc = t->pending;
     double mark = clock_now_s();
+    reducer_set_micros(t->reducer, derive_micros(t->conf, r->batch));
     struct range mine = reducer_begin(t->reducer);
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
@@ -67,16 +67,18 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->grad_norm = sqrt(exactsum_value(&s->sumsq)) / n;
     r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
-    r->lr = derive_rate(&t->schedule, t->conf, t->at.step);
+    r->gain = gain_of(&t->gain, &t->scaling, r->batch);
+    r->set = derive_step(&t->schedule, t->conf, &t->course, &t->scaling, trainer_at(t), &t->gain);
+    r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
 }
 
-/* Bytes that an update moves: all but the gradient is written as well as read. */
 static double update_bytes(const struct trainer *t)
 {
     double floats = (double)shard_count(&t->state, t->state.rank);
-    return (double)sizeof(float) * floats * (2 * (1 + t->rule->n_slots) + 1);
+    int moves = optim_moves(t->rule, optimizer_momentum(t->conf, t->rule));
+    return (double)sizeof(float) * floats * moves;
 }
 
 /* Bytes that come to this rank's team from the others. */
@@ -86,26 +88,16 @@ static double gather_bytes(const struct trainer *t)
     double own = 0;
     for (int i = 0; i < team_size(team, team_of(team, team->rank)); i++)
         own += (double)shard_count(&t->shard, team_first(team, team_of(team, team->rank)) + i);
-    return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
-}
-
-/* A setting of -1 stands for the rule's own. */
-static double own(double set, double rules)
-{
-    return set >= 0 ? set : rules;
+    return (double)sizeof(float) * ((double)shard_total(&t->shard) - own);
 }
 
 /* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
  * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
-    const struct optim_step s = {.lr = r->lr,
-                                 .beta1 = own(t->conf->optimizer.beta1, t->rule->beta1),
-                                 .beta2 = own(t->conf->optimizer.beta2, t->rule->beta2),
-                                 .eps = own(t->conf->optimizer.eps, t->rule->eps),
-                                 .weight_decay = t->conf->optimizer.weight_decay,
-                                 .grad_scale = r->clip / r->targets,
-                                 .t = t->at.step + 1};
+    struct optim_step s = optimizer_settings(t->conf, &r->set);
+    s.grad_scale = r->clip / r->targets;
+    s.t = t->at.step + 1;
     bool sharded = t->state.size == t->shard.size;
     float *grad = reducer_sum(t->reducer);
     const struct comm each = comm_without_teams(t->comm);
@@ -114,11 +106,13 @@ static int update(struct trainer *t, struct step_result *r)
         TRY(zero_allgather(&each, &t->shard, grad));
     prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
-    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params, grad, t->slot);
+    regularizer_apply(t, grad, s.grad_scale, r->grad_norm, r->targets);
+    optim_update(&t->optim, &s, t->params, grad);
+    r->lr = t->optim.lr;
     prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
     r->time[R_OPTIM_S] = lap(&mark);
     int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
-    prof_lap(t->prof, PROF_GATHER, 0, gather_bytes(t));
+    prof_lap(t->prof, PROF_GATHER, 0, t->prof != NULL ? gather_bytes(t) : 0);
     r->time[R_GATHER_S] = lap(&mark);
     return rc != OK ? rc : trainer_pack(t);
 }
@@ -150,7 +144,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
-    *r = (struct step_result){0};
+    *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
     prof_start(t->prof);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
@@ -168,9 +162,12 @@ int trainer_step(struct trainer *t, struct step_result *r)
     }
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
+    gain_count(&t->gain, &t->scaling, r->batch);
     t->at.step++;
-    t->at.samples += (uint64_t)t->conf->batch.global;
+    t->at.samples += (uint64_t)r->batch;
+    t->at.sched_samples += r->batch;
     t->at.targets += r->targets;
     t->at.train_s += r->step_s;
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
     return OK;
 }

@@ -9,7 +9,7 @@
 #include "kern/peak.h"
 #include "par/agree.h"
 #include "train/budget.h"
-#include "train/derive.h"
+#include "train/conditions.h"
 #include "train/feed.h"
 #include "train/resume.h"
 #include "train/weights.h"
@@ -52,35 +52,48 @@ static int open_data(struct trainer *t)
     return OK;
 }
 
-static int derive_plan(struct trainer *t)
+struct ramp_at trainer_at(const struct trainer *t)
 {
-    const struct config *c = t->conf;
-    uint64_t n_samples = loader_n_samples(t->feed.loader);
-    t->n_steps = derive_steps(c, c->train.length, n_samples, 0);
-    t->n_micro = derive_n_micro(c);
-    if (t->n_steps < 1)
-        return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
-    TRY(optim_find(&t->rule, c->optimizer.name));
-    return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
+    return (struct ramp_at){t->at.step, t->at.sched_samples};
 }
 
-/* Neighbours with the same treatment become one group. */
-static int make_groups(struct trainer *t)
+int trainer_derive(struct trainer *t)
 {
-    const struct tensor_table *tab = t->tensors;
-    TRY(mem_alloc(&t->groups, (size_t)tab->n, sizeof *t->groups, "optimizer groups"));
-    for (int i = 0; i < tab->n; i++) {
-        const struct tensor *row = &tab->row[i];
-        size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        if (i > 0 && tab->row[i - 1].decay == row->decay) {
-            struct optim_group *last = &t->groups[t->n_groups - 1];
-            last->at.n = end - last->at.first;
-            continue;
-        }
-        t->groups[t->n_groups++] = (struct optim_group){
-            .at = {row->offset, end - row->offset}, .decay = row->decay, .rate = 1};
-    }
+    const struct config *c = t->conf;
+    str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
+    TRY(derive_course(&t->course, c, loader_n_samples(t->feed.loader), trainer_at(t)));
+    t->n_micro = derive_n_micro(c);
+    if (t->course.n_steps < 1)
+        return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
+    TRY(optim_find(&t->rule, c->optimizer.name));
+    TRY(derive_scaling(&t->scaling, c));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
+    lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    scaling_warn(&t->scaling, c, &t->lr_warnings);
+    TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
+    course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
+    course_warn(&t->course, c, &t->lr_warnings);
     return OK;
+}
+
+/* Once, where trainer_derive is called again when a run goes on. */
+static int keep_plateau(struct trainer *t)
+{
+    if (!schedule_has_plateau(&t->schedule))
+        return OK;
+    if (t->valid_loader == NULL)
+        return ERR(E_CONFIG,
+                   "schedule.name %s follows the validation loss, and there is no text "
+                   "to validate on; set data.valid",
+                   t->conf->schedule.name);
+    return state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N);
+}
+
+static int keep_gain(struct trainer *t)
+{
+    return t->scaling.rule->per_step ? state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N)
+                                     : OK;
 }
 
 /* One slab a node in shared memory, where that is wanted and there is room. Collective. */
@@ -123,20 +136,27 @@ int trainer_pack(struct trainer *t)
     return rc;
 }
 
+/* How fast each tensor learns, and whether at all. */
+static int set_rates(struct trainer *t)
+{
+    TRY(rates_init(&t->rates, t->conf, &t->spec, t->tensors));
+    rates_describe(&t->rates, t->tensors, &t->lr_derivation);
+    model_set_frozen(t->model, t->rates.frozen);
+    TRY(optimizer_groups(&t->groups, t->tensors));
+    t->n_groups = t->tensors->n;
+    rates_apply(&t->rates, t->groups);
+    return regularizer_init(&t->regularizer, t->conf, t->tensors);
+}
+
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
     const struct model_options o = derive_model(c);
     TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
     t->tensors = model_tensors(t->model);
-    size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
-    bool sharded = strcmp(c->parallel.shard, "none") != 0;
-    shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
-    shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
-    size_t kept = shard_count(&t->state, t->state.rank);
-    for (int i = 0; i < t->rule->n_slots; i++)
-        TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
-    return make_groups(t);
+    TRY(set_rates(t));
+    TRY(optimizer_warn(c, t->rule));
+    return optimizer_init(t);
 }
 
 static int start_fresh(struct trainer *t)
@@ -147,7 +167,7 @@ static int start_fresh(struct trainer *t)
     if (c->model.init[0] != '\0') {
         log_info("weights         from %s; optimizer state and data order start anew",
                  c->model.init);
-        return weights_load_into(t->params, t->tensors, &t->shard, &t->holders, c->model.init);
+        return weights_load_into(t->params, t->tensors, &t->whole, &t->holders, c->model.init);
     }
     log_info("weights         random, run.seed %lld", (long long)c->run.seed);
     if (team_leads(&t->holders.team))
@@ -201,11 +221,16 @@ static int build(struct trainer *t)
                   strcmp(c->parallel.pin, "auto") == 0));
     int rc = open_data(t);
     if (rc == OK)
-        rc = derive_plan(t);
+        rc = trainer_derive(t);
+    if (rc == OK)
+        rc = keep_plateau(t);
+    if (rc == OK)
+        rc = keep_gain(t);
     if (rc == OK)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
+    TRY(conditions_compare(t->comm));
     TRY(hold_params(t));
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
@@ -217,13 +242,21 @@ static int build(struct trainer *t)
     TRY(resume_newest(t, &resumed));
     if (!resumed)
         TRY(start_fresh(t));
+    TRY(optimizer_begin(t, resumed));
     TRY(trainer_pack(t));
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
     TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = c->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    feed_begin(&t->feed, t->feed.loader, &order);
     return OK;
 }
 
@@ -251,13 +284,15 @@ void trainer_release(struct trainer *t)
     store_close(&t->train_store);
     store_close(&t->valid_store);
     reducer_free(t->reducer);
-    for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
-        mem_free(t->slot[i]);
+    optimizer_release(t);
     mem_free(t->groups);
+    rates_release(&t->rates);
+    regularizer_release(&t->regularizer);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
     str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);
@@ -287,9 +322,12 @@ int trainer_save(struct trainer *t)
     TRY(agree(t->comm, rc));
     set.may_publish = may_publish;
     set.may_publish_ctx = t;
-    rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
+    rc = optimizer_show(t);
+    if (rc == OK)
+        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
-    TRY(rc);
+    int hidden = optimizer_hide(t);
+    TRY(rc != OK ? rc : hidden);
     t->unreported_save_s += t->save_s;
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),

@@ -98,7 +98,7 @@ try 78 plan "$dir/bad.yaml";                   blames 'bad.yaml:3:3: .*did you m
 try 0 plan "$dir/job.yaml" --print-config optimizer.lr=0.5
 says '^optimizer.lr: 0.5 +# command line'
 says '^batch.global: 8 +# job.yaml:4'
-says '^optimizer.eps: 1e-08 +# default'
+says '^optimizer.eps: -1 +# default'
 says '^run.dir: runs/job '
 sed 's/ *#.*//' "$dir/out" >"$dir/first"
 cp "$dir/out" "$dir/again.yaml"
