@@ -17,6 +17,7 @@ struct figure {
     enum figure_x x;
     double (*transform)(double); /* of every value; NULL: none */
     bool log, zero, smooth;
+    bool log_if_apart; /* where the runs' greatest values are far from each other */
     bool if_varies; /* no figure of what is the same in all steps */
     bool clip_line; /* with optimizer.clip_norm */
 };

@@ -52,6 +52,7 @@ static const struct figure FIGURES[] = {
      .y_label = "learning rate",
      .column = "lr",
      .zero = true,
+     .log_if_apart = true,
      .caption = "Rate of each step, as the schedule and the batch make it"},
     {.title = "Gradient norm",
      .y_label = "norm",
@@ -359,6 +360,21 @@ static bool any_varies(const struct report_run *runs, int n, const char *column)
     return false;
 }
 
+/* Beside a ten times greater one a curve would lie on the axis. */
+static bool far_apart(const struct report_run *runs, int n, const char *column)
+{
+    int k = metric_find(column);
+    struct extent peaks = EXTENT_NONE;
+    for (int i = 0; i < n && k >= 0; i++) {
+        struct extent e = EXTENT_NONE;
+        for (int64_t row = 0; row < runs[i].n; row++)
+            extent_add(&e, &runs[i].rows[row * M_N + k], 1);
+        if (extent_any(&e))
+            extent_add(&peaks, &e.hi, 1);
+    }
+    return extent_any(&peaks) && peaks.lo > 0 && peaks.hi >= 10 * peaks.lo;
+}
+
 static void write_caption(struct plot *p, const struct figure *f, const struct report_run *runs,
                           int n)
 {
@@ -371,7 +387,8 @@ static void write_caption(struct plot *p, const struct figure *f, const struct r
 static void make_figure(struct plot *p, const struct figure *f, const struct report_run *runs,
                         int n)
 {
-    *p = (struct plot){.log_y = f->log, .zero_y = f->zero};
+    bool apart = f->log_if_apart && far_apart(runs, n, f->column);
+    *p = (struct plot){.log_y = f->log || apart, .zero_y = f->zero};
     snprintf(p->title, sizeof p->title, "%s", f->title);
     snprintf(p->y_label, sizeof p->y_label, "%s", f->y_label);
     write_caption(p, f, runs, n);
