@@ -46,6 +46,7 @@ struct plot {
     double x_unit;       /* ticks show x over this; 0: 1 */
     bool log_y;          /* where the values span enough and are all positive */
     bool zero_y;         /* y begins at 0 */
+    double y_most;       /* the y axis ends there at the latest; 0: no limit */
     struct curve *curve; /* [PLOT_MAX_CURVES], owned */
     int n_curves;
     char (*bar_name)[16]; /* [n_bars] of x = 0, 1, …, owned; "": none; NULL: x is a number */

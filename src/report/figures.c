@@ -31,6 +31,7 @@ static const struct figure FIGURES[] = {
      .points = "valid_loss",
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "Mean cross entropy a token of each step's batch"},
     {.title = "Loss by tokens",
      .y_label = "loss, nat",
@@ -39,6 +40,7 @@ static const struct figure FIGURES[] = {
      .x = X_TOKENS,
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "The same loss against the tokens consumed, as runs of different batches compare"},
     {.title = "Loss by time",
      .y_label = "loss, nat",
@@ -47,6 +49,7 @@ static const struct figure FIGURES[] = {
      .x = X_TIME,
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "The same loss against the seconds spent in steps, without validation and saving"},
     {.title = "Learning rate",
      .y_label = "learning rate",
@@ -375,13 +378,29 @@ static bool far_apart(const struct report_run *runs, int n, const char *column)
     return extent_any(&peaks) && peaks.lo > 0 && peaks.hi >= 10 * peaks.lo;
 }
 
+/* Twice the greatest of the runs' first values; 0 when nothing is above that. */
+static double limit_from_start(const struct report_run *runs, int n, const char *column)
+{
+    int k = metric_find(column);
+    double most = 0;
+    struct extent all = EXTENT_NONE;
+    for (int i = 0; i < n && k >= 0; i++) {
+        double first = runs[i].rows[k];
+        most = isfinite(first) ? fmax(most, 2 * first) : most;
+        for (int64_t row = 0; row < runs[i].n; row++)
+            extent_add(&all, &runs[i].rows[row * M_N + k], 1);
+    }
+    return extent_any(&all) && all.hi > most ? most : 0;
+}
+
 static void write_caption(struct plot *p, const struct figure *f, const struct report_run *runs,
                           int n)
 {
     bool points = f->column != NULL && any_has(runs, n, f->points);
-    snprintf(p->caption, sizeof p->caption, "%s%s%s.", f->caption,
+    snprintf(p->caption, sizeof p->caption, "%s%s%s%s.", f->caption,
              points ? "; the points are validation" : "",
-             f->smooth && n > 1 ? "; lines are means over a fiftieth of each run" : "");
+             f->smooth && n > 1 ? "; lines are means over a fiftieth of each run" : "",
+             p->y_most > 0 ? "; what rises above twice the first loss leaves the figure" : "");
 }
 
 static void make_figure(struct plot *p, const struct figure *f, const struct report_run *runs,
@@ -391,6 +410,8 @@ static void make_figure(struct plot *p, const struct figure *f, const struct rep
     *p = (struct plot){.log_y = f->log || apart, .zero_y = f->zero};
     snprintf(p->title, sizeof p->title, "%s", f->title);
     snprintf(p->y_label, sizeof p->y_label, "%s", f->y_label);
+    if (f->from_start && n > 1)
+        p->y_most = limit_from_start(runs, n, f->column);
     write_caption(p, f, runs, n);
     name_x(p, runs, n, f->x);
     span_x(p, runs, n, f->x);

@@ -104,6 +104,8 @@ void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *l
         *x = *y = (struct extent){0, 1};
         return;
     }
+    if (p->y_most > y->lo)
+        y->hi = fmin(y->hi, p->y_most);
     add_levels(p, y);
     *log_y = p->log_y && y->lo > 0 && y->hi / y->lo >= LOG_FROM;
     give_air(y, *log_y, p->zero_y && y->lo >= 0);
