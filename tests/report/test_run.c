@@ -279,6 +279,24 @@ START_TEST(names_differ)
 }
 END_TEST
 
+START_TEST(a_folder_has_a_name_from_within)
+{
+    struct report_run r;
+    char here[FS_PATH_MAX];
+    const char *path = run_path("within");
+    write_run(path);
+    if (ck_world.rank == 0) {
+        ck_assert_ptr_nonnull(getcwd(here, sizeof here));
+        ck_assert_int_eq(chdir(path), 0);
+        ck_assert_int_eq(report_run_load(&r, "./"), OK);
+        ck_assert_str_eq(r.name, "within");
+        report_run_release(&r);
+        ck_assert_int_eq(chdir(here), 0);
+    }
+    MPI_Barrier(ck_world.world);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     snprintf(dir, sizeof dir, "%s", ck_folder());
@@ -287,6 +305,7 @@ static void add(TCase *t)
     tcase_add_test(t, settings_failure_and_lock_are_told);
     tcase_add_test(t, what_is_no_run_is_refused);
     tcase_add_test(t, names_differ);
+    tcase_add_test(t, a_folder_has_a_name_from_within);
 }
 
 int main(int argc, char **argv)
