@@ -95,7 +95,7 @@ struct config {
         double noise_scale; /* scaling.noise_scale, sequences; 0: not known */
     } scaling;
     struct {
-        int64_t every; /* noise.every, steps; 0: never */
+        int64_t every; /* noise.every, steps; 0: never; -1: as often as is cheap */
         double decay;  /* noise.decay */
     } noise;
     struct {

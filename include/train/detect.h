@@ -40,7 +40,7 @@ struct detect {
         double on[N_DETECTORS];
         double seen;                       /* finite steps so far */
         double loss_sum, clip_sum, weight; /* of exponential averages */
-        double start, best;                /* of the smoothed loss */
+        double start, best;                /* the first loss; the lowest smoothed one */
         double above, above_since;         /* steps in a row that it was too high; the first */
         double valid, valid_smooth, rises; /* the last validation, and rises in a row */
         double bin_width;                  /* tokens; 0 before the first step */

@@ -297,8 +297,9 @@ const struct conf_key CONF_KEYS[] = {
         "0: not known.",
         "McCandlish et al. 2018, eq. 2.8"),
 
-    INT("noise.every", noise.every, 0, WHOLE, "1", "steps", SAFE,
-        "Measure the gradient noise scale every so many steps; 0: never.",
+    INT("noise.every", noise.every, -1, WHOLE, "-1", "steps", SAFE,
+        "Measure the gradient noise scale every so many steps; 0: never; -1: as often as takes no "
+        "more than about 1 % of a step, which is each one from micro-batches of 512 tokens on.",
         "McCandlish et al. 2018, appendix A"),
     F64("noise.decay", noise.decay, 0, 0.9999999, "0.99", "", SAFE,
         "Smoothing of its numerator and denominator, a measurement.",

@@ -6,8 +6,8 @@
 
 /* Of the averages: about the last 50 steps. */
 static const double DECAY = 0.98;
-/* Steps after which the smoothed loss counts as the run's start. */
-enum { START_STEPS = 10, PLATEAU_STEPS = 50, CLIP_STEPS = 50 };
+/* Steps that a plateau, and a rate of clipping, are judged by at least. */
+enum { PLATEAU_STEPS = 50, CLIP_STEPS = 50 };
 /* The part of the tokens in which a plateau is looked for. */
 static const double PLATEAU_SHARE = 0.1;
 /* A plateau is told only where a fall by this share of the loss could have been seen. */
@@ -140,7 +140,7 @@ void detect_average(struct detect *d, const struct detect_step *v)
     average(&d->s.clip_sum, v->clipped);
     average(&d->s.weight, 1);
     double smooth = detect_smooth_loss(d);
-    if (d->s.seen <= START_STEPS)
+    if (d->s.start == 0)
         d->s.start = d->s.best = smooth;
     d->s.best = fmin(d->s.best, smooth);
     if (v->tokens > 0)
@@ -153,7 +153,7 @@ bool detect_diverged(struct detect *d, const struct detect_limits *l, const stru
                      struct sight *out)
 {
     double smooth = detect_smooth_loss(d);
-    /* The loss of a run that stays level wanders about its start: half the margin is let pass. */
+    /* The loss of a run that stays level wanders about its first: half the margin is let pass. */
     bool over_start = smooth > d->s.start + l->margin / 2;
     bool over_best = smooth > d->s.best + fmax(l->margin, fabs(d->s.best) / 10);
     if (!over_start && !over_best)

@@ -31,7 +31,7 @@ static void banner_batch(const struct trainer *t)
              (long long)c->batch.micro, (long long)most,
              most * c->batch.micro * t->comm->size == c->batch.global ? "" : " (uneven: at most)",
              fmt_si(tokens, sizeof tokens, (double)c->batch.global * (double)c->batch.seq_len));
-    if (t->n_micro == 1 && c->noise.every > 0)
+    if (t->n_micro == 1 && c->noise.every != 0)
         log_info("noise scale     not measured: a step is one micro-batch; batch.micro below "
                  "batch.global measures it");
     if (t->n_micro < t->comm->size)

@@ -161,7 +161,7 @@ START_TEST(a_loss_above_its_start_has_diverged)
     ck_assert_ptr_nonnull(strstr(h.last[DETECT_DIVERGED].text, "start"));
     begin(&h);
     for (int64_t i = 0; i < 3000; i++) /* level, as in a late fine-tuning */
-        step(&h, 2 + 0.2 * noise(i), 1, false);
+        step(&h, 2 + 0.1 * noise(i), 1, false);
     ck_assert_int_eq(h.times[DETECT_DIVERGED], 0);
 }
 END_TEST

@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TINY_VOCAB = 60, TINY_TOKENS = 6000, TINY_BATCH = 7, TINY_T = 20 };
 
@@ -41,8 +42,10 @@ static inline void tiny_config(struct config *conf, struct model_spec *spec, con
     snprintf(text, sizeof text,
              "run.dir: %s/run\ndata.train: %s/tokens.h5\ndata.boundary: loss\n"
              "model.preset: gemma3-nano\nbatch.global: %d\nbatch.seq_len: %d\ntrain.steps: 40\n"
-             "optimizer.lr: 5e-3\nschedule.warmup: 2\n%s",
-             ck_folder(), ck_folder(), TINY_BATCH, TINY_T, extra);
+             "optimizer.lr: 5e-3\nschedule.warmup: 2\n"
+             "%s%s",
+             ck_folder(), ck_folder(), TINY_BATCH, TINY_T,
+             strstr(extra, "noise.every") == NULL ? "noise.every: 1\n" : "", extra);
     ck_assert_msg(conf_load_text(conf, &origins, text, "test") == OK, "%s", err_message());
     ck_assert_int_eq(spec_preset(spec, "gemma3-nano"), OK);
     spec->V = TINY_VOCAB;
