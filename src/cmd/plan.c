@@ -10,6 +10,7 @@
 #include "train/budget.h"
 #include "train/derive.h"
 #include "train/progress.h"
+#include "train/rates.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -76,7 +77,7 @@ static int count_rates(struct plan *p)
     course_describe(&p->course, c, g, &p->derivation);
     course_warn(&p->course, c, &p->warnings);
     course_warn_idle(&p->course, c, p->ranks, &p->warnings);
-    return OK;
+    return rates_plan(c, &p->job->spec, &p->derivation);
 }
 
 static int count_memory(struct plan *p, const struct request *r)

@@ -122,6 +122,8 @@ static void print_scaling(FILE *f)
         fprintf(f, "%-14s %s (%s)\n", "", r->note, r->source);
         str_release(&formulas);
     }
+    fputs("\n", f);
+    key_print(f, "scaling"); /* the section of this name */
 }
 
 static const struct {

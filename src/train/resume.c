@@ -2,35 +2,15 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
-#include "base/isa.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/config_file.h"
-#include "kern/gemm.h"
 #include "par/agree.h"
 #include "par/zero.h"
+#include "train/conditions.h"
 #include "version.h"
 #include <stdio.h>
 #include <string.h>
-
-/* The processor's own name and the instructions that the kernels use: parts of the bits'
- * conditions. */
-static void cpu_name(char *buf, size_t n)
-{
-    char line[256];
-    snprintf(buf, n, "unknown; %s", isa_name());
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    while (f && fgets(line, sizeof line, f)) {
-        char *value = strstr(line, ": ");
-        if (strncmp(line, "model name", 10) == 0 && value) {
-            value[2 + strcspn(value + 2, "\n")] = '\0';
-            snprintf(buf, n, "%.44s; %s", value + 2, isa_name());
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-}
 
 static void copy_text(char *to, size_t n, const char *from)
 {
@@ -62,9 +42,11 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     copy_text(m->parent_id, sizeof m->parent_id, t->parent_id);
     copy_text(m->tokenizer_hash, sizeof m->tokenizer_hash, t->train_store.tokenizer_hash);
     copy_text(m->data_hash, sizeof m->data_hash, t->train_store.data_hash);
-    copy_text(m->blas, sizeof m->blas, gemm_kernel());
     copy_text(m->build, sizeof m->build, CARAT_VERSION);
-    cpu_name(m->cpu, sizeof m->cpu);
+    struct conditions here;
+    conditions_here(&here);
+    copy_text(m->cpu, sizeof m->cpu, here.cpu);
+    copy_text(m->blas, sizeof m->blas, here.products);
     clock_stamp(m->created, sizeof m->created);
     set->tensors = t->tensors;
     add_arrays(t, set->array, &set->n_arrays);
@@ -124,19 +106,21 @@ static int compare_settings(const struct trainer *t, const struct ckpt_meta *m, 
 
 static void compare_conditions(const struct trainer *t, const struct ckpt_meta *m)
 {
-    char cpu[64];
-    cpu_name(cpu, sizeof cpu);
+    struct conditions here;
+    conditions_here(&here);
     const struct {
         const char *what, *before, *now;
-    } row[] = {{"CPU", m->cpu, cpu}, {"BLAS kernel", m->blas, gemm_kernel()}};
+    } row[] = {{"CPU", m->cpu, here.cpu}, {"library of products", m->blas, here.products}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (strcmp(row[i].before, row[i].now) != 0)
             log_warn("the %s was %s and is %s: from here the bits may differ from an "
                      "uninterrupted run's",
                      row[i].what, row[i].before, row[i].now);
+    bool exact = strcmp(t->conf->parallel.reduce, "exact") == 0;
     if (m->ranks != t->comm->size)
-        log_info("changed         ranks: %lld -> %d (safe: the weights stay on their path)",
-                 (long long)m->ranks, t->comm->size);
+        log_info("changed         ranks: %lld -> %d (%s)", (long long)m->ranks, t->comm->size,
+                 exact ? "safe: the weights stay on their path"
+                       : "parallel.reduce fast: sums are rounded in another order from here");
 }
 
 static void take_meta(struct trainer *t, const struct ckpt_meta *m)
