@@ -43,11 +43,20 @@ struct feed {
     uint64_t samples;  /* where the step of the next request begins */
     size_t next;       /* its next micro-batch */
     int64_t global, micro;
-    int64_t passes; /* over the step's micro-batches that are still to be requested */
+    int64_t passes;  /* over the step's micro-batches that are still to be requested */
+    int outstanding; /* requested and not yet taken */
+};
+
+/* Which state a trainer begins with, and whether it keeps a run. */
+enum trainer_start {
+    START_RUN,    /* takes the run folder; goes on from its newest checkpoint, else anew */
+    START_ANEW,   /* without a run folder: no file is written; model.init or random weights */
+    START_NEWEST, /* without a run folder, from the newest checkpoint that lies in it */
 };
 
 struct trainer {
     const struct config *conf;
+    enum trainer_start start;
     const struct comm *comm;
     struct pin pin; /* where this rank runs */
     struct model_spec spec;
@@ -67,6 +76,7 @@ struct trainer {
     struct optim_group *groups;
     int n_groups;
     struct schedule schedule;
+    double forced_lr; /* the rate of the steps that follow; 0: the schedule's */
     struct str lr_derivation;
 
     struct store train_store, valid_store;
@@ -95,10 +105,18 @@ struct trainer {
  * Collective. On error everything is released. */
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                  const struct comm *comm, double begun_s);
+/* The same without a run folder (START_ANEW, START_NEWEST): reads at most, so that a live run is
+ * not disturbed; such a trainer has no metrics and cannot save. E_DATA where START_NEWEST finds no
+ * checkpoint. Collective. */
+int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                       const struct comm *comm, enum trainer_start start);
 void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
+
+/* Reads ahead from the trainer's place in the data. Before it, what was requested is drained. */
+void trainer_feed(struct trainer *t);
 
 /* The parameters have changed: packs them anew for bf16 products, each rank of a team its part.
  * Collective over the team. E_RANK. */

@@ -12,6 +12,7 @@ static void request(struct feed *f)
     int64_t first = (int64_t)(f->mine.first + f->next) * f->micro;
     int64_t n = least(f->micro, f->global - first);
     loader_want(f->loader, f->samples + (uint64_t)first, (int)n);
+    f->outstanding++;
     if (++f->next == f->mine.n) {
         f->next = 0;
         f->samples += (uint64_t)f->global;
@@ -36,6 +37,7 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
 {
     struct sample_block s;
     int rc = loader_next(f->loader, &s);
+    f->outstanding--;
     if (rc != 0)
         return rc;
     request(f);
@@ -46,4 +48,15 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
                              .weight = s.weight,
                              .start = s.start};
     return 0;
+}
+
+int feed_drain(struct feed *f)
+{
+    struct sample_block s;
+    int rc = 0;
+    for (; f->outstanding > 0; f->outstanding--) {
+        int taken = loader_next(f->loader, &s);
+        rc = rc != 0 ? rc : taken;
+    }
+    return rc;
 }

@@ -67,7 +67,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->grad_norm = sqrt(exactsum_value(&s->sumsq)) / n;
     r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
-    r->lr = derive_rate(&t->schedule, t->conf, t->at.step);
+    r->lr = t->forced_lr > 0 ? t->forced_lr : derive_rate(&t->schedule, t->conf, t->at.step);
     r->stop = s->stop > 0;
     r->save = s->save > 0;
 }
@@ -136,13 +136,19 @@ static int leave_out_update(struct trainer *t, const struct step_result *r)
                MAX_SKIPPED);
 }
 
+/* A file in the run folder that asks for something; who keeps none is not asked. Root. */
+static bool is_asked(const struct trainer *t, const char *what)
+{
+    return t->start == START_RUN && run_asked(t->conf->run.dir, what);
+}
+
 /* Root alone looks at files and clocks, so that there is one opinion. */
 static bool wants_stop(const struct trainer *t, double step_s)
 {
     if (stop_signal() != 0)
         return true;
     return t->comm->rank == 0 &&
-           (run_asked(t->conf->run.dir, "stop") ||
+           (is_asked(t, "stop") ||
             stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
 }
 
@@ -154,7 +160,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     prof_start(t->prof);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
-    s.save = t->comm->rank == 0 && run_asked(t->conf->run.dir, "save");
+    s.save = t->comm->rank == 0 && is_asked(t, "save");
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
     prof_lap(t->prof, PROF_AGREE, 0, 0);

@@ -194,6 +194,43 @@ static int number_attempt(struct trainer *t)
     return OK;
 }
 
+/* The run folder is this trainer's from here on. */
+static int take_folder(struct trainer *t)
+{
+    const char *dir = t->conf->run.dir;
+    TRY(run_claim(t->comm, dir, &t->lock));
+    return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
+}
+
+/* What the run folder tells of this attempt. */
+static int open_run(struct trainer *t)
+{
+    TRY(number_attempt(t));
+    TRY(agree(t->comm, write_job_file(t)));
+    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt);
+}
+
+/* Parameters and state of the first step. */
+static int take_state(struct trainer *t)
+{
+    bool resumed = false;
+    if (t->start != START_ANEW)
+        TRY(resume_newest(t, &resumed));
+    if (!resumed && t->start == START_NEWEST)
+        return ERR(E_DATA, "%s holds no checkpoint to start from", t->conf->run.dir);
+    if (!resumed)
+        TRY(start_fresh(t));
+    return trainer_pack(t);
+}
+
+void trainer_feed(struct trainer *t)
+{
+    const struct config *c = t->conf;
+    feed_begin(&t->feed, t->feed.loader,
+               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
+               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+}
+
 static int build(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -210,37 +247,43 @@ static int build(struct trainer *t)
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
-    TRY(run_claim(t->comm, c->run.dir, &t->lock));
-    TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
+    if (t->start == START_RUN)
+        TRY(take_folder(t));
     TRY(measure_peak(t));
-    bool resumed;
-    TRY(resume_newest(t, &resumed));
-    if (!resumed)
-        TRY(start_fresh(t));
-    TRY(trainer_pack(t));
-    TRY(number_attempt(t));
-    TRY(agree(t->comm, write_job_file(t)));
-    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    TRY(take_state(t));
+    if (t->start == START_RUN)
+        TRY(open_run(t));
+    trainer_feed(t);
     return OK;
 }
 
-int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
-                 const struct comm *comm, double begun_s)
+static int init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                const struct comm *comm, double begun_s, enum trainer_start start)
 {
     memset(t, 0, sizeof *t);
     t->conf = conf;
     t->spec = *spec;
     t->comm = comm;
     t->begun_s = begun_s;
+    t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
     int rc = build(t);
     if (rc != OK)
         trainer_release(t);
     return rc;
+}
+
+int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                 const struct comm *comm, double begun_s)
+{
+    return init(t, conf, spec, comm, begun_s, START_RUN);
+}
+
+int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                       const struct comm *comm, enum trainer_start start)
+{
+    return init(t, conf, spec, comm, clock_now_s(), start);
 }
 
 void trainer_release(struct trainer *t)
