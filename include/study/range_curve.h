@@ -12,6 +12,10 @@ struct range_ramp {
     bool linear; /* else exponential */
 };
 
+/* What a range test does that is told nothing else. From much lower rates on, at which nothing
+ * happens, the longest fall begins in noise and its middle comes out too low. */
+extern const struct range_ramp RANGE_DEFAULT;
+
 enum range_end {
     RANGE_WHOLE,    /* all steps were made */
     RANGE_DIVERGED, /* the smoothed loss was above RANGE_STOP times its best */

@@ -206,9 +206,9 @@ static int range(const struct range_request *q, int argc, char **argv)
 
 int cmd_range(int argc, char **argv)
 {
-    struct range_request q = {.ramp = {1e-7, 10, 100, false}, .shape = "exponential"};
+    struct range_request q = {.ramp = RANGE_DEFAULT, .shape = "exponential"};
     const struct opt table[] = {
-        {"from", 0, OPT_F64, &q.ramp.from, "LR", "first rate (default 1e-7)"},
+        {"from", 0, OPT_F64, &q.ramp.from, "LR", "first rate (default 1e-5)"},
         {"to", 0, OPT_F64, &q.ramp.to, "LR", "rate that the ramp goes to (default 10)"},
         {"steps", 'n', OPT_INT, &q.ramp.steps, "N", "steps of the ramp (default 100)"},
         {"ramp", 0, OPT_STR, &q.shape, "SHAPE", "exponential (default) or linear"},

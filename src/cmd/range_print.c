@@ -10,6 +10,9 @@
 
 enum { WIDTH = 64, HEIGHT = 10, MOST_DECADES = 12 };
 
+/* A suggestion below so many times the first rate may be the ramp's doing. */
+static const double NEAR_START = 10;
+
 static const char *const ENDS[] = {
     [RANGE_WHOLE] = "whole",
     [RANGE_DIVERGED] = "diverged",
@@ -160,8 +163,10 @@ static void print_suggestion(const struct range_results *r, const struct job *j)
     char lr[32];
     putchar('\n');
     if (isfinite(r->exponent))
-        printf("slope           lr ~ B^%.2f over these batches (the sqrt rule: 0.5, linear: 1)\n",
-               r->exponent);
+        printf(
+            "slope           lr ~ B^%.2f over these batches (the sqrt rule: 0.5, linear: 1); short "
+            "tests tell\n                batches apart poorly: confirm it by training\n",
+            r->exponent);
     printf("suggestion      optimizer.lr=%s", range_lr_text(lr, sizeof lr, row->says.valley));
     if (r->n > 1 || row->batch != j->conf.batch.global)
         printf(" scaling.base_batch=%" PRId64, row->batch);
@@ -170,6 +175,8 @@ static void print_suggestion(const struct range_results *r, const struct job *j)
         puts(
             "                it says little: the loss fell by no more than its noise from batch to "
             "batch; widen the ramp, or take a larger --batch or more --steps");
+    if (!row->curve.ramp.linear && row->says.valley < NEAR_START * row->curve.ramp.from)
+        puts("                it lies near the ramp's start: a lower --from may move it");
     if (row->says.falling)
         puts("                the loss was still falling at the ramp's end: a higher --to shows "
              "where it stops");

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+const struct range_ramp RANGE_DEFAULT = {1e-5, 10, 100, false};
+
 static const double SMOOTHING = 0.98;
 /* What is left out at the start, as a share of the ramp, and at the end, in points. */
 enum { SKIPPED_SHARE = 10, SKIPPED_AT_END = 5 };
