@@ -17,6 +17,8 @@ void log_close(void);
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same with "carat: warning: " on stderr. */
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A warning for each line of a text; NULL: none. */
+void log_warn_lines(const char *text);
 /* The log file alone, with a time stamp: for what the terminal shows in another form. */
 void log_file(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

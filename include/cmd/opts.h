@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-enum opt_kind { OPT_FLAG, OPT_STR, OPT_INT, OPT_F64 };
+/* OPT_FLAG_STR: alone it yields "", with a value it is written --name=value. */
+enum opt_kind { OPT_FLAG, OPT_STR, OPT_FLAG_STR, OPT_INT, OPT_F64 };
 
 struct opt {
     const char *name; /* "output" for --output */
@@ -23,5 +24,9 @@ int opts_parse(const struct opt *table, int n, int *argc, char **argv);
 /* The help of one command, on one screen: usage line, what it does, options, an example. */
 void opts_help(FILE *f, const char *usage, const char *what, const struct opt *table, int n,
                const char *example);
+
+/* Prints words from column `at` on, wrapped at 80 columns and indented; a newline in text ends a
+ * line. */
+void text_wrap(FILE *f, const char *text, int at, int indent);
 
 #endif

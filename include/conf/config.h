@@ -91,7 +91,7 @@ struct config {
     } schedule;
     struct {
         char rule[32];      /* scaling.rule */
-        int64_t base_batch; /* scaling.base_batch, sequences; 0: batch.global */
+        int64_t base_batch; /* scaling.base_batch, sequences; -1: batch.global */
         double noise_scale; /* scaling.noise_scale, sequences; 0: not known */
     } scaling;
     struct {

@@ -34,6 +34,9 @@ void conf_diff(const struct config *before, const struct config *now,
                              const char *now_text),
                void *ctx);
 
+/* The key that an unknown name may have meant, by its letters or its last part; NULL: none. */
+const char *conf_nearest(const char *name);
+
 /* Every key with its default, help and unit or choices, one line each. */
 void conf_print_keys(FILE *f);
 

@@ -25,11 +25,16 @@
 
 struct reducer;
 
+enum { REDUCE_MAX_OTHER = 32 };
+
 struct reduce_options {
     bool exact;
     enum dtype wire; /* between teams. BF16 rounds what a team sends, so that the sum depends on who
                         is in which team: for fast sums alone */
     int64_t n_micro; /* micro-batches of a step, over all ranks */
+    /* Of other steps, where their number changes: see reducer_set_micros. */
+    int64_t other[REDUCE_MAX_OTHER];
+    int n_other;
 };
 
 /* The shard says who owns what (copied). Where shared memory has no room, ranks are taken as teams
@@ -44,6 +49,9 @@ size_t reducer_bytes(const struct team *t, const struct shard *s, const struct r
  * reducer_finish). Borrowed; NULL: nothing is measured. Local. */
 void reducer_set_prof(struct reducer *r, struct prof *p);
 
+/* Micro-batches of the steps that follow: one of the options' numbers, the same on every rank;
+ * between two steps. Nothing is allocated. Local. */
+void reducer_set_micros(struct reducer *r, int64_t n_micro);
 /* Begins a step; returns this rank's range of its micro-batches. Local. */
 struct range reducer_begin(struct reducer *r);
 /* The slab that the next micro-batch (in order, the range's first first) must write its gradient

@@ -4,10 +4,18 @@
 
 #include "train/trainer.h"
 
-/* Begins at a sample position; two requests are made at once. `mine` may be empty. passes: how many
- * times the micro-batches of `global` samples are taken (steps). */
-void feed_begin(struct feed *f, struct loader *l, struct range mine, uint64_t samples,
-                int64_t global, int64_t micro, int64_t passes);
+/* The steps of a feed and who takes what of them. */
+struct feed_order {
+    struct ramp ramp;
+    struct ramp_at at; /* done before the first step */
+    uint64_t samples;  /* where in the training order it begins */
+    int size, rank;
+    int64_t micro;
+    int64_t passes; /* steps */
+};
+
+/* Begins; two requests are made at once. A rank may have no micro-batch in some steps or in all. */
+void feed_begin(struct feed *f, struct loader *l, const struct feed_order *order);
 /* The next micro-batch of this rank as the model wants it; requests the one after the next. */
 int feed_next(struct feed *f, struct batch_view *b, int T);
 /* Takes what is requested and requests nothing more: feed_begin may follow. */

@@ -72,6 +72,13 @@ int metrics_merge(const char *run_dir);
  * segments themselves, so it works on a running or killed job. Rows with a wrong CRC are left out
  * and counted. Local. */
 int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad);
+/* What the ranks spend on average in a step, over the rows written by as many ranks as the newest
+ * one; of a long run, over some thousands of them, evenly. */
+struct metrics_ranks {
+    int64_t ranks, rows; /* 0: there are no rows */
+    double *mean;        /* [ranks][R_N], NaN where nothing was measured (mem_free) */
+};
+int metrics_read_ranks(const char *run_dir, struct metrics_ranks *r);
 /* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (a rank's rows counted
  * too). E_DATA when it is none or damaged beyond that. Local. */
 struct metrics_segment {

@@ -4,6 +4,7 @@
 
 #include "par/comm.h"
 #include <stdbool.h>
+#include <stddef.h>
 
 struct run_lock {
     char path[4096];
@@ -18,6 +19,9 @@ int run_claim(const struct comm *c, const char *run_dir, struct run_lock *lock);
 /* Still ours? Re-read before each publication. Root. E_IO when another took it. */
 int run_still_ours(const struct run_lock *lock);
 void run_give_back(struct run_lock *lock);
+/* True when the folder has a lock: who holds it ("process 12 on node7") into text; *gone: it is
+ * known that it ended without giving it back. Local. */
+bool run_holder(const char *run_dir, char *text, size_t n, bool *gone);
 
 /* A file that the user touches to ask for something ("stop", "save"): seen once, then removed.
  * Root. */

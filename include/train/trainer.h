@@ -5,23 +5,24 @@
 #include "conf/config.h"
 #include "data/loader.h"
 #include "model/model.h"
-#include "optim/lrscale.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "par/pin.h"
 #include "par/reduce.h"
 #include "par/window.h"
 #include "train/ckpt.h"
+#include "train/derive.h"
 #include "train/metrics.h"
 #include "train/run.h"
 #include "train/state.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
 struct progress {
-    int64_t step;     /* completed */
-    uint64_t samples; /* consumed, all ranks */
-    double targets;   /* counted targets */
-    double train_s;   /* seconds in steps */
+    int64_t step;          /* completed */
+    uint64_t samples;      /* the position in the training order */
+    int64_t sched_samples; /* consumed, all ranks: what schedule and ramp count */
+    double targets;        /* counted targets */
+    double train_s;        /* seconds in steps */
     int64_t attempt;
     int64_t skipped; /* updates left out in a row because a value was not finite */
 };
@@ -29,6 +30,9 @@ struct progress {
 /* What one step yields; the same on all ranks but for the times. */
 struct step_result {
     double loss, accuracy, lr, grad_norm, clip; /* per target; norm of the mean gradient */
+    struct optim_settings set;                  /* of this step */
+    int64_t batch;                              /* its sequences */
+    double gain;                                /* AdaScale's; 1 with other rules */
     double targets;
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
@@ -39,12 +43,17 @@ struct step_result {
 /* Micro-batches in the order in which this rank needs them, requested ahead of the computation. */
 struct feed {
     struct loader *loader;
-    struct range mine; /* this rank's micro-batches of a step */
-    uint64_t samples;  /* where the step of the next request begins */
-    size_t next;       /* its next micro-batch */
-    int64_t global, micro;
-    int64_t passes;  /* over the step's micro-batches that are still to be requested */
-    int outstanding; /* requested and not yet taken */
+    struct ramp ramp;
+    int size, rank;
+    int64_t micro;
+    /* The step of the next request. */
+    struct ramp_at at;
+    uint64_t samples;  /* where in the training order it begins */
+    int64_t batch;     /* its sequences */
+    struct range mine; /* this rank's micro-batches of it */
+    size_t next;       /* the next of them */
+    int64_t passes;    /* steps that are still to be requested, this one included */
+    int outstanding;   /* requests that are not yet taken */
 };
 
 /* Which state a trainer begins with, and whether it keeps a run. */
@@ -75,16 +84,19 @@ struct trainer {
     const struct optim_rule *rule;
     struct optim_group *groups;
     int n_groups;
+    struct course course;
+    struct scaling scaling;
+    struct gain gain; /* what AdaScale measures */
     struct schedule schedule;
     double forced_lr; /* the rate of the steps that follow; 0: the schedule's */
-    struct str lr_derivation;
+    struct str lr_derivation, lr_warnings;
 
     struct store train_store, valid_store;
     struct loader *valid_loader;
     struct feed feed;
 
-    int64_t n_steps; /* of the whole run */
-    int64_t n_micro; /* micro-batches a step */
+    int64_t n_steps; /* of the whole run; AdaScale estimates it anew in each step */
+    int64_t n_micro; /* micro-batches of a step of batch.global */
     struct progress at;
     struct state state_rows; /* of whoever keeps numbers from step to step */
     char run_id[37], parent_id[37];
@@ -114,6 +126,11 @@ void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
+
+/* What schedule and ramp have counted. */
+struct ramp_at trainer_at(const struct trainer *t);
+/* Course, scaling and schedule from the configuration and what is done (t->at). E_CONFIG. Local. */
+int trainer_derive(struct trainer *t);
 
 /* Reads ahead from the trainer's place in the data. Before it, what was requested is drained. */
 void trainer_feed(struct trainer *t);

@@ -148,6 +148,15 @@ void log_warn(const char *fmt, ...)
     va_end(ap);
 }
 
+void log_warn_lines(const char *text)
+{
+    for (const char *at = text; at != NULL && *at != '\0';) {
+        size_t n = strcspn(at, "\n");
+        log_warn("%.*s", (int)n, at);
+        at += n + (at[n] == '\n');
+    }
+}
+
 void log_file(const char *fmt, ...)
 {
     if (sink.rank != 0)

@@ -197,6 +197,7 @@ static struct config steps_config(const struct config *conf, const struct bench_
         c.data.valid[0] = '\0';
     snprintf(c.schedule.name, sizeof c.schedule.name, "constant");
     c.schedule.warmup = (struct amount){0, UNIT_NONE};
+    c.batch.ramp[0] = '\0'; /* steps of batch.global */
     c.train.length = (struct amount){1e9, UNIT_STEPS};
     c.train.time_limit_s = 0;
     return c;

@@ -117,6 +117,9 @@ static bool products_are_slow(struct question *q)
     if (kernel_fix(&q->n->machine) != NULL || q->p->gemm_flops >= SLOW_PRODUCTS * q->p->peak_flops)
         return false;
     str_addf(&q->detail, "%.0f of %.0f GFLOP/s", q->p->gemm_flops / 1e9, q->p->peak_flops / 1e9);
+    if (q->n->machine.blas_multiplies)
+        q->fix = "look for other programs on these processors; compare OPENBLAS_CORETYPE=SkylakeX "
+                 "and Haswell";
     return true;
 }
 
@@ -272,7 +275,7 @@ static const struct row {
     {PROGRAM, kernel_is_forced, "kernels of products do not follow the processor",
      "unset it, unless bits must match another machine's"},
     {PROGRAM, products_are_slow, "matrix products are far from the processor's peak",
-     "look for other programs on these processors; compare OPENBLAS_CORETYPE=SkylakeX and Haswell"},
+     "look for other programs on these processors"},
     {PROGRAM, threads_do_not_pay, "threads hardly speed up products",
      "mpirun --map-by slot:PE=THREADS or --bind-to none; or one rank a core"},
     {PROGRAM, idle_threads_wait_badly,

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/topics.h"
+#include "conf/config_file.h"
 #include "version.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ static const struct command commands[] = {
     {"bench", cmd_bench, TRAIN, "how fast steps of a job are here, and what they spend"},
     {"eval", cmd_eval, TRAIN, "loss, perplexity and accuracy on a token store"},
     {"generate", cmd_generate, TRAIN, "text from a run or a Hugging Face folder"},
+    {"report", cmd_report, LOOK, "a page of figures of one or several runs"},
     {"inspect", cmd_inspect, LOOK, "what a run, checkpoint or token store holds"},
     {"verify", cmd_verify, LOOK, "whether a file is whole"},
     {"diff", cmd_diff, LOOK, "how two runs or checkpoints differ"},
@@ -75,12 +77,35 @@ static int print_list(void)
     puts("\nMore, by `carat help …`\n  COMMAND    its options and an example");
     for (int i = 0; topic_name(i) != NULL; i++)
         printf("  %-10s %s\n", topic_name(i), topic_help(i));
+    puts("  KEY        a setting of a job (schedule.warmup) or a section of them (schedule)");
     puts(
         "\n"
         "Exit codes: 0 done, 1 differs (diff), 64 usage, 65 bad data, 69 a rank failed, 70 a bug,\n"
         "71 out of memory, 74 I/O, 75 stopped at a checkpoint (run me again), 76 diverged,\n"
         "78 bad configuration.");
     return OK;
+}
+
+/* Of all that help knows, what comes nearest. */
+static int unknown_topic(const char *name)
+{
+    enum { N = 64 };
+    const char *names[N] = {NULL}, *near = conf_nearest(name);
+    size_t n = 0;
+    if (strchr(name, '.') == NULL || near == NULL) {
+        for (const struct command *c = commands; c->name != NULL && n < N; c++)
+            names[n++] = c->name;
+        for (int i = 0; topic_name(i) != NULL && n < N; i++)
+            names[n++] = topic_name(i);
+        const char *other = str_nearest(name, names, n);
+        near = other != NULL ? other : near;
+    }
+    if (near != NULL)
+        return ERR(E_USAGE, "%.80s: no command, topic or key; did you mean `carat help %s`?", name,
+                   near);
+    return ERR(E_USAGE,
+               "%.80s: no command, topic or key; `carat help` and `carat help keys` list them",
+               name);
 }
 
 static int help(int argc, char **argv)
@@ -91,7 +116,7 @@ static int help(int argc, char **argv)
         return OK;
     const struct command *c = find_command(argv[1]);
     if (c == NULL)
-        return unknown_command(argv[1]);
+        return key_print(stdout, argv[1]) ? OK : unknown_topic(argv[1]);
     char name[32], flag[] = "--help";
     snprintf(name, sizeof name, "%s", c->name);
     char *args[] = {name, flag, NULL};

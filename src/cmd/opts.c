@@ -63,6 +63,7 @@ static int store(const struct opt *o, const char *text)
         *(bool *)o->out = true;
         return OK;
     case OPT_STR:
+    case OPT_FLAG_STR:
         *(const char **)o->out = text;
         return OK;
     case OPT_INT:
@@ -95,6 +96,8 @@ static int take(const struct opt *table, int n, int argc, char **argv, int *i)
             return ERR(E_USAGE, "--%s takes no value", o->name);
         return store(o, NULL);
     }
+    if (value == NULL && o->kind == OPT_FLAG_STR)
+        return store(o, "");
     if (value == NULL) {
         if (*i >= argc)
             return ERR(E_USAGE, "--%s needs a value: --%s %s", o->name, o->name, o->arg);
@@ -136,9 +139,7 @@ static int columns(const char *s, size_t n)
     return k;
 }
 
-/* Prints words from column `at` on, wrapped at HELP_WIDTH and indented; a newline in text ends a
- * line. */
-static void wrap(FILE *f, const char *text, int at, int indent)
+void text_wrap(FILE *f, const char *text, int at, int indent)
 {
     bool fresh = true;
     while (*text != '\0') {
@@ -171,7 +172,10 @@ static int left_of(const struct opt *o, char *buf, size_t n)
     char letter[8] = "    ";
     if (o->letter != 0)
         snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    snprintf(buf, n, "%s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    if (o->kind == OPT_FLAG_STR)
+        snprintf(buf, n, "%s--%s[=%s]", letter, o->name, o->arg);
+    else
+        snprintf(buf, n, "%s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
     return columns(buf, strlen(buf));
 }
 
@@ -191,7 +195,7 @@ static void help_options(FILE *f, const struct opt *table, int n)
             fprintf(f, "\n%*s", indent, "");
         else
             fprintf(f, "%*s", room - width + 2, "");
-        wrap(f, table[i].help, indent, indent);
+        text_wrap(f, table[i].help, indent, indent);
     }
 }
 
@@ -199,7 +203,7 @@ void opts_help(FILE *f, const char *usage, const char *what, const struct opt *t
                const char *example)
 {
     fprintf(f, "usage: %s\n\n", usage);
-    wrap(f, what, 0, 0);
+    text_wrap(f, what, 0, 0);
     if (n > 0) {
         fprintf(f, "\noptions:\n");
         help_options(f, table, n);

@@ -9,6 +9,7 @@
 #include "cmd/probe.h"
 #include "train/budget.h"
 #include "train/derive.h"
+#include "train/progress.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -52,18 +53,29 @@ static int count_batch(struct plan *p, const struct request *r)
 static int count_length(struct plan *p)
 {
     const struct job *j = p->job;
-    bool epochs =
-        j->conf.train.length.unit == UNIT_EPOCHS || j->conf.schedule.warmup.unit == UNIT_EPOCHS;
-    if (epochs && !j->has_data)
+    if (j->conf.train.length.unit == UNIT_EPOCHS && !j->has_data)
         return ERR(E_DATA,
                    "%s is not there, so an epoch has no length; run `carat prepare`, or set "
                    "train.steps or train.tokens",
                    j->conf.data.train);
-    p->n_steps = derive_steps(&j->conf, j->conf.train.length, j->n_samples, 0);
-    if (p->n_steps < 1)
+    TRY(derive_course(&p->course, &j->conf, j->n_samples, (struct ramp_at){0, 0}));
+    if (p->course.n_steps < 1)
         return ERR(E_CONFIG, "the run has no step: %s holds fewer than batch.seq_len + 1 tokens",
                    j->conf.data.train);
-    return derive_schedule(&p->schedule, &j->conf, j->n_samples, p->n_steps, &p->derivation);
+    return OK;
+}
+
+static int count_rates(struct plan *p)
+{
+    const struct config *c = &p->job->conf;
+    struct scaling *g = &p->scaling;
+    TRY(derive_scaling(g, c));
+    lrscale_derive(&p->derivation, g->rule, &g->base, &g->job);
+    scaling_warn(g, c, &p->warnings);
+    TRY(derive_schedule(&p->schedule, c, &p->course, g, &p->derivation));
+    course_describe(&p->course, c, g, &p->derivation);
+    course_warn(&p->course, c, &p->warnings);
+    return OK;
 }
 
 static int count_memory(struct plan *p, const struct request *r)
@@ -75,13 +87,30 @@ static int count_memory(struct plan *p, const struct request *r)
     return OK;
 }
 
+double plan_tokens(const struct plan *p)
+{
+    return (double)course_at(&p->course, p->course.n_steps).samples *
+           (double)p->job->conf.batch.seq_len;
+}
+
+double plan_step_s(const struct plan *p, int64_t batch)
+{
+    struct step_model m = p->model;
+    m.global = batch;
+    return step_model_time(&m, p->ranks).step_s;
+}
+
 static int count_time(struct plan *p, const struct request *r)
 {
     TRY(plan_model(p, r));
     p->time = step_model_time(&p->model, p->ranks);
     p->rank_flops =
         p->flops_token * (double)(p->model.micro * p->job->conf.batch.seq_len) / p->model.micro_s;
-    p->run_s = p->time.step_s * (double)p->n_steps;
+    p->run_s = 0;
+    for (struct ramp_at at = {0, 0}, next; at.step < p->course.n_steps; at = next) {
+        next = course_next(&p->course, at);
+        p->run_s += plan_step_s(p, ramp_batch(&p->course.ramp, at)) * (double)(next.step - at.step);
+    }
     p->core_hours = p->run_s / 3600 * (double)(p->ranks * p->job->conf.parallel.threads);
     return OK;
 }
@@ -92,6 +121,7 @@ static int make_plan(struct plan *p, const struct job *j, const struct request *
     p->job = j;
     TRY(count_batch(p, r));
     TRY(count_length(p));
+    TRY(count_rates(p));
     if (r->lr_curve)
         return OK;
     TRY(count_memory(p, r));
@@ -102,9 +132,11 @@ static int make_plan(struct plan *p, const struct job *j, const struct request *
 static void print_lr_curve(const struct plan *p)
 {
     puts("step,tokens,lr");
-    for (int64_t t = 0; t < p->n_steps; t++)
-        printf("%" PRId64 ",%.0f,%.10g\n", t + 1, (double)(t + 1) * p->tokens_step,
-               derive_rate(&p->schedule, &p->job->conf, t));
+    const struct config *c = &p->job->conf;
+    for (int64_t t = 0; t < p->course.n_steps; t++)
+        printf("%" PRId64 ",%.0f,%.10g\n", t + 1,
+               (double)course_at(&p->course, t + 1).samples * (double)c->batch.seq_len,
+               derive_rate(&p->schedule, c, &p->course, &p->scaling, t));
 }
 
 static void print_model(const struct plan *p)
@@ -146,17 +178,32 @@ static void print_batch(const struct plan *p)
                p->ranks - p->n_micro);
 }
 
+/* The rate from the first step to the last, in one line. */
+static void print_sketch(const struct plan *p)
+{
+    enum { WIDTH = 60, POINTS = 8 * WIDTH };
+    double rate[POINTS];
+    struct str line = {0};
+    int64_t all = p->course.n_steps, n = all < POINTS ? all : POINTS;
+    for (int64_t i = 0; i < n; i++)
+        rate[i] = derive_rate(&p->schedule, &p->job->conf, &p->course, &p->scaling, i * all / n);
+    progress_sparkline(&line, rate, n, WIDTH);
+    printf("curve           %s\n", line.s);
+    str_release(&line);
+}
+
 static void print_length(const struct plan *p)
 {
     char tokens[32];
-    double all = p->tokens_step * (double)p->n_steps;
-    printf("length          %" PRId64 " steps = %s tokens", p->n_steps,
+    double all = plan_tokens(p);
+    printf("length          %" PRId64 " steps = %s tokens", p->course.n_steps,
            fmt_si(tokens, sizeof tokens, all));
     if (p->job->n_samples > 0)
         printf(" = %.3g epochs",
                all / ((double)p->job->n_samples * (double)p->job->conf.batch.seq_len));
     putchar('\n');
     fputs(p->derivation.s, stdout);
+    print_sketch(p);
 }
 
 static void print_memory(const struct plan *p)
@@ -277,9 +324,12 @@ static int run(const struct request *r, int argc, char **argv)
     if (j.print_only)
         return OK;
     int rc = make_plan(&p, &j, r);
-    if (rc == OK)
+    if (rc == OK) {
+        log_warn_lines(p.warnings.s);
         rc = show(&p, r);
+    }
     str_release(&p.derivation);
+    str_release(&p.warnings);
     return rc;
 }
 

@@ -6,8 +6,8 @@
 #include "cmd/job.h"
 #include "cmd/step_model.h"
 #include "cmd/step_rates.h"
-#include "optim/schedule.h"
 #include "train/budget.h"
+#include "train/derive.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -24,9 +24,10 @@ struct plan {
     const struct job *job;
     int64_t ranks, ranks_a_node, nodes;
     int64_t n_micro, accumulation; /* micro-batches a step: all, and of the busiest rank */
-    int64_t n_steps;
+    struct course course;
+    struct scaling scaling;
     struct schedule schedule;
-    struct str derivation;
+    struct str derivation, warnings;
     double n_params, flops_token, flops_step, tokens_step;
     struct budget budget;
     double node_bytes, limit_bytes;
@@ -45,6 +46,10 @@ int plan_model(struct plan *p, const struct request *r);
 char *plan_step_text(char *buf, size_t n, double s);
 /* E_BUG. */
 int plan_print_json(const struct plan *p);
+/* Tokens of the whole run. */
+double plan_tokens(const struct plan *p);
+/* The seconds that a step of `batch` sequences takes. */
+double plan_step_s(const struct plan *p, int64_t batch);
 /* 1, 2, 4, … nodes: a table with advice, and the same as an array. */
 void plan_print_nodes(const struct plan *p);
 json_t *plan_nodes_json(const struct plan *p);

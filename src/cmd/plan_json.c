@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *derivation_json(const char *text)
+static json_t *lines_json(const char *text)
 {
     json_t *lines = json_array();
     for (const char *at = text; at != NULL && *at != '\0';) {
@@ -44,20 +44,41 @@ static json_t *model_json(const struct model_spec *s)
                      s->Hd, "ffn", s->F);
 }
 
+/* A row a stage, also where there is but one. */
+static json_t *ramp_json(const struct plan *p)
+{
+    const struct course *k = &p->course;
+    json_t *rows = json_array();
+    struct ramp_at at = {0, 0}, next;
+    for (; at.step < k->n_steps; at = next) {
+        int64_t batch = ramp_batch(&k->ramp, at);
+        next = course_next(k, at);
+        json_array_append_new(
+            rows,
+            json_pack("{s:f, s:I, s:I, s:I, s:f, s:f}", "from_token",
+                      (double)at.samples * (double)p->job->conf.batch.seq_len, "batch",
+                      (json_int_t)batch, "steps", (json_int_t)(next.step - at.step),
+                      "micro_batches", (json_int_t)derive_micros(&p->job->conf, batch), "peak_lr",
+                      derive_settings(&p->scaling, batch).lr, "step_s", plan_step_s(p, batch)));
+    }
+    return rows;
+}
+
 int plan_print_json(const struct plan *p)
 {
     json_t *j = json_pack(
         "{s:s, s:o, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:o, s:o, s:f, s:o, "
-        "s:f, s:f, s:f, s:f, s:o}",
+        "s:f, s:f, s:f, s:f, s:o, s:o, s:o}",
         "job", p->job->name, "model", model_json(&p->job->spec), "parameters", p->n_params,
         "flops_per_token", p->flops_token, "flops_per_step", p->flops_step, "ranks",
         (json_int_t)p->ranks, "nodes", (json_int_t)p->nodes, "micro_batches",
         (json_int_t)p->n_micro, "accumulation", (json_int_t)p->accumulation, "tokens_per_step",
-        p->tokens_step, "steps", (json_int_t)p->n_steps, "tokens",
-        p->tokens_step * (double)p->n_steps, "peak_lr", p->schedule.peak, "lr_derivation",
-        derivation_json(p->derivation.s), "memory", memory_json(p), "rank_flops", p->rank_flops,
-        "step", time_json(&p->time), "step_s", p->time.step_s, "tokens_per_s", p->time.tokens_per_s,
-        "run_s", p->run_s, "core_hours", p->core_hours, "scaling", plan_nodes_json(p));
+        p->tokens_step, "steps", (json_int_t)p->course.n_steps, "tokens", plan_tokens(p), "peak_lr",
+        p->schedule.peak, "lr_derivation", lines_json(p->derivation.s), "memory", memory_json(p),
+        "rank_flops", p->rank_flops, "step", time_json(&p->time), "step_s", p->time.step_s,
+        "tokens_per_s", p->time.tokens_per_s, "run_s", p->run_s, "core_hours", p->core_hours,
+        "scaling", plan_nodes_json(p), "batch_ramp", ramp_json(p), "warnings",
+        lines_json(p->warnings.s));
     if (j == NULL)
         return ERR(E_BUG, "the plan is no valid JSON");
     json_dumpf(j, stdout, JSON_INDENT(2));

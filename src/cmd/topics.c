@@ -1,6 +1,7 @@
 #include "cmd/topics.h"
 
 #include "conf/config_file.h"
+#include "conf/value.h"
 #include "model/spec.h"
 #include "optim/lrscale.h"
 #include "optim/optim.h"
@@ -25,16 +26,71 @@ static void print_optimizers(FILE *f)
         print_row(f, optim_row(i)->name, optim_row(i)->note);
 }
 
+/* What a rule takes for schedule.<key> where the job sets nothing. */
+static const char *default_of(const struct schedule_rule *r, const char *key, char *buf, size_t n)
+{
+    const struct {
+        const char *key;
+        double own;
+    } rows[] = {{"final", r->own.final},
+                {"base", r->own.base},
+                {"rise", r->own.rise},
+                {"power", r->own.power}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].key, key) == 0)
+            return f64_text(rows[i].own, buf, n);
+    char name[64];
+    snprintf(name, sizeof name, "schedule.%s", key);
+    const struct conf_key *k = conf_find(name);
+    return k != NULL ? k->def : "";
+}
+
+static void print_reads(FILE *f, const struct schedule_rule *r)
+{
+    const char *sign = "    reads ";
+    for (const char *at = r->keys; *at != '\0';) {
+        char key[48], value[40];
+        int n = (int)strcspn(at, " ");
+        snprintf(key, sizeof key, "%.*s", n, at);
+        const char *def = default_of(r, key, value, sizeof value);
+        fprintf(f, "%s%s%s%s", sign, key, *def != '\0' ? " " : "", def);
+        sign = ", ";
+        at += n + (at[n] == ' ');
+    }
+    fputs(*r->keys != '\0' ? "\n" : "", f);
+}
+
 static void print_schedules(FILE *f)
 {
-    for (int i = 0; schedule_row(i) != NULL; i++)
-        print_row(f, schedule_row(i)->name, schedule_row(i)->note);
+    for (int i = 0; schedule_row(i) != NULL; i++) {
+        const struct schedule_rule *r = schedule_row(i);
+        fprintf(f, "%-20s %s%s%s\n", r->name, r->note, r->alias != NULL ? "; also: " : "",
+                r->alias != NULL ? r->alias : "");
+        print_reads(f, r);
+    }
+    fputs(
+        "\n"
+        "Keys are those of schedule.* in `carat help keys`, with what a rule takes where the job\n"
+        "sets none. All rules read clock, warmup, warmup_shape and warmup_start, but those that\n"
+        "rise by themselves have no warmup. `carat plan JOB --lr-curve` prints each step's rate.\n",
+        f);
 }
 
 static void print_scaling(FILE *f)
 {
-    for (int i = 0; lrscale_row(i) != NULL; i++)
-        print_row(f, lrscale_row(i)->name, lrscale_row(i)->note);
+    fputs("From scaling.base_batch to a batch κ times as large, by the global batch alone; for "
+          "Adam:\n\n",
+          f);
+    for (int i = 0; lrscale_row(i) != NULL; i++) {
+        const struct lrscale_rule *r = lrscale_row(i);
+        struct str formulas = {0};
+        lrscale_formulas(&formulas, r);
+        print_row(f, r->name, formulas.s);
+        fprintf(f, "%-14s %s (%s)\n", "", r->note, r->source);
+        str_release(&formulas);
+    }
+    fputs("\n", f);
+    key_print(f, "scaling"); /* the section of this name */
 }
 
 static const struct {

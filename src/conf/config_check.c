@@ -35,6 +35,15 @@ static int check_batch(const struct config *c)
     return OK;
 }
 
+/* From a batch of 0, every other is infinitely far. */
+static int check_scaling(const struct config *c)
+{
+    if (c->scaling.base_batch == 0)
+        return ERR(E_CONFIG, "scaling.base_batch is 0; set it to the batch, in sequences, at which "
+                             "optimizer.lr was tuned, or leave it out: then that is batch.global");
+    return OK;
+}
+
 /* Which sums are rounded would follow from which ranks share a node. */
 static int check_wire(const struct config *c)
 {
@@ -47,9 +56,77 @@ static int check_wire(const struct config *c)
     return OK;
 }
 
+/* Steps of which a checkpoint is kept for ever have to be steps that save one. */
+static int check_checkpoints(const struct config *c)
+{
+    int64_t every = c->checkpoint.every, keep_every = c->checkpoint.keep_every;
+    if (keep_every > 0 && every == 0)
+        return ERR(E_CONFIG,
+                   "checkpoint.keep_every (%" PRId64 ") keeps checkpoints that checkpoint.every 0 "
+                   "does not write; set checkpoint.every=%" PRId64 " or checkpoint.keep_every=0",
+                   keep_every, keep_every);
+    if (keep_every > 0 && keep_every % every != 0)
+        return ERR(
+            E_CONFIG,
+            "checkpoint.keep_every (%" PRId64 ") is no multiple of checkpoint.every (%" PRId64
+            "), so that most of its steps have no checkpoint; set checkpoint.keep_every=%" PRId64,
+            keep_every, every, (keep_every / every + 1) * every);
+    return OK;
+}
+
+/* Source: PyTorch's SGD refuses the same. */
+static int check_nesterov(const struct config *c)
+{
+    if (strcmp(c->optimizer.nesterov, "on") != 0)
+        return OK;
+    if (c->optimizer.momentum == 0)
+        return ERR(E_CONFIG, "optimizer.nesterov on looks ahead along a momentum, and "
+                             "optimizer.momentum is 0; set optimizer.momentum=0.9 or "
+                             "optimizer.nesterov=off");
+    if (c->optimizer.dampening > 0)
+        return ERR(E_CONFIG,
+                   "optimizer.nesterov on needs an undamped momentum, and "
+                   "optimizer.dampening is %g; set optimizer.dampening=0 or "
+                   "optimizer.nesterov=off",
+                   c->optimizer.dampening);
+    return OK;
+}
+
+static int check_back(const struct config *c)
+{
+    const struct {
+        const char *key, *action;
+    } rows[] = {{"monitor.nonfinite", c->monitor.nonfinite},
+                {"monitor.spike", c->monitor.spike},
+                {"monitor.diverged", c->monitor.diverged}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].action, "back") == 0 && c->checkpoint.every == 0)
+            return ERR(E_CONFIG,
+                       "%s back goes to a checkpoint, and checkpoint.every 0 writes none "
+                       "before the end; set checkpoint.every, or %s=stop",
+                       rows[i].key, rows[i].key);
+    return OK;
+}
+
+static int check_folders(const struct config *c)
+{
+    if (*c->model.init != '\0' && strcmp(c->model.init, c->run.dir) == 0)
+        return ERR(E_CONFIG,
+                   "model.init and run.dir are the same folder (%s): a run goes on from "
+                   "its own checkpoints by itself; take model.init out, or give the new "
+                   "run another run.dir",
+                   c->run.dir);
+    return OK;
+}
+
 int conf_check(const struct config *c)
 {
     TRY(check_required(c));
     TRY(check_batch(c));
-    return check_wire(c);
+    TRY(check_scaling(c));
+    TRY(check_wire(c));
+    TRY(check_checkpoints(c));
+    TRY(check_nesterov(c));
+    TRY(check_back(c));
+    return check_folders(c);
 }

@@ -95,14 +95,18 @@ static const char *find_by_last_part(const char *name)
     return found;
 }
 
-static int unknown_key(const char *name)
+const char *conf_nearest(const char *name)
 {
     const char *names[CONF_MAX_KEYS];
     for (int i = 0; i < CONF_N_KEYS; i++)
         names[i] = CONF_KEYS[i].name;
     const char *near = str_nearest(name, names, (size_t)CONF_N_KEYS);
-    if (near == NULL)
-        near = find_by_last_part(name);
+    return near != NULL ? near : find_by_last_part(name);
+}
+
+static int unknown_key(const char *name)
+{
+    const char *near = conf_nearest(name);
     if (near != NULL)
         return ERR(E_CONFIG, "%.80s: no such key; did you mean %s?", name, near);
     return ERR(E_CONFIG, "%.80s: no such key; `carat help keys` lists them", name);

@@ -66,9 +66,11 @@ const struct conf_key CONF_KEYS[] = {
     INT("model.ffn", model.ffn, -1, 1 << 22, "-1", "", NEVER,
         "Width of the feed-forward layer; -1: as the preset has it."),
     INT("model.window", model.window, -1, 1 << 30, "-1", "tokens", NEVER,
-        "Keys that a sliding-window layer sees; -1: as the preset has it."),
+        "Keys that a sliding-window layer sees; -1: as the preset has it.",
+        "Beltagy et al. 2020; Gemma Team 2024 (Gemma 2), section 2"),
     INT("model.window_pattern", model.window_pattern, -1, 256, "-1", "layers", NEVER,
-        "Every nth layer sees all keys, the others a window; -1: as the preset has it."),
+        "Every nth layer sees all keys, the others a window; -1: as the preset has it.",
+        "Gemma Team 2025 (Gemma 3), section 2"),
 
     TEXT("data.train", data.train, "", "file", SAFE,
          "Token store to train on, made by `carat prepare`; its content is checked on resume."),
@@ -107,11 +109,13 @@ const struct conf_key CONF_KEYS[] = {
     F64("optimizer.lr", optimizer.lr, 0, 1e3, "1e-3", "", PATH,
         "Peak learning rate, tuned at scaling.base_batch."),
     F64("optimizer.beta1", optimizer.beta1, -1, 0.999999, "-1", "", PATH,
-        "Decay of the average gradient; -1: the rule's own."),
+        "Decay of the average gradient; -1: the rule's own.", "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.beta2", optimizer.beta2, -1, 0.999999, "-1", "", PATH,
-        "Decay of the average squared gradient; -1: the rule's own."),
+        "Decay of the average squared gradient; -1: the rule's own.",
+        "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.eps", optimizer.eps, -1, 1, "-1", "", PATH,
-        "Added to the root of the average squared gradient; -1: the rule's own."),
+        "Added to the root of the average squared gradient; -1: the rule's own.",
+        "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.momentum", optimizer.momentum, -1, 0.999999, "-1", "", PATH,
         "Momentum of sgd, rmsprop, lars and muon; -1: the rule's own.",
         "Polyak 1964; Sutskever et al. 2013"),
@@ -182,38 +186,49 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
          "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
     CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
-           "What the schedule counts; with batch.ramp they differ."),
+           "What the schedule counts; steps differ from the others with batch.ramp. Epochs are "
+           "counted in "
+           "samples, as fractions."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
            "steps", PATH, "Length of the warmup: an amount or a share of the run."),
     CHOICE("schedule.warmup_shape", schedule.warmup_shape,
            "linear|constant|gradual|exponential|none", "linear", PATH,
            "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
-           "1 - exp(-(1 - β2)·t); none: no warmup.",
+           "1 - exp(-(1 - β2)·t) throughout, the schedule going on after schedule.warmup; none: no "
+           "warmup.",
            "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
     F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
         "Where a constant or gradual warmup begins, as a share of the peak."),
-    F64("schedule.final", schedule.final, 0, 1, "0.1", "", PATH,
-        "Last learning rate as a share of the peak."),
+    F64("schedule.final", schedule.final, -1, 1, "-1", "", PATH,
+        "Last learning rate as a share of the peak, lowest of restarts and of reduce_on_plateau; "
+        "-1: the rule's own, 0.1 of most."),
     F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
         "Factor of step, multi_step, exponential and cyclical_exp."),
-    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
+    AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "30%",
            "steps", PATH,
-           "Time between two falls of step, and between two factors of exponential."),
+           "Time from the warmup's end to the first fall of step and between two, and in which "
+           "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup."),
     TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
-         "When multi_step falls: \"50% 75%\", \"1000 steps, 4Mtok\"."),
-    F64("schedule.power", schedule.power, -10, 10, "1", "", PATH,
-        "Exponent of polynomial (1 and more), of power (-0.51)."),
+         "When multi_step falls, counted from the start of the run or of its piece: \"50% 75%\", "
+         "\"1000 steps, 4Mtok\"."),
+    F64("schedule.power", schedule.power, -10, 10, "0", "", PATH,
+        "Exponent of polynomial (above 0) and of power (below 0); 0: the rule's own, 1 and -0.51.",
+        "Shen et al. 2024"),
     AMOUNT("schedule.cycle", schedule.cycle, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
-           "steps", PATH, "First cycle of restarts; rise and fall together of the cyclical rules.",
+           "steps", PATH,
+           "First cycle of restarts; rise and fall together of the cyclical rules; %: of what "
+           "follows the warmup.",
            "Loshchilov & Hutter 2017; Smith 2017"),
     F64("schedule.cycle_mult", schedule.cycle_mult, 1, 1e3, "1", "", PATH,
         "Each cycle of restarts is so many times as long as the one before.",
         "Loshchilov & Hutter 2017, eq. 5"),
-    F64("schedule.rise", schedule.rise, 0, 1, "0.3", "", PATH,
-        "The rise's share of a cycle of one_cycle (0.3 is usual) and of the cyclical rules (0.5).",
+    F64("schedule.rise", schedule.rise, -1, 1, "-1", "", PATH,
+        "The rise's share of a cycle; -1: the rule's own, 0.3 of one_cycle, 0.5 of the cyclical "
+        "rules.",
         "Smith & Topin 2018"),
-    F64("schedule.base", schedule.base, 0, 1, "0.04", "", PATH,
-        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak."),
+    F64("schedule.base", schedule.base, -1, 1, "-1", "", PATH,
+        "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak; -1: the "
+        "rule's own, 0.25 and 0.04."),
     INT("schedule.phases", schedule.phases, 2, 3, "2", "", PATH,
         "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end."),
     F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
@@ -222,14 +237,16 @@ const struct conf_key CONF_KEYS[] = {
         "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
         "optimizer's own is kept."),
     AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
-           "steps", PATH, "warmup_stable_decay: length of the decay at the run's end.",
+           "steps", PATH,
+           "warmup_stable_decay: length of the decay at the run's end; %: of what follows the "
+           "warmup.",
            "Hu et al. 2024 (MiniCPM), eq. 1"),
     CHOICE("schedule.decay_shape", schedule.decay_shape, "sqrt|linear|square|cosine", "sqrt", PATH,
            "warmup_stable_decay: 1 - sqrt(x), 1 - x, 1 - x² or half a cosine.",
            "Hägele et al. 2024, section 4"),
     AMOUNT("schedule.timescale", schedule.timescale, 0, WHOLE, "steps|tokens|samples|epochs|%", "0",
            "steps", PATH,
-           "inverse_sqrt: time after which the rate has fallen by √2; 0: the "
+           "inverse_sqrt: time after which the rate has fallen by √2; power: by 2^power; 0: the "
            "warmup's length.",
            "Vaswani et al. 2017, eq. 3"),
     F64("schedule.factor", schedule.factor, 1e-9, 1, "0.1", "", PATH,
@@ -238,14 +255,16 @@ const struct conf_key CONF_KEYS[] = {
         "reduce_on_plateau: validations without a better loss that are borne with."),
     F64("schedule.threshold", schedule.threshold, 0, 1, "1e-4", "", PATH,
         "reduce_on_plateau: a loss is better below the best times 1 less this."),
-    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT, ...", PATH,
-         "piecewise: rules in turn, each with its length: \"constant 1000 steps, cosine 50%, "
-         "exponential\"; the last goes on to the end."),
+    TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT KEY=VALUE ..., ...", PATH,
+         "piecewise: rules in turn, each with its length and keys of its own: \"constant 1000 "
+         "steps, cosine 50% final=0.3, exponential gamma=0.5\"; % in keys is of the piece. A piece "
+         "begins at the rate where the one before ended, or at from=SHARE of the peak; the last "
+         "goes on to the end."),
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
          "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
-    INT("scaling.base_batch", scaling.base_batch, 0, 1 << 24, "0", "sequences", PATH,
-        "The batch at which optimizer.lr was tuned; 0: batch.global."),
+    INT("scaling.base_batch", scaling.base_batch, -1, 1 << 24, "-1", "sequences", PATH,
+        "The batch at which optimizer.lr was tuned; -1: batch.global."),
     F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
         "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
         "0: not known.",
@@ -294,7 +313,8 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),
     CHOICE("parallel.shard", parallel.shard, "optimizer|none", "optimizer", SAFE,
-           "optimizer: each rank keeps its share of the optimizer's state; none: all of it."),
+           "optimizer: each rank keeps its share of the optimizer's state; none: all of it.",
+           "Rajbhandari et al. 2020 (ZeRO, stage 1)"),
     INT("parallel.threads", parallel.threads, 1, 1024, "1", "per rank", PATH,
         "Threads of matrix products in one rank; one rank a core is faster."),
     CHOICE("parallel.pin", parallel.pin, "auto|off", "auto", SAFE,
@@ -310,12 +330,14 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE(
         "numerics.precision", numerics.precision, "fp32|bf16", "fp32", PATH,
         "bf16: matrix products read bfloat16 and sum in single precision; weights, norms, softmax, "
-        "loss, gradients and optimizer stay fp32."),
+        "loss, gradients and optimizer stay fp32.",
+        "Kalamkar et al. 2019 (bfloat16); Micikevicius et al. 2018 (master weights)"),
 
     CHOICE(
         "memory.recompute", memory.recompute, "none|selective|full", "none", SAFE,
         "What the backward pass computes again rather than keep: selective: the q, k, v and gate, "
-        "up products; full: each layer. The bits stay the same."),
+        "up products; full: each layer. The bits stay the same.",
+        "Chen et al. 2016; Korthikanti et al. 2022, section 5 (selective)"),
 
     INT("checkpoint.every", checkpoint.every, 0, WHOLE, "500", "steps", SAFE,
         "Save every so many steps; 0: only at the end."),
@@ -337,9 +359,10 @@ const struct conf_key CONF_KEYS[] = {
     F64("sample.temperature", sample.temperature, 0, 100, "0.8", "", SAFE,
         "0: always the likeliest token; 1: as the model has it."),
     INT("sample.top_k", sample.top_k, 0, 1 << 24, "40", "tokens", SAFE,
-        "Choose among the k likeliest tokens; 0: all."),
+        "Choose among the k likeliest tokens; 0: all.", "Fan et al. 2018"),
     F64("sample.top_p", sample.top_p, 0, 1, "0.95", "", SAFE,
-        "Choose among the likeliest tokens that together have this probability; 1: all."),
+        "Choose among the likeliest tokens that together have this probability; 1: all.",
+        "Holtzman et al. 2020, section 3.1"),
 };
 const int CONF_N_KEYS = sizeof CONF_KEYS / sizeof CONF_KEYS[0];
 

@@ -20,6 +20,12 @@ size_t gemm16_ld(size_t n)
     return n % BAD == 0 ? n + STEP : n;
 }
 
+static int refused(const char *why)
+{
+    return ERR(E_CONFIG,
+               "numerics.precision bf16 is not possible here: %s; set numerics.precision=fp32", why);
+}
+
 #ifdef HAVE_DNNL
 
 enum op { PACK, FORWARD, BACKWARD, WEIGHT };
@@ -156,7 +162,7 @@ int gemm16_new(struct gemm16 **out)
     *out = NULL;
     const char *missing = gemm16_missing();
     if (missing != NULL)
-        return ERR(E_CONFIG, "bfloat16: %s", missing);
+        return refused(missing);
     TRY(mem_alloc(&g, 1, sizeof *g, "bf16 products"));
     int rc = mem_alloc(&g->entry, FIRST_ROOM, sizeof *g->entry, "bf16 products");
     if (rc != OK) {
@@ -352,7 +358,7 @@ size_t gemm16_form_bytes(size_t out, size_t in, enum gemm16_form f)
 int gemm16_new(struct gemm16 **g)
 {
     *g = NULL;
-    return ERR(E_CONFIG, "bfloat16: %s", gemm16_missing());
+    return refused(gemm16_missing());
 }
 
 size_t gemm16_bytes(void)

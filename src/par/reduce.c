@@ -100,14 +100,37 @@ static float *slab_in(char *part, const struct shard *s, int i)
     return (float *)(void *)(part + sizeof(struct board) + (size_t)i * slab_bytes(s));
 }
 
-size_t reducer_bytes(const struct team *t, const struct shard *s, const struct reduce_options *o)
+/* What the step that needs most of it needs. */
+struct room {
+    size_t arena, part;
+};
+
+static void make_room(struct room *room, const struct team *t, const struct shard *s,
+                      const struct reduce_options *o, int64_t n_micro)
 {
-    struct sumplan p = sumplan_of(t, o->exact, o->n_micro, NULL);
-    return sizeof(struct reducer) + arena_bytes(t, s, &p, o->wire) +
-           window_bytes(t, part_bytes(s, &p));
+    struct sumplan p = sumplan_of(t, o->exact, n_micro, NULL);
+    size_t arena = arena_bytes(t, s, &p, o->wire), part = part_bytes(s, &p);
+    room->arena = arena > room->arena ? arena : room->arena;
+    room->part = part > room->part ? part : room->part;
 }
 
-/* The values that a fold reads are known from the first step on, but for those that come. */
+static struct room room_of(const struct team *t, const struct shard *s,
+                           const struct reduce_options *o)
+{
+    struct room room = {0, 0};
+    make_room(&room, t, s, o, o->n_micro);
+    for (int i = 0; i < o->n_other; i++)
+        make_room(&room, t, s, o, o->other[i]);
+    return room;
+}
+
+size_t reducer_bytes(const struct team *t, const struct shard *s, const struct reduce_options *o)
+{
+    struct room room = room_of(t, s, o);
+    return sizeof(struct reducer) + room.arena + window_bytes(t, room.part);
+}
+
+/* The values that a fold reads are known beforehand, but for those that come. */
 static void find_blocks(struct reducer *r)
 {
     int own = r->lists.team_root[own_team(&r->comm.team)];
@@ -117,6 +140,7 @@ static void find_blocks(struct reducer *r)
         for (int b = r->lists.rank_block[i]; b < r->lists.rank_block[i + 1]; b++) {
             r->block[b] = slab_in(part, &r->shard, b - r->lists.rank_block[i]);
             r->lists.part[b].x = r->block[b];
+            r->lists.part[b].type = F32;
         }
     }
     for (int i = 0; i < r->plan.n_blocks + r->plan.n_received; i++)
@@ -125,24 +149,30 @@ static void find_blocks(struct reducer *r)
         r->slab[i] = slab_in(window_part(r->window, r->me), &r->shard, i);
 }
 
-static int plan_steps(struct reducer *r)
+/* The arena's room is that of all plans. */
+static void plan_steps(struct reducer *r)
 {
     const struct team *t = &r->comm.team;
     r->plan = sumplan_of(t, r->exact, r->n_micro, NULL);
     r->n_requests = n_requests(t, &r->plan);
-    r->n_team = team_size(t, own_team(t));
-    r->me = t->rank - team_first(t, own_team(t));
-    TRY(arena_init(&r->arena, arena_bytes(t, &r->shard, &r->plan, r->wire), "gradient reduction"));
+    arena_pop(&r->arena, 0);
     cut_arena(r);
     sumplan_of(t, r->exact, r->n_micro, &r->lists);
+}
+
+static int check_micros(int64_t n_micro)
+{
+    if (n_micro < 0 || n_micro > SUMTREE_MAX)
+        return ERR(E_CONFIG, "a step of %lld micro-batches; 1 to 2^40 can be reduced",
+                   (long long)n_micro);
     return OK;
 }
 
 static int check(const struct reduce_options *o)
 {
-    if (o->n_micro < 0 || o->n_micro > SUMTREE_MAX)
-        return ERR(E_CONFIG, "a step of %lld micro-batches; 1 to 2^40 can be reduced",
-                   (long long)o->n_micro);
+    TRY(check_micros(o->n_micro));
+    for (int i = 0; i < o->n_other; i++)
+        TRY(check_micros(o->other[i]));
     if (o->exact && o->wire != F32)
         return ERR(E_CONFIG, "what is rounded between nodes depends on the nodes: an exact sum "
                              "needs a wire of fp32");
@@ -150,11 +180,10 @@ static int check(const struct reduce_options *o)
 }
 
 /* Teams as they are, or of one where shared memory has no room. */
-static int choose_teams(struct reducer *r, const struct comm *c)
+static int choose_teams(struct reducer *r, const struct comm *c, const struct reduce_options *o)
 {
-    struct sumplan p = sumplan_of(&c->team, r->exact, r->n_micro, NULL);
     bool fits;
-    TRY(window_fits(&fits, c, part_bytes(&r->shard, &p), "gradients"));
+    TRY(window_fits(&fits, c, room_of(&c->team, &r->shard, o).part, "gradients"));
     r->comm = fits ? *c : comm_without_teams(c);
     r->comm.world = MPI_COMM_NULL;
     return OK;
@@ -167,13 +196,18 @@ static int set_up(struct reducer *r, const struct comm *c, const struct shard *s
     r->exact = o->exact;
     r->wire = o->wire;
     r->n_micro = o->n_micro;
-    TRY(choose_teams(r, c));
+    TRY(choose_teams(r, c, o));
     MPI_TRY(MPI_Comm_dup(c->world, &r->comm.world));
-    TRY(agree(c, plan_steps(r)));
-    TRY(window_new(&r->window, &r->comm, part_bytes(s, &r->plan), "gradients"));
+    const struct team *t = &r->comm.team;
+    const struct room room = room_of(t, s, o);
+    r->n_team = team_size(t, own_team(t));
+    r->me = t->rank - team_first(t, own_team(t));
+    TRY(agree(c, arena_init(&r->arena, room.arena, "gradient reduction")));
+    TRY(window_new(&r->window, &r->comm, room.part, "gradients"));
+    plan_steps(r);
     find_blocks(r);
     /* This rank is the first to write its part, so that it lies near. */
-    memset(window_part(r->window, r->me), 0, part_bytes(s, &r->plan));
+    memset(window_part(r->window, r->me), 0, room.part);
     return agree(c, window_meet(&r->comm));
 }
 
@@ -221,6 +255,15 @@ static void stack_next(struct reducer *r)
     r->merges = 0;
     if (r->n_done < r->mine.n)
         r->merges = sumplan_stack(&r->tree, r->mine, r->n_done);
+}
+
+void reducer_set_micros(struct reducer *r, int64_t n_micro)
+{
+    if (n_micro == r->n_micro)
+        return;
+    r->n_micro = n_micro;
+    plan_steps(r);
+    find_blocks(r);
 }
 
 struct range reducer_begin(struct reducer *r)

@@ -132,26 +132,22 @@ static void take_room(struct window *w, int rank, const size_t *bytes)
 
 static int share(struct window *w, const struct comm *c)
 {
-    size_t *bytes;
-    TRY(mem_alloc(&bytes, (size_t)w->n, sizeof *bytes, "window"));
-    int rc, rank = c->team.rank - team_first(&c->team, team_of(&c->team, c->team.rank));
-    TRY_OUT(allocate(w, c));
+    size_t *bytes = (size_t *)(w->part + w->n);
+    int rank = c->team.rank - team_first(&c->team, team_of(&c->team, c->team.rank));
+    TRY(allocate(w, c));
     mem_count_in(w->bytes);
-    TRY_OUT(find_parts(w));
-    TRY_OUT(comm_check(MPI_Allgather(&w->bytes, sizeof w->bytes, MPI_BYTE, bytes, sizeof w->bytes,
-                                     MPI_BYTE, c->team_world),
-                       "MPI_Allgather"));
+    TRY(find_parts(w));
+    MPI_TRY(MPI_Allgather(&w->bytes, sizeof w->bytes, MPI_BYTE, bytes, sizeof w->bytes, MPI_BYTE,
+                          c->team_world));
     take_room(w, rank, bytes);
-    TRY_OUT(window_meet(c));
-out:
-    mem_free(bytes);
-    return rc;
+    return window_meet(c);
 }
 
+/* With the address and the size of each part. */
 static size_t frame_bytes(const struct team *t)
 {
     int n = team_size(t, team_of(t, t->rank));
-    return sizeof(struct window) + (size_t)n * sizeof(void *);
+    return sizeof(struct window) + (size_t)n * (sizeof(void *) + sizeof(size_t));
 }
 
 size_t window_bytes(const struct team *t, size_t bytes)
@@ -163,9 +159,12 @@ int window_new(struct window **out, const struct comm *c, size_t bytes, const ch
 {
     struct window *w;
     int n = team_size(&c->team, team_of(&c->team, c->rank));
-    int rc = mem_alloc(&w, 1, frame_bytes(&c->team), "window");
+    int rc = agree(c, mem_alloc(&w, 1, frame_bytes(&c->team), "window"));
     *out = NULL;
-    TRY(agree(c, rc));
+    if (rc != OK) {
+        mem_free(w);
+        return rc;
+    }
     *w = (struct window){.win = MPI_WIN_NULL, .bytes = bytes, .n = n};
     if (n > 1) {
         rc = share(w, c);

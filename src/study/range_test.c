@@ -39,7 +39,7 @@ void range_config(struct config *out, const struct config *job, int64_t batch)
     SET(c->schedule.name, "constant");
     c->schedule.warmup = (struct amount){0, UNIT_STEPS};
     SET(c->scaling.rule, "none");
-    c->scaling.base_batch = 0;
+    c->scaling.base_batch = batch;
     quieten(c);
 }
 

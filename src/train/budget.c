@@ -58,11 +58,21 @@ static double loader_bytes(const struct config *c)
     return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
 }
 
+_Static_assert(RAMP_MAX - 1 <= REDUCE_MAX_OTHER, "more stages than a reducer has room for");
+
 struct reduce_options budget_reduction(const struct config *c)
 {
-    return (struct reduce_options){.exact = strcmp(c->parallel.reduce, "exact") == 0,
-                                   .wire = strcmp(c->parallel.wire, "bf16") == 0 ? BF16 : F32,
-                                   .n_micro = derive_n_micro(c)};
+    struct ramp ramp;
+    struct reduce_options o = {.exact = strcmp(c->parallel.reduce, "exact") == 0,
+                               .wire = strcmp(c->parallel.wire, "bf16") == 0 ? BF16 : F32,
+                               .n_micro = derive_n_micro(c)};
+    if (ramp_init(&ramp, c) != OK) { /* told elsewhere, and no run begins */
+        err_clear();
+        return o;
+    }
+    for (int i = 0; i + 1 < ramp.n; i++)
+        o.other[o.n_other++] = derive_micros(c, ramp.stage[i].batch);
+    return o;
 }
 
 static bool is_sharded(const struct config *c)

@@ -1,17 +1,24 @@
 #include "train/derive.h"
 #include "base/err.h"
-#include "optim/lrscale.h"
 #include <math.h>
 #include <string.h>
+
+/* What a sum of gains may lack of a whole step by rounding. */
+static const double SUM_ROUNDING = 1e-9;
 
 double derive_step_tokens(const struct config *c)
 {
     return (double)c->batch.global * (double)c->batch.seq_len;
 }
 
+int64_t derive_micros(const struct config *c, int64_t batch)
+{
+    return (batch + c->batch.micro - 1) / c->batch.micro;
+}
+
 int64_t derive_n_micro(const struct config *c)
 {
-    return (c->batch.global + c->batch.micro - 1) / c->batch.micro;
+    return derive_micros(c, c->batch.global);
 }
 
 struct model_options derive_model(const struct config *c)
@@ -26,70 +33,170 @@ struct model_options derive_model(const struct config *c)
     };
 }
 
-int64_t derive_steps(const struct config *c, struct amount a, uint64_t n_samples, int64_t whole)
+/* ---- length and batches ---- */
+
+/* Of an amount that counts what is consumed; in an epoch each sequence once. */
+static double sequences(const struct course *k, const struct config *c, struct amount a)
 {
-    double steps = 0;
     switch (a.unit) {
-    case UNIT_NONE:
-        break;
-    case UNIT_STEPS:
-        steps = a.value;
-        break;
     case UNIT_TOKENS:
-        steps = a.value / derive_step_tokens(c);
-        break;
+        return a.value / (double)c->batch.seq_len;
     case UNIT_SAMPLES:
-        steps = a.value / (double)c->batch.global;
-        break;
+        return a.value;
     case UNIT_EPOCHS:
-        steps = a.value * (double)n_samples / (double)c->batch.global;
-        break;
+        return a.value * (double)k->n_samples;
     case UNIT_PERCENT:
-        steps = a.value / 100 * (double)whole;
-        break;
+        return a.value / 100 * (double)course_at(k, k->n_steps).samples;
+    default:
+        return 0;
     }
-    return (int64_t)ceil(steps);
 }
 
-static void describe(struct str *text, const struct config *c, const struct schedule *s,
-                     int64_t warmup, int64_t n_steps)
+int64_t course_steps(const struct course *k, const struct config *c, struct amount a)
 {
-    if (warmup > 0)
-        str_addf(text, "warmup          linear over %lld steps = %.0f tokens\n", (long long)warmup,
-                 s->warmup_tokens);
-    else
-        str_add(text, "warmup          none\n");
-    str_addf(text, "schedule        %s to %.3e over %lld steps = %.0f tokens\n", s->rule->name,
-             s->peak * s->rule->share(s, 1), (long long)n_steps, s->total_tokens);
-    str_addf(text, "first, last     %.3e, %.3e\n", derive_rate(s, c, 0),
-             derive_rate(s, c, n_steps - 1));
+    if (a.unit == UNIT_STEPS)
+        return (int64_t)ceil(a.value);
+    if (a.unit == UNIT_PERCENT && k->ramp.n == 1)
+        return (int64_t)ceil(a.value / 100 * (double)k->n_steps);
+    double wanted = sequences(k, c, a);
+    if (wanted <= (double)k->from.samples)
+        return ramp_steps(&k->ramp, (struct ramp_at){0, 0}, wanted);
+    return k->from.step + ramp_steps(&k->ramp, k->from, wanted);
 }
 
-int derive_schedule(struct schedule *s, const struct config *c, uint64_t n_samples, int64_t n_steps,
-                    struct str *text)
+int derive_course(struct course *k, const struct config *c, uint64_t n_samples, struct ramp_at from)
 {
-    const struct lrscale_rule *scale;
-    TRY(lrscale_find(&scale, c->scaling.rule));
-    TRY(schedule_find(&s->rule, c->schedule.name));
-    double batch = (double)c->batch.global;
-    double base = c->scaling.base_batch > 0 ? (double)c->scaling.base_batch : batch;
-    int64_t warmup = derive_steps(c, c->schedule.warmup, n_samples, n_steps);
-    if (warmup > n_steps)
-        return ERR(E_CONFIG,
-                   "schedule.warmup is %lld steps, longer than the run's %lld; shorten it or "
-                   "lengthen train.steps",
-                   (long long)warmup, (long long)n_steps);
-    s->peak = lrscale_peak(scale, c->optimizer.lr, base, batch, text);
-    s->final_share = c->schedule.final;
-    s->warmup_tokens = (double)warmup * derive_step_tokens(c);
-    s->total_tokens = (double)n_steps * derive_step_tokens(c);
-    if (text)
-        describe(text, c, s, warmup, n_steps);
+    *k = (struct course){.n_samples = n_samples, .from = from};
+    TRY(ramp_init(&k->ramp, c));
+    k->n_steps = course_steps(k, c, c->train.length);
     return OK;
 }
 
-double derive_rate(const struct schedule *s, const struct config *c, int64_t step)
+struct ramp_at course_at(const struct course *k, int64_t step)
 {
-    double tokens = derive_step_tokens(c);
-    return schedule_rate(s, (double)step * tokens, tokens);
+    static const struct ramp_at start = {0, 0};
+    if (step >= k->from.step)
+        return ramp_walk(&k->ramp, k->from, step - k->from.step);
+    /* Stretched to meet what is done, so that it does not fall. */
+    struct ramp_at at = ramp_walk(&k->ramp, start, step);
+    double met = (double)ramp_walk(&k->ramp, start, k->from.step).samples;
+    at.samples = (int64_t)((double)at.samples / met * (double)k->from.samples);
+    return at;
+}
+
+struct ramp_at course_next(const struct course *k, struct ramp_at at)
+{
+    int64_t n = ramp_left(&k->ramp, at), left = k->n_steps - at.step;
+    return ramp_walk(&k->ramp, at, n < left ? n : left);
+}
+
+static char *tokens_text(char *buf, size_t n, const struct config *c, struct ramp_at at)
+{
+    return fmt_si(buf, n, (double)at.samples * (double)c->batch.seq_len);
+}
+
+void course_describe(const struct course *k, const struct config *c, const struct scaling *g,
+                     struct str *text)
+{
+    char from[32];
+    struct ramp_at at = k->from, next;
+    double kappa = (double)c->batch.global / g->job.base;
+    if (g->rule->per_step && kappa > 1)
+        str_addf(text, "steps           %lld at a gain of %.2f, up to %.0f at a gain of 1\n",
+                 (long long)k->n_steps, kappa,
+                 ceil((double)course_at(k, k->n_steps).samples / g->job.base));
+    if (k->ramp.n == 1 || at.step >= k->n_steps)
+        return;
+    str_addf(text, "%-15s %10s %8s %10s %14s %12s\n", "batch ramp", "from token", "batch", "steps",
+             "micro-batches", "peak rate");
+    for (; at.step < k->n_steps; at = next) {
+        int64_t batch = ramp_batch(&k->ramp, at);
+        next = course_next(k, at);
+        str_addf(text, "%-15s %10s %8lld %10lld %14lld %12.3e\n", "",
+                 tokens_text(from, sizeof from, c, at), (long long)batch,
+                 (long long)(next.step - at.step), (long long)derive_micros(c, batch),
+                 derive_settings(g, batch).lr);
+    }
+}
+
+void course_warn(const struct course *k, const struct config *c, struct str *lines)
+{
+    char end[32];
+    struct ramp_at done = course_at(k, k->n_steps);
+    int reached = k->n_steps > 0 ? ramp_stage_at(&k->ramp, course_at(k, k->n_steps - 1)) : 0;
+    if (reached < k->ramp.n - 1)
+        str_addf(lines,
+                 "batch.ramp ends after the run: %lld sequences a step are never reached in %s "
+                 "tokens; shorten batch.ramp or lengthen the run\n",
+                 (long long)c->batch.global, tokens_text(end, sizeof end, c, done));
+}
+
+/* ---- schedule ---- */
+
+/* Epochs are counted in samples, so that each step's part is a whole number. */
+enum unit derive_clock_unit(const struct config *c)
+{
+    if (strcmp(c->schedule.clock, "steps") == 0)
+        return UNIT_STEPS;
+    bool samples =
+        strcmp(c->schedule.clock, "samples") == 0 || strcmp(c->schedule.clock, "epochs") == 0;
+    return samples ? UNIT_SAMPLES : UNIT_TOKENS;
+}
+
+static double show(const struct config *c, double steps, double samples)
+{
+    switch (derive_clock_unit(c)) {
+    case UNIT_STEPS:
+        return steps;
+    case UNIT_SAMPLES:
+        return samples;
+    default:
+        return samples * (double)c->batch.seq_len;
+    }
+}
+
+double derive_clock(const struct config *c, const struct course *k, int64_t step)
+{
+    return show(c, (double)step, (double)course_at(k, step).samples);
+}
+
+double derive_now(const struct config *c, struct ramp_at at, const struct gain *gain)
+{
+    return show(c, (double)at.step - gain->lag_steps, (double)at.samples - gain->lag_samples);
+}
+
+struct optim_settings derive_step(const struct schedule *s, const struct config *c,
+                                  const struct course *k, const struct scaling *g,
+                                  struct ramp_at at, const struct gain *gain)
+{
+    int64_t batch = ramp_batch(&k->ramp, at);
+    double share = gain_share(gain, g, batch);
+    struct optim_settings set = derive_settings(g, batch);
+    struct schedule now = *s;
+    now.peak = set.lr * gain_of_rate(gain, g, batch);
+    struct schedule_point point =
+        schedule_at(&now, derive_now(c, at, gain), show(c, share, share * (double)batch));
+    set.lr = point.rate;
+    if (!isnan(point.momentum))
+        set.beta1 = set.momentum = point.momentum;
+    return set;
+}
+
+double derive_rate(const struct schedule *s, const struct config *c, const struct course *k,
+                   const struct scaling *g, int64_t step)
+{
+    static const struct gain unmeasured;
+    return derive_step(s, c, k, g, course_at(k, step), &unmeasured).lr;
+}
+
+int64_t derive_end(const struct course *k, const struct scaling *g, struct ramp_at at,
+                   const struct gain *gain)
+{
+    int64_t batch = ramp_batch(&k->ramp, at);
+    double all = (double)course_at(k, k->n_steps).samples;
+    double left = all - ((double)at.samples - gain->lag_samples);
+    if (!g->rule->per_step)
+        return k->n_steps;
+    double steps = fmax(left, 0) / (gain_share(gain, g, batch) * (double)batch);
+    return at.step + (int64_t)ceil(steps - SUM_ROUNDING);
 }

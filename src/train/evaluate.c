@@ -25,8 +25,9 @@ int evaluate(const struct comm *c, struct model *m, const float *params, struct 
 {
     struct sums s = {0};
     struct feed f;
-    int64_t n_micro = (n + micro - 1) / micro;
-    feed_begin(&f, l, split_even((size_t)n_micro, c->size, c->rank), 0, n, micro, 1);
+    const struct feed_order all = {
+        .ramp = ramp_of(n), .size = c->size, .rank = c->rank, .micro = micro, .passes = 1};
+    feed_begin(&f, l, &all);
     int rc = run_passes(&f, m, params, T, c->rank == 0 ? progress : NULL, &s);
     TRY(sums_reduce(c, &s, rc));
     double targets = (double)s.targets;

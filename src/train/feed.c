@@ -5,30 +5,49 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static void request(struct feed *f)
+static void take_step(struct feed *f)
 {
-    if (f->mine.n == 0 || f->passes == 0)
-        return;
-    int64_t first = (int64_t)(f->mine.first + f->next) * f->micro;
-    int64_t n = least(f->micro, f->global - first);
-    loader_want(f->loader, f->samples + (uint64_t)first, (int)n);
-    f->outstanding++;
-    if (++f->next == f->mine.n) {
-        f->next = 0;
-        f->samples += (uint64_t)f->global;
-        f->passes--;
-    }
+    f->batch = ramp_batch(&f->ramp, f->at);
+    f->mine = split_even((size_t)((f->batch + f->micro - 1) / f->micro), f->size, f->rank);
+    f->next = 0;
 }
 
-void feed_begin(struct feed *f, struct loader *l, struct range mine, uint64_t samples,
-                int64_t global, int64_t micro, int64_t passes)
+static void advance(struct feed *f, int64_t n_steps)
+{
+    f->passes -= n_steps;
+    if (f->passes == 0)
+        return;
+    f->samples += (uint64_t)(n_steps * f->batch);
+    f->at = ramp_walk(&f->ramp, f->at, n_steps);
+    take_step(f);
+}
+
+static void request(struct feed *f)
+{
+    /* Small batches may leave this rank without a micro-batch for some time. */
+    while (f->passes > 0 && f->mine.n == 0)
+        advance(f, least(ramp_left(&f->ramp, f->at), f->passes));
+    if (f->passes == 0)
+        return;
+    int64_t first = (int64_t)(f->mine.first + f->next) * f->micro;
+    int64_t n = least(f->micro, f->batch - first);
+    loader_want(f->loader, f->samples + (uint64_t)first, (int)n);
+    f->outstanding++;
+    if (++f->next == f->mine.n)
+        advance(f, 1);
+}
+
+void feed_begin(struct feed *f, struct loader *l, const struct feed_order *order)
 {
     *f = (struct feed){.loader = l,
-                       .mine = mine,
-                       .samples = samples,
-                       .global = global,
-                       .micro = micro,
-                       .passes = passes};
+                       .ramp = order->ramp,
+                       .size = order->size,
+                       .rank = order->rank,
+                       .micro = order->micro,
+                       .at = order->at,
+                       .samples = order->samples,
+                       .passes = order->passes};
+    take_step(f);
     request(f);
     request(f);
 }

@@ -19,8 +19,7 @@ static bool due(int64_t step, int64_t every)
 
 static void fill_row(const struct trainer *t, const struct step_result *r, double row[M_N])
 {
-    double tokens_per_s =
-        (double)t->conf->batch.global * (double)t->conf->batch.seq_len / r->step_s;
+    double tokens_per_s = (double)r->batch * (double)t->conf->batch.seq_len / r->step_s;
     for (int i = 0; i < M_N; i++)
         row[i] = NAN;
     row[M_STEP] = (double)t->at.step;
@@ -45,6 +44,17 @@ static int64_t validation_samples(const struct trainer *t)
     return some > 0 && some < all ? some : all;
 }
 
+/* Validations at the run's end are left out: a longer run does not have them. */
+static void observe(struct trainer *t, double loss)
+{
+    double at = derive_now(t->conf, trainer_at(t), &t->gain);
+    if (due(t->at.step, t->conf->validate.every) && schedule_observe(&t->schedule, at, loss))
+        log_info("plateau         %g validations in a row without a loss clearly below %.4f: the "
+                 "rate is now %.3g of the schedule's",
+                 t->schedule.patience + 1, t->schedule.plateau[PLATEAU_BEST],
+                 t->schedule.plateau[PLATEAU_LEFT]);
+}
+
 static int validate(struct trainer *t, double row[M_N])
 {
     struct evaluation e;
@@ -55,6 +65,7 @@ static int validate(struct trainer *t, double row[M_N])
     row[M_VALID_LOSS] = e.loss;
     row[M_VALID_ACCURACY] = e.accuracy;
     progress_valid(t, e.loss, e.accuracy, e.targets);
+    observe(t, e.loss);
     if (t->comm->rank == 0)
         t->pending = metrics_amend(t->metrics, row);
     return OK;

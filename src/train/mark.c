@@ -10,6 +10,7 @@
 
 struct mark {
     struct progress at;
+    int64_t n_steps;
     int pending, failed_saves;
     float *params;                /* this rank's shard of them */
     float *slot[OPTIM_MAX_SLOTS]; /* what this rank keeps of each */
@@ -86,6 +87,7 @@ int mark_take(struct mark **out, const struct trainer *t)
     copy_slots(m->slot, t->slot, t);
     copy_rows(m->rows, &t->state_rows, true);
     m->at = t->at;
+    m->n_steps = t->n_steps;
     m->pending = t->pending;
     m->failed_saves = t->failed_saves;
     *out = m;
@@ -107,6 +109,7 @@ int mark_return(const struct mark *m, struct trainer *t)
     copy_slots(t->slot, m->slot, t);
     copy_rows(m->rows, &t->state_rows, false);
     t->at = m->at;
+    t->n_steps = m->n_steps;
     t->pending = m->pending;
     t->failed_saves = m->failed_saves;
     TRY(agree(t->comm, feed_drain(&t->feed)));

@@ -90,6 +90,7 @@ void progress_banner(const struct trainer *t)
              (long long)c->batch.seq_len);
     banner_batch(t);
     log_lines(t->lr_derivation.s);
+    log_warn_lines(t->lr_warnings.s);
     log_info("optimizer       %s, weight decay %g on matrices, clip %g; state %s, reduction %s",
              c->optimizer.name, c->optimizer.weight_decay, c->optimizer.clip_norm,
              t->state.size < t->shard.size ? "whole on every rank" : "sharded over ranks",
@@ -105,12 +106,15 @@ void progress_banner(const struct trainer *t)
              (long long)t->n_steps);
 }
 
-/* Steps of this attempt set the pace; the first is slower (first touch) and soon outweighed. */
-static double seconds_left(const struct trainer *t, double step_s)
+/* Steps of this attempt set the pace, by the sequence since the batch may grow; the first is slower
+ * (first touch) and soon outweighed. */
+static double seconds_left(const struct trainer *t, const struct step_result *r)
 {
     static double smooth;
-    smooth = smooth == 0 ? step_s : 0.9 * smooth + 0.1 * step_s;
-    return smooth * (double)(t->n_steps - t->at.step);
+    double pace = r->step_s / (double)r->batch;
+    int64_t all = course_at(&t->course, t->n_steps).samples;
+    smooth = smooth == 0 ? pace : 0.9 * smooth + 0.1 * pace;
+    return smooth * (double)(all - t->at.sched_samples);
 }
 
 void progress_step(const struct trainer *t, const struct step_result *r)
@@ -119,14 +123,14 @@ void progress_step(const struct trainer *t, const struct step_result *r)
     if (t->comm->rank != 0)
         return;
     char rate[32], left[32], line[256];
-    double tokens_per_s = (double)c->batch.global * (double)c->batch.seq_len / r->step_s;
+    double tokens_per_s = (double)r->batch * (double)c->batch.seq_len / r->step_s;
     double peak =
         tokens_per_s * spec_flops_per_token(&t->spec, (int)c->batch.seq_len) / t->peak_flops;
     snprintf(line, sizeof line,
              "step %6lld/%lld  loss %.4f  lr %.2e  grad %.3f  %s tok/s  %2.0f%% peak  left %s",
              (long long)t->at.step, (long long)t->n_steps, r->loss, r->lr, r->grad_norm,
              fmt_si(rate, sizeof rate, tokens_per_s), 100 * peak,
-             fmt_duration(left, sizeof left, seconds_left(t, r->step_s)));
+             fmt_duration(left, sizeof left, seconds_left(t, r)));
     if (log_is_terminal()) {
         log_status("%s", line);
         log_file("%s", line);

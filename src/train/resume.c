@@ -2,35 +2,15 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
-#include "base/isa.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/config_file.h"
-#include "kern/gemm.h"
 #include "par/agree.h"
 #include "par/zero.h"
+#include "train/conditions.h"
 #include "version.h"
 #include <stdio.h>
 #include <string.h>
-
-/* The processor's own name and the instructions that the kernels use: parts of the bits'
- * conditions. */
-static void cpu_name(char *buf, size_t n)
-{
-    char line[256];
-    snprintf(buf, n, "unknown; %s", isa_name());
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    while (f && fgets(line, sizeof line, f)) {
-        char *value = strstr(line, ": ");
-        if (strncmp(line, "model name", 10) == 0 && value) {
-            value[2 + strcspn(value + 2, "\n")] = '\0';
-            snprintf(buf, n, "%.44s; %s", value + 2, isa_name());
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-}
 
 static void copy_text(char *to, size_t n, const char *from)
 {
@@ -53,7 +33,7 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     m->step = t->at.step;
     m->samples = t->at.samples;
     m->tokens = t->at.targets;
-    m->sched_tokens = (double)t->at.samples * (double)t->conf->batch.seq_len;
+    m->sched_tokens = (double)t->at.sched_samples * (double)t->conf->batch.seq_len;
     m->attempt = t->at.attempt;
     m->train_s = t->at.train_s;
     m->skipped = t->at.skipped;
@@ -64,9 +44,11 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
     copy_text(m->parent_id, sizeof m->parent_id, t->parent_id);
     copy_text(m->tokenizer_hash, sizeof m->tokenizer_hash, t->train_store.tokenizer_hash);
     copy_text(m->data_hash, sizeof m->data_hash, t->train_store.data_hash);
-    copy_text(m->blas, sizeof m->blas, gemm_kernel());
     copy_text(m->build, sizeof m->build, CARAT_VERSION);
-    cpu_name(m->cpu, sizeof m->cpu);
+    struct conditions here;
+    conditions_here(&here);
+    copy_text(m->cpu, sizeof m->cpu, here.cpu);
+    copy_text(m->blas, sizeof m->blas, here.products);
     clock_stamp(m->created, sizeof m->created);
     set->tensors = t->tensors;
     add_arrays(t, set->array, &set->n_arrays);
@@ -126,25 +108,29 @@ static int compare_settings(const struct trainer *t, const struct ckpt_meta *m, 
 
 static void compare_conditions(const struct trainer *t, const struct ckpt_meta *m)
 {
-    char cpu[64];
-    cpu_name(cpu, sizeof cpu);
+    struct conditions here;
+    conditions_here(&here);
     const struct {
         const char *what, *before, *now;
-    } row[] = {{"CPU", m->cpu, cpu}, {"BLAS kernel", m->blas, gemm_kernel()}};
+    } row[] = {{"CPU", m->cpu, here.cpu}, {"library of products", m->blas, here.products}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (strcmp(row[i].before, row[i].now) != 0)
             log_warn("the %s was %s and is %s: from here the bits may differ from an "
                      "uninterrupted run's",
                      row[i].what, row[i].before, row[i].now);
+    bool exact = strcmp(t->conf->parallel.reduce, "exact") == 0;
     if (m->ranks != t->comm->size)
-        log_info("changed         ranks: %lld -> %d (safe: the weights stay on their path)",
-                 (long long)m->ranks, t->comm->size);
+        log_info("changed         ranks: %lld -> %d (%s)", (long long)m->ranks, t->comm->size,
+                 exact ? "safe: the weights stay on their path"
+                       : "parallel.reduce fast: sums are rounded in another order from here");
 }
 
 static void take_meta(struct trainer *t, const struct ckpt_meta *m)
 {
     t->at = (struct progress){.step = m->step,
                               .samples = m->samples,
+                              .sched_samples =
+                                  (int64_t)(m->sched_tokens / (double)t->conf->batch.seq_len),
                               .targets = m->tokens,
                               .train_s = m->train_s,
                               .skipped = m->skipped,
@@ -154,6 +140,13 @@ static void take_meta(struct trainer *t, const struct ckpt_meta *m)
     copy_text(t->parent_id, sizeof t->parent_id, m->parent_id);
 }
 
+/* Where other batches led here, length and schedule are others than from the start. */
+static int count_from_here(struct trainer *t)
+{
+    bool as_planned = course_at(&t->course, t->at.step).samples == t->at.sched_samples;
+    return as_planned ? OK : trainer_derive(t);
+}
+
 static int check_meta(struct trainer *t, const char *path)
 {
     struct ckpt_meta m = {0};
@@ -161,8 +154,10 @@ static int check_meta(struct trainer *t, const char *path)
     TRY(ckpt_read_meta(path, &m));
     TRY_OUT(compare_settings(t, &m, path));
     compare_conditions(t, &m);
-    TRY_OUT(state_take(&t->state_rows, m.state, path));
     take_meta(t, &m);
+    TRY_OUT(count_from_here(t));
+    TRY_OUT(state_take(&t->state_rows, m.state, path));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
 out:
     ckpt_meta_release(&m);
     return rc;

@@ -177,6 +177,18 @@ void run_give_back(struct run_lock *lock)
     lock->held = false;
 }
 
+bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
+{
+    char path[FS_PATH_MAX];
+    struct holder who, me;
+    if (fs_join(path, run_dir, "lock") != OK || !fs_exists(path) || !read_holder(path, &who))
+        return false;
+    this_holder(&me);
+    snprintf(text, n, "process %ld on %s", who.pid, who.host);
+    *gone = holder_is_gone(&who, &me);
+    return true;
+}
+
 bool run_asked(const char *run_dir, const char *what)
 {
     char path[FS_PATH_MAX];

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "par/agree.h"
 #include "par/zero.h"
-#include "train/derive.h"
 #include "train/feed.h"
 #include "train/stop.h"
 #include "train/sums.h"
@@ -35,6 +34,7 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
 {
     int rc = t->pending;
     double mark = clock_now_s();
+    reducer_set_micros(t->reducer, derive_micros(t->conf, r->batch));
     struct range mine = reducer_begin(t->reducer);
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
@@ -67,7 +67,11 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->grad_norm = sqrt(exactsum_value(&s->sumsq)) / n;
     r->finite = isfinite(r->loss) && isfinite(r->grad_norm);
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
-    r->lr = t->forced_lr > 0 ? t->forced_lr : derive_rate(&t->schedule, t->conf, t->at.step);
+    r->gain = gain_of(&t->gain, &t->scaling, r->batch);
+    r->set = derive_step(&t->schedule, t->conf, &t->course, &t->scaling, trainer_at(t), &t->gain);
+    if (t->forced_lr > 0)
+        r->set.lr = t->forced_lr;
+    r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
 }
@@ -89,21 +93,15 @@ static double gather_bytes(const struct trainer *t)
     return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
 }
 
-/* A setting of -1 stands for the rule's own. */
-static double own(double set, double rules)
-{
-    return set >= 0 ? set : rules;
-}
-
 /* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
  * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
     const struct optim_step s = {.lr = r->lr,
-                                 .beta1 = own(t->conf->optimizer.beta1, t->rule->beta1),
-                                 .beta2 = own(t->conf->optimizer.beta2, t->rule->beta2),
-                                 .eps = own(t->conf->optimizer.eps, t->rule->eps),
-                                 .weight_decay = t->conf->optimizer.weight_decay,
+                                 .beta1 = r->set.beta1,
+                                 .beta2 = r->set.beta2,
+                                 .eps = r->set.eps,
+                                 .weight_decay = r->set.weight_decay,
                                  .grad_scale = r->clip / r->targets,
                                  .t = t->at.step + 1};
     bool sharded = t->state.size == t->shard.size;
@@ -156,7 +154,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
-    *r = (struct step_result){0};
+    *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
     prof_start(t->prof);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
@@ -174,9 +172,12 @@ int trainer_step(struct trainer *t, struct step_result *r)
     }
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
+    gain_count(&t->gain, &t->scaling, r->batch);
     t->at.step++;
-    t->at.samples += (uint64_t)t->conf->batch.global;
+    t->at.samples += (uint64_t)r->batch;
+    t->at.sched_samples += r->batch;
     t->at.targets += r->targets;
     t->at.train_s += r->step_s;
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
     return OK;
 }

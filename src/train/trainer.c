@@ -9,7 +9,7 @@
 #include "kern/peak.h"
 #include "par/agree.h"
 #include "train/budget.h"
-#include "train/derive.h"
+#include "train/conditions.h"
 #include "train/feed.h"
 #include "train/resume.h"
 #include "train/weights.h"
@@ -52,16 +52,64 @@ static int open_data(struct trainer *t)
     return OK;
 }
 
-static int derive_plan(struct trainer *t)
+struct ramp_at trainer_at(const struct trainer *t)
+{
+    return (struct ramp_at){t->at.step, t->at.sched_samples};
+}
+
+/* A resumed run derives its schedule anew, from where it stands; what plateaus have done stays. */
+static int derive_schedule_again(struct trainer *t)
+{
+    double plateau[PLATEAU_N];
+    memcpy(plateau, t->schedule.plateau, sizeof plateau);
+    TRY(derive_schedule(&t->schedule, t->conf, &t->course, &t->scaling, &t->lr_derivation));
+    if (t->at.step > 0)
+        memcpy(t->schedule.plateau, plateau, sizeof plateau);
+    return OK;
+}
+
+int trainer_derive(struct trainer *t)
 {
     const struct config *c = t->conf;
-    uint64_t n_samples = loader_n_samples(t->feed.loader);
-    t->n_steps = derive_steps(c, c->train.length, n_samples, 0);
+    str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
+    TRY(derive_course(&t->course, c, loader_n_samples(t->feed.loader), trainer_at(t)));
     t->n_micro = derive_n_micro(c);
-    if (t->n_steps < 1)
+    if (t->course.n_steps < 1)
         return ERR(E_CONFIG, "the run has no step; set train.steps, train.tokens or train.epochs");
     TRY(optim_find(&t->rule, c->optimizer.name));
-    return derive_schedule(&t->schedule, c, n_samples, t->n_steps, &t->lr_derivation);
+    TRY(derive_scaling(&t->scaling, c));
+    t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
+    lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    scaling_warn(&t->scaling, c, &t->lr_warnings);
+    TRY(derive_schedule_again(t));
+    course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
+    course_warn(&t->course, c, &t->lr_warnings);
+    if (schedule_has_plateau(&t->schedule) && t->valid_loader == NULL)
+        return ERR(E_CONFIG,
+                   "schedule.name %s follows the validation loss, and there is no text "
+                   "to validate on; set data.valid",
+                   c->schedule.name);
+    return OK;
+}
+
+/* Once, where trainer_derive is called again when a run goes on. */
+static int keep_plateau(struct trainer *t)
+{
+    if (!schedule_has_plateau(&t->schedule))
+        return OK;
+    if (t->valid_loader == NULL)
+        return ERR(E_CONFIG,
+                   "schedule.name %s follows the validation loss, and there is no text "
+                   "to validate on; set data.valid",
+                   t->conf->schedule.name);
+    return state_add(&t->state_rows, "plateau", t->schedule.plateau, PLATEAU_N);
+}
+
+static int keep_gain(struct trainer *t)
+{
+    return t->scaling.rule->per_step ? state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N)
+                                     : OK;
 }
 
 /* Neighbours with the same treatment become one group. */
@@ -225,10 +273,16 @@ static int take_state(struct trainer *t)
 
 void trainer_feed(struct trainer *t)
 {
-    const struct config *c = t->conf;
-    feed_begin(&t->feed, t->feed.loader,
-               split_even((size_t)t->n_micro, t->comm->size, t->comm->rank), t->at.samples,
-               c->batch.global, c->batch.micro, t->n_steps - t->at.step);
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = t->conf->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    feed_begin(&t->feed, t->feed.loader, &order);
 }
 
 static int build(struct trainer *t)
@@ -238,11 +292,16 @@ static int build(struct trainer *t)
                   strcmp(c->parallel.pin, "auto") == 0));
     int rc = open_data(t);
     if (rc == OK)
-        rc = derive_plan(t);
+        rc = trainer_derive(t);
+    if (rc == OK)
+        rc = keep_plateau(t);
+    if (rc == OK)
+        rc = keep_gain(t);
     if (rc == OK)
         rc = lay_out(t);
     TRY(agree(t->comm, rc));
     gemm_set_threads((int)c->parallel.threads);
+    TRY(conditions_compare(t->comm));
     TRY(hold_params(t));
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
@@ -301,6 +360,7 @@ void trainer_release(struct trainer *t)
     window_free(t->forms);
     window_free(t->shared);
     str_release(&t->lr_derivation);
+    str_release(&t->lr_warnings);
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);

@@ -85,7 +85,7 @@ static void measure(const struct shape *w, const struct model_options *o, int st
     struct batch_view b = {w->B, w->T, token, token + 1, NULL, NULL};
     model_pack(m, params, 0, 1);
     model_grad(m, params, &b, grads, &r, NULL, NULL);
-    double peak = peak_fma_flops(0.3) * (o->products == BF16 ? 1.85 : 1);
+    double peak = o->products == BF16 ? peak_bf16_flops(0.3) : peak_fma_flops(0.3);
     double begin = clock_now_s();
     model_set_prof(m, &prof);
     prof_start(&prof);

@@ -40,12 +40,20 @@ try 0 help;             says '^  plan '
 try 64 trian;           blames 'did you mean `carat train`'
 try 64 qqqqqqqq;        blames 'no such command'
 try 64 --json plan;     blames 'the command comes first'
-try 64 help trian;      blames 'did you mean `carat train`'
+try 64 help trian;      blames 'did you mean `carat help train`'
 try 0 help keys;        says '^optimizer.lr +1e-3 '
 try 0 help presets;     says '^gemma3-270m '
 try 0 help optimizers;  says '^adamw '
 try 0 help schedules;   says '^cosine '
-try 0 help scaling;     says '^sqrt '
+try 0 help scaling;     says '^sqrt '; says '^scaling.rule '
+try 0 help schedule.warmup
+says '^  default +2%$'; says '^  values +an amount in steps, tokens, samples, epochs or %'
+says '^  resume +may be changed'; says '^  schedule.warmup: 500 steps$'
+try 0 help optimizer.clip_norm; says '^  source +Pascanu et al. 2013$'
+try 0 help schedule;    says '^schedule.warmup +2% '
+try 64 help schedule.warmpu;    blames 'did you mean `carat help schedule.warmup`'
+try 64 help lr;                 blames 'did you mean `carat help optimizer.lr`'
+try 64 help zzzzzzzzz;          blames '`carat help keys` list'
 commands=$("$carat" | sed '/^More/,$d' | sed -n 's/^  \([a-z]\+\) .*/\1/p')
 check "too few commands: $commands" [ "$(wc -w <<<"$commands")" -ge 5 ]
 
@@ -90,7 +98,7 @@ try 78 plan "$dir/bad.yaml";                   blames 'bad.yaml:3:3: .*did you m
 try 0 plan "$dir/job.yaml" --print-config optimizer.lr=0.5
 says '^optimizer.lr: 0.5 +# command line'
 says '^batch.global: 8 +# job.yaml:4'
-says '^optimizer.eps: 1e-08 +# default'
+says '^optimizer.eps: -1 +# default'
 says '^run.dir: runs/job '
 sed 's/ *#.*//' "$dir/out" >"$dir/first"
 cp "$dir/out" "$dir/again.yaml"

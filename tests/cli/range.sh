@@ -133,9 +133,10 @@ range 2 0 job.yaml run.dir=done --from 1e-5 --to 10 --steps 40 --resume --json
 json "it starts where the run ended" 'assert r["batches"][0]["points"][0]["loss"] < 5.9'
 range 1 0 ./done --from 1e-5 --to 10 --steps 40 --resume
 says '^weights +./done, its newest checkpoint, step 20: --resume was given$'
-touch "$dir/done/stop"
-range 1 0 job.yaml run.dir=done model.init=done --from 1e-5 --to 10 --steps 40
+range 1 0 job.yaml model.init=done --from 1e-5 --to 10 --steps 40
 says '^weights +done, as model.init says'
+touch "$dir/done/stop"
+range 1 0 job.yaml run.dir=done --from 1e-5 --to 10 --steps 40
 check "a request for the run is not taken" test -e "$dir/done/stop"
 rm "$dir/done/stop"
 listing "$dir/done" >"$dir/after"

@@ -96,7 +96,7 @@ if train 1 half1 numerics.precision=bf16 >"$work/half.log" 2>&1; then
     exits 1 "bfloat16 differs" "$carat" diff "$work/n1" "$work/half1"
 else
     exits 78 "bfloat16 refused" train 1 half numerics.precision=bf16
-    says 'bfloat16: this' "why bfloat16 is refused"
+    says 'numerics.precision bf16 is not possible here: ' "why bfloat16 is refused"
     echo "SKIP: bfloat16: $(grep -o 'this .*' "$work/half.log" | head -1)"
 fi
 

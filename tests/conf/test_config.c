@@ -343,10 +343,36 @@ START_TEST(checks_between_keys)
     expect_check("run.dir", "", "run.dir");
     expect_check("batch.global", "0", "batch.global is not set");
     expect_check("batch.micro", "17", "greater than batch.global");
+    expect_check("model.init", "runs/x", "model.init and run.dir are the same folder");
     ck_assert_int_eq(load(good), OK);
     conf.train.length = (struct amount){0};
     ck_assert_int_eq(conf_check(&conf), E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err_message(), "no length"));
+}
+END_TEST
+
+/* The good file with two lines changed. */
+static void expect_pair(const char *key, const char *value, const char *other,
+                        const char *other_value, const char *part)
+{
+    ck_assert_int_eq(load(good), OK);
+    ck_assert_msg(conf_set_text(conf_find(key), &conf, value) == OK, "%s", err_message());
+    ck_assert_int_eq(conf_check(&conf), OK);
+    ck_assert_msg(conf_set_text(conf_find(other), &conf, other_value) == OK, "%s", err_message());
+    ck_assert_msg(conf_check(&conf) == E_CONFIG, "%s=%s %s=%s", key, value, other, other_value);
+    ck_assert_msg(strstr(err_message(), part) != NULL, "%s", err_message());
+}
+
+START_TEST(pairs_that_contradict_each_other)
+{
+    expect_pair("checkpoint.every", "0", "checkpoint.keep_every", "500",
+                "set checkpoint.every=500");
+    expect_pair("checkpoint.every", "400", "checkpoint.keep_every", "1000",
+                "set checkpoint.keep_every=1200");
+    expect_pair("optimizer.momentum", "0", "optimizer.nesterov", "on", "optimizer.nesterov=off");
+    expect_pair("optimizer.dampening", "0.5", "optimizer.nesterov", "on",
+                "set optimizer.dampening=0");
+    expect_pair("checkpoint.every", "0", "monitor.spike", "back", "monitor.spike=stop");
 }
 END_TEST
 
@@ -455,6 +481,7 @@ static void add(TCase *t)
     tcase_add_test(t, text_shows_origins);
     tcase_add_test(t, diff_visits_what_differs);
     tcase_add_test(t, checks_between_keys);
+    tcase_add_test(t, pairs_that_contradict_each_other);
     tcase_add_test(t, damaged_files_are_refused_or_read);
     tcase_add_test(t, deep_and_long_files_end);
     if (access("jobs", F_OK) == 0)

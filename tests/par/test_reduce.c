@@ -313,6 +313,45 @@ START_TEST(memory_is_as_planned_and_steps_take_none)
 }
 END_TEST
 
+/* Steps of a batch that grows and falls, ranks apart: the bits of each step's tree, in the room
+ * planned for the step that needs most. */
+static void change_micros(const struct comm *c, struct way way)
+{
+    static const int64_t micro[] = {2, 7, 1, 12, 12, 5, 3};
+    struct shape shape = shapes[5];
+    struct shard s;
+    struct reducer *r;
+    struct reduce_options o = {.exact = way.exact, .wire = way.wire, .n_micro = micro[0]};
+    for (size_t i = 1; i < N_OF(micro); i++)
+        o.other[o.n_other++] = micro[i];
+    size_t before = mem_bytes();
+    shard_init(&s, shape.n, shape.bucket_bytes, ck_world.size, ck_world.rank);
+    ck_all(&ck_world, reducer_new(&r, c, &s, &o) == OK);
+    ck_all(&ck_world, mem_bytes() - before == reducer_bytes(&c->team, &s, &o));
+    size_t allocs = mem_n_allocs();
+    for (size_t i = 0; i < N_OF(micro); i++) {
+        reducer_set_micros(r, micro[i]);
+        step(r, shape.n);
+        ck_all(&ck_world, all_values(&s, reducer_sum(r), way.is_right, micro[i]));
+    }
+    ck_all(&ck_world, mem_n_allocs() == allocs);
+    reducer_free(r);
+}
+
+START_TEST(the_number_of_micro_batches_may_change)
+{
+    stumbling = true;
+    for (int per = 1; per <= ck_world.size; per++) {
+        struct comm c = in_teams(per);
+        change_micros(&c, exact);
+        change_micros(&c, fast);
+        change_micros(&c, narrow);
+        MPI_Comm_free(&c.team_world);
+    }
+    stumbling = false;
+}
+END_TEST
+
 START_TEST(too_many_micro_batches_are_refused)
 {
     struct shard s;
@@ -382,6 +421,7 @@ static void add(TCase *t)
     tcase_add_test(t, without_room_for_windows_messages_do);
     tcase_add_test(t, the_values_tell_orders_apart);
     tcase_add_test(t, memory_is_as_planned_and_steps_take_none);
+    tcase_add_test(t, the_number_of_micro_batches_may_change);
     tcase_add_test(t, too_many_micro_batches_are_refused);
     tcase_add_test(t, sums_of_squares_do_not_depend_on_the_cut);
     tcase_add_test(t, a_sum_of_squares_shows_what_is_not_finite);

@@ -24,6 +24,10 @@ static const double BUDGET_TOLERANCE = 0.05;
 /* Micro-batches of another size sum in another order: rounding of single precision. */
 static const double MICRO_TOLERANCE = 1e-5;
 
+/* Batches of 2, 3, 5 and 7, of which the first leave most ranks without a micro-batch. */
+static const char RAMP[] = "batch.micro: 2\nbatch.ramp: \"0:2 2 steps:3 9 samples:5 7 steps:7\"\n"
+                           "scaling: {rule: half_life, base_batch: 3}\n";
+
 static struct config conf;
 static struct model_spec spec;
 
@@ -153,6 +157,7 @@ START_TEST(memory_is_as_planned)
 {
     compare_memory("batch.micro: 3\n");
     compare_memory("batch.micro: 3\nmemory.recompute: full\n");
+    compare_memory(RAMP);
     if (has_bf16())
         compare_memory("batch.micro: 3\nnumerics.precision: bf16\n");
 }
@@ -258,11 +263,119 @@ START_TEST(who_shares_memory_changes_no_bit)
 }
 END_TEST
 
+START_TEST(the_batch_follows_its_ramp)
+{
+    static const int64_t batch[] = {2, 2, 3, 3, 5, 5, 5, 7, 7};
+    struct trainer t;
+    struct step_result r;
+    int64_t samples = 0;
+    begin(&t, RAMP);
+    size_t before = mem_n_allocs();
+    for (size_t i = 0; i < sizeof batch / sizeof *batch; i++) {
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+        samples += batch[i];
+        ck_assert_int_eq(r.batch, batch[i]);
+        ck_assert_double_eq(r.targets, (double)batch[i] * 20);
+        ck_assert_int_eq(t.at.samples, samples);
+        ck_assert_int_eq(t.at.sched_samples, samples);
+        ck_assert_double_eq_tol(r.set.beta1, pow(0.9, (double)batch[i] / 3), 1e-15);
+    }
+    ck_all(&ck_world, mem_n_allocs() == before);
+    finish(&t);
+}
+END_TEST
+
+/* The weights after n steps of a run that is saved and resumed after `half` of them (0: at once);
+ * the ranks go by another layout then. */
+static uint32_t weights_of_ramp(const struct comm *c, int half, int n)
+{
+    struct trainer t;
+    struct step_result r;
+    begin(&t, RAMP);
+    for (int i = 0; i < half; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    if (half > 0) {
+        ck_all(&ck_world, trainer_save(&t) == OK);
+        trainer_release(&t);
+        ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, 0) == OK);
+    }
+    for (int i = half; i < n; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    uint32_t sum = crc32c(0, t.params, t.tensors->n_elems * sizeof(float));
+    finish(&t);
+    return sum;
+}
+
+START_TEST(a_ramp_resumes_to_the_same_bits)
+{
+    uint32_t want = weights_of_ramp(&ck_world, 0, 9);
+    const struct comm apart = comm_without_teams(&ck_world);
+    for (int half = 1; half <= 8; half += 1 + half / 3)
+        ck_all(&ck_world, weights_of_ramp(&apart, half, 9) == want);
+}
+END_TEST
+
+/* Another batch takes over from what is consumed, whatever steps that took. */
+START_TEST(a_changed_batch_counts_from_what_is_done)
+{
+    struct trainer t;
+    struct step_result r;
+    begin(&t, "batch.micro: 1\n");
+    for (int i = 0; i < 4; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_all(&ck_world, trainer_save(&t) == OK);
+    trainer_release(&t);
+    configure("batch.micro: 1\nbatch.ramp: \"0:5 32 samples:10\"\n");
+    conf.batch.global = 10;
+    conf.train.length = (struct amount){70 * 20, UNIT_TOKENS};
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_assert_int_eq(t.n_steps, 4 + 1 + 4); /* 28, 33, 43, 53, 63, 73 */
+    while (t.at.step < t.n_steps)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_assert_int_eq(t.at.samples, 73);
+    finish(&t);
+}
+END_TEST
+
+/* The gain that each step has is carried over a restart, and with it the length of the run. */
+START_TEST(adascale_goes_on_where_it_was)
+{
+    static const char job[] = "batch.micro: 2\nscaling: {rule: adascale, base_batch: 2}\n"
+                              "noise.every: 1000000\n";
+    struct trainer t;
+    struct step_result r;
+    begin(&t, job);
+    ck_all(&ck_world, trainer_step(&t, &r) == OK && r.gain == 1);
+    t.gain.trace = 6; /* of a sequence; 3 of the base batch, beside a signal of 1 */
+    t.gain.signal = 1;
+    for (int i = 0; i < 3; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    double gain = 4 / (3 / 3.5 + 1);
+    ck_assert_double_eq_tol(r.gain, gain, 1e-15);
+    ck_assert_double_eq_tol(t.gain.lag_steps, 4 - (1 + 3 * gain) / 3.5, 1e-14);
+    ck_assert_int_eq(t.n_steps, 4 + (int64_t)ceil((40 - (1 + 3 * gain) / 3.5) / (gain / 3.5)));
+    struct gain before = t.gain;
+    int64_t n_steps = t.n_steps;
+    ck_all(&ck_world, trainer_save(&t) == OK);
+    trainer_release(&t);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_assert_mem_eq(&t.gain, &before, sizeof before);
+    ck_assert_int_eq(t.n_steps, n_steps);
+    ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_assert_double_eq(r.gain, gain);
+    finish(&t);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
     tcase_add_test(t, who_shares_memory_changes_no_bit);
     tcase_add_test(t, a_step_allocates_nothing_and_learns);
+    tcase_add_test(t, the_batch_follows_its_ramp);
+    tcase_add_test(t, a_ramp_resumes_to_the_same_bits);
+    tcase_add_test(t, a_changed_batch_counts_from_what_is_done);
+    tcase_add_test(t, adascale_goes_on_where_it_was);
     tcase_add_test(t, memory_is_as_planned);
     tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
     tcase_add_test(t, a_value_that_is_not_finite_leaves_the_update_out);

@@ -1,0 +1,192 @@
+#include "plot_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct plot_look *plot_look(int i)
+{
+    static const struct plot_look looks[] = {
+        {"0072B2", "solid", 7},      {"D55E00", "(9,4)", 5},       {"009E73", "(2,3)", 9},
+        {"CC79A7", "(9,3,2,3)", 13}, {"E69F00", "(16,4)", 6},      {"56B4E9", "(5,2,2,2)", 4},
+        {"7F7F7F", "(3,3)", 8},      {"8C510A", "(12,3,2,3)", 12},
+    };
+    enum { N = sizeof looks / sizeof *looks };
+    return &looks[i % N];
+}
+
+/* A text in gnuplot's single quotes, where only they themselves mean something. */
+static void quote(struct str *out, const char *text)
+{
+    str_add(out, "'");
+    for (; *text != '\0'; text++) {
+        char c[2] = {(unsigned char)*text < ' ' ? ' ' : *text, '\0'};
+        str_add(out, c[0] == '\'' ? "''" : c);
+    }
+    str_add(out, "'");
+}
+
+/* "1e-5" where C has "1e-05"; thousands as people write them. */
+static void tick_text(char *buf, size_t n, double v)
+{
+    char digits[24];
+    double a = fabs(v);
+    if (a >= 1000 && a < 1e6 && a == floor(a)) {
+        snprintf(buf, n, "%s%.0f,%03.0f", v < 0 ? "-" : "", floor(a / 1000), fmod(a, 1000));
+        return;
+    }
+    snprintf(digits, sizeof digits, "%.5g", a < 1e-300 ? 0 : v);
+    char *e = strchr(digits, 'e');
+    if (e == NULL) {
+        snprintf(buf, n, "%s", digits);
+        return;
+    }
+    const char *power = e + (e[1] == '+' ? 2 : 1), *sign = *power == '-' ? "-" : "";
+    power += strspn(power, "-0");
+    *e = '\0';
+    snprintf(buf, n, "%se%s%s", digits, sign, power);
+}
+
+static void add_ticks(struct str *s, const char *axis, struct extent e, double unit,
+                      bool logarithmic)
+{
+    double at[SERIES_MAX_TICKS];
+    char text[32];
+    int n = series_ticks(at, (struct extent){e.lo / unit, e.hi / unit}, logarithmic);
+    str_addf(s, "set %stics (", axis);
+    for (int i = 0; i < n; i++) {
+        tick_text(text, sizeof text, at[i]);
+        str_addf(s, "%s'%s' %.9g", i > 0 ? ", " : "", text, at[i] * unit);
+    }
+    str_add(s, ")\n");
+}
+
+static void add_bar_names(struct str *s, const struct plot *p)
+{
+    int every = (p->n_bars + 31) / 32; /* more would run into each other */
+    str_add(s, "set xtics (");
+    for (int i = 0; i < p->n_bars; i += every) {
+        str_add(s, i > 0 ? ", " : "");
+        quote(s, p->bar_name[i]);
+        str_addf(s, " %d", i);
+    }
+    str_add(s, ") scale 0\n");
+}
+
+static void add_axes(struct str *s, const struct plot *p)
+{
+    struct extent x, y;
+    bool log_y;
+    plot_axes(p, &x, &y, &log_y);
+    str_addf(s, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\n%sset logscale y\n", x.lo, x.hi,
+             y.lo, y.hi, log_y ? "" : "un");
+    add_ticks(s, "y", y, 1, log_y);
+    if (p->n_bars > 0)
+        add_bar_names(s, p);
+    else
+        add_ticks(s, "x", x, p->x_unit > 0 ? p->x_unit : 1, false);
+    str_add(s, "set xlabel ");
+    quote(s, p->x_label);
+    /* Its own place: gnuplot's would follow the width of the ticks, out of the figure. */
+    str_add(s, "\nset label ");
+    quote(s, p->y_label);
+    str_add(s, " at screen 0.014, graph 0.5 center rotate\n");
+}
+
+/* A blank line breaks a line; two would begin another data set. */
+static void add_data(struct str *s, const struct curve *c, int number, struct extent x)
+{
+    bool broken = true;
+    str_addf(s, "$d%d << EOD\n", number);
+    for (int64_t i = 0; i < c->n; i++) {
+        if (!isfinite(c->y[i]) || !isfinite(c->x[i])) {
+            str_add(s, broken ? "" : "\n");
+            broken = true;
+            continue;
+        }
+        str_addf(s, "%.7g %.6g", c->x[i], c->y[i]);
+        if (c->z != NULL)
+            str_addf(s, " %.6g", c->z[i]);
+        str_add(s, "\n");
+        broken = false;
+    }
+    if (c->kind == CURVE_LEVEL)
+        str_addf(s, "%.9g %.6g\n", x.hi, c->y[0]);
+    str_add(s, "EOD\n");
+}
+
+/* A line of one point would not be seen. */
+static enum curve_kind visible_kind(const struct curve *c)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n; i++)
+        n += isfinite(c->y[i]);
+    bool line = c->kind == CURVE_LINE || c->kind == CURVE_FAINT;
+    return line && n == 1 ? CURVE_POINTS : c->kind;
+}
+
+static void add_style(struct str *s, const struct curve *c)
+{
+    const struct plot_look *l = plot_look(c->look);
+    switch (visible_kind(c)) {
+    case CURVE_FAINT:
+        str_addf(s, "using 1:2 with lines lw 1 lc rgb '#80%s'", l->colour);
+        break;
+    case CURVE_POINTS:
+        str_addf(s, "using 1:2 with points pt %d ps 0.7 lc rgb '#%s'", l->point, l->colour);
+        break;
+    case CURVE_LINE_POINTS:
+        str_addf(s, "using 1:2 with linespoints lw 1.5 dt %s pt %d ps 0.6 lc rgb '#%s'", l->dashes,
+                 l->point, l->colour);
+        break;
+    case CURVE_BAND:
+        str_addf(s, "using 1:2:3 with filledcurves fs transparent solid 0.25 noborder lc rgb '#%s'",
+                 l->colour);
+        break;
+    case CURVE_BARS:
+        str_addf(s,
+                 "using 1:2:($1-0.4):($1+0.4):2:3 with boxxyerror fs solid 0.85 border rgb "
+                 "'#808080' lw 0.5 lc rgb '#%s'",
+                 l->colour);
+        break;
+    case CURVE_LEVEL:
+        str_addf(s, "using 1:2 with lines lw 1 dt (6,4) lc rgb '#%s'", l->colour);
+        break;
+    default:
+        str_addf(s, "using 1:2 with lines lw 2 dt %s lc rgb '#%s'", l->dashes, l->colour);
+    }
+}
+
+void plot_script(struct str *s, const struct plot *p, const char *file)
+{
+    struct extent x, y;
+    bool log_y;
+    const struct plot_box box = plot_box(p);
+    plot_axes(p, &x, &y, &log_y);
+    str_add(s, "reset\nset encoding utf8\n");
+    str_addf(s,
+             "set terminal svg size %.0f,%.0f dynamic noenhanced font 'sans-serif,13' name '%s'\n"
+             "set output '%s'\n"
+             "set border 3 lc rgb '#808080'\nset grid lt 1 lw 0.4 lc rgb '#90808080'\n"
+             "set tics nomirror\nset key above left horizontal samplen 3\n"
+             "set lmargin at screen %g\nset rmargin at screen %g\nset bmargin at screen %g\n"
+             "set tmargin at screen %g\n",
+             box.width, box.height, p->id, file, box.left / box.width, box.right / box.width,
+             1 - box.bottom / box.height, 1 - box.top / box.height);
+    add_axes(s, p);
+    for (int i = 0; i < p->n_curves; i++) {
+        const struct curve *c = &p->curve[i];
+        if (c->kind == CURVE_LEVEL)
+            c->x[0] = x.lo;
+        add_data(s, c, i, x);
+    }
+    for (int i = 0; i < p->n_curves; i++) {
+        const struct curve *c = &p->curve[i];
+        str_addf(s, "%s $d%d ", i == 0 ? "plot" : ", \\\n    ", i);
+        add_style(s, c);
+        str_add(s, c->title[0] != '\0' ? " title " : " notitle");
+        if (c->title[0] != '\0')
+            quote(s, c->title);
+    }
+    str_add(s, "\nset output\n");
+}

@@ -1,0 +1,107 @@
+#include "train/scaling.h"
+
+#include "base/err.h"
+#include "optim/optim.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A setting of -1 stands for the rule's own. */
+static double own(double set, double rules)
+{
+    return set >= 0 ? set : rules;
+}
+
+static struct optim_settings base_settings(const struct config *c, const struct optim_rule *rule)
+{
+    return (struct optim_settings){.lr = c->optimizer.lr,
+                                   .beta1 = own(c->optimizer.beta1, rule->beta1),
+                                   .beta2 = own(c->optimizer.beta2, rule->beta2),
+                                   .eps = own(c->optimizer.eps, rule->eps),
+                                   .momentum = own(c->optimizer.momentum, 0),
+                                   .weight_decay = c->optimizer.weight_decay};
+}
+
+/* The noise is that between the micro-batches of a step. */
+static int check_measured(const struct scaling *g, const struct config *c)
+{
+    if (!g->rule->per_step)
+        return OK;
+    if (c->noise.every == 0)
+        return ERR(E_CONFIG,
+                   "scaling.rule %s goes by the gradient's noise, which noise.every=0 "
+                   "does not measure; set noise.every=1",
+                   g->rule->name);
+    if (c->batch.global <= c->batch.micro)
+        return ERR(
+            E_CONFIG,
+            "scaling.rule %s needs two micro-batches a step to measure the gradient's noise; "
+            "lower batch.micro to at most half of batch.global",
+            g->rule->name);
+    return OK;
+}
+
+int derive_scaling(struct scaling *g, const struct config *c)
+{
+    const struct optim_rule *rule;
+    double batch = (double)c->batch.global, base = (double)c->scaling.base_batch;
+    TRY(lrscale_find(&g->rule, c->scaling.rule));
+    TRY(optim_find(&rule, c->optimizer.name));
+    g->base = base_settings(c, rule);
+    g->job = (struct lrscale_job){.base = base > 0 ? base : batch,
+                                  .batch = batch,
+                                  .noise_scale = c->scaling.noise_scale,
+                                  .adaptive = lrscale_is_adaptive(c->optimizer.name)};
+    TRY(check_measured(g, c));
+    return lrscale_check(g->rule, &g->base, &g->job);
+}
+
+void scaling_warn(const struct scaling *g, const struct config *c, struct str *lines)
+{
+    if (c->scaling.base_batch < 0 && *c->batch.ramp == '\0' && strcmp(g->rule->name, "none") != 0)
+        str_addf(lines,
+                 "scaling.rule %s changes nothing: scaling.base_batch is not set, so that "
+                 "optimizer.lr counts as tuned at batch.global; set it\n",
+                 g->rule->name);
+    else
+        lrscale_warn(lines, g->rule, &g->base, &g->job);
+}
+
+struct optim_settings derive_settings(const struct scaling *g, int64_t batch)
+{
+    struct lrscale_job job = g->job;
+    job.batch = (double)batch;
+    return lrscale_settings(g->rule, &g->base, &job);
+}
+
+static bool has_gain(const struct scaling *g, int64_t batch)
+{
+    return g->rule->per_step && (double)batch > g->job.base;
+}
+
+double gain_of(const struct gain *m, const struct scaling *g, int64_t batch)
+{
+    if (!has_gain(g, batch))
+        return 1;
+    return adascale_gain(m->trace / g->job.base, m->signal, (double)batch / g->job.base);
+}
+
+double gain_share(const struct gain *m, const struct scaling *g, int64_t batch)
+{
+    if (!has_gain(g, batch))
+        return 1;
+    return gain_of(m, g, batch) / ((double)batch / g->job.base);
+}
+
+double gain_of_rate(const struct gain *m, const struct scaling *g, int64_t batch)
+{
+    double gain = gain_of(m, g, batch);
+    return g->job.adaptive ? sqrt(gain) : gain;
+}
+
+void gain_count(struct gain *m, const struct scaling *g, int64_t batch)
+{
+    double lost = 1 - gain_share(m, g, batch);
+    m->lag_steps += lost;
+    m->lag_samples += lost * (double)batch;
+}
