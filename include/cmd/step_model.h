@@ -21,7 +21,7 @@ struct step_model {
     double n_params;       /* floats that are summed and updated */
     int64_t global, micro; /* sequences */
     double seq_len;
-    int n_slots;         /* floats of optimizer state a parameter */
+    int moves;           /* floats a parameter that an update reads and writes */
     bool sharded;        /* optimizer state over all ranks; else every rank updates everything */
     bool shared;         /* a node's parameters lie there once, so that ranks need not copy them */
     double bucket_bytes; /* of gradient: what travels at a time */

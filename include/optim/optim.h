@@ -1,33 +1,120 @@
-/* Optimizers: a rule is one file and one row of the table. State lives in slots, arrays of this
- * rank's shard; an update is element by element, so that it does not depend on the cut. */
+/* Optimizers: a rule is a row of the table, in a file of its own or of its family. State lies in
+ * slots, arrays of this rank's shard.
+ *
+ * A rule works in passes over the parts of the shard. A pass may yield sums, over each tensor or
+ * over all: they are taken per block and added exactly, so that they, and with them every update,
+ * have the same bits on any number of ranks. */
 #ifndef CARAT_OPTIM_OPTIM_H
 #define CARAT_OPTIM_OPTIM_H
 
+#include "par/comm.h"
+#include "par/exactsum.h"
 #include "par/shard.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define OPTIM_MAX_SLOTS 4
+#define OPTIM_MAX_SLOTS   4
+#define OPTIM_MAX_STATS   2
+#define OPTIM_MAX_SCALARS 4
+#define OPTIM_MAX_PASSES  3
+#define OPTIM_MAX_SUMS    2
 
 /* What one step's update needs; the same on all ranks. */
 struct optim_step {
     double lr;
-    double beta1, beta2, eps;
+    double beta1, beta2, eps, momentum;
     double weight_decay;
     double grad_scale; /* multiplies the summed gradient: clip factor / counted targets */
     int64_t t;         /* this update's number, from 1 */
+    double dampening;
+    bool nesterov;
+    double trust;
+    double d0, d_growth;
+    double hyper_lr, hyper_cap;
+    double bias1, bias2; /* 1 - β^t, which optim_update fills in */
+};
+
+/* A tensor: exactly its floats. In the slab's order, without overlap. */
+struct optim_group {
+    struct range at;
+    bool decay;
+    double rate;         /* factor of the learning rate */
+    double decay_factor; /* of the weight decay; 0 is taken as 1 */
+    size_t rows, cols; /* of a matrix; a vector has one column */
+    bool hidden;       /* a matrix between activations: muon's */
+    bool frozen;       /* no gradient, no state */
+};
+
+struct optim;
+
+/* Neighbouring floats of one group. */
+struct optim_part {
+    float *w, *g;
+    float *slot[OPTIM_MAX_SLOTS]; /* NULL: the group has none */
+    size_t n, at;                 /* floats, and where they begin in the group */
+    int group_i;
+    const struct optim_group *group;
+    const struct optim_step *step;
+    const double *sum;    /* of the last pass with sums: the group's, or those of all */
+    const double *scalar; /* the rule's */
+    struct optim *o;
+};
+
+struct optim_pass {
+    /* Works on a part; sum[n_sums] is to be set, of a part within one unit of its zone. May be
+     * NULL. */
+    void (*run)(const struct optim_part *p, double *sum);
+    int n_sums;
+    bool by_tensor; /* sums are kept apart by group */
+    /* Follows on every rank alike, when all are through and `sum` (those of all) is known; may
+     * exchange more, and change the step for the next passes. May be NULL. */
+    void (*join)(struct optim *o, struct optim_step *s, const double *sum);
+};
+
+/* Where a rule lets a tensor be cut. */
+enum optim_cut { OPTIM_CUT_ANYWHERE, OPTIM_CUT_ROWS, OPTIM_CUT_HIDDEN_WHOLE };
+
+/* The settings that a rule reads beside lr and weight_decay. */
+enum optim_reads {
+    OPTIM_BETA1 = 1,
+    OPTIM_BETA2 = 2,
+    OPTIM_EPS = 4,
+    OPTIM_MOMENTUM = 8,
+    OPTIM_DAMPENING = 16,
+    OPTIM_NESTEROV = 32,
+    OPTIM_TRUST = 64,
+    OPTIM_DISTANCE = 128, /* d0, d_growth */
+    OPTIM_HYPER = 256     /* hyper_lr, hyper_cap */
 };
 
 struct optim_rule {
     const char *name; /* "adamw" */
     int n_slots;
     const char *slot[OPTIM_MAX_SLOTS]; /* "exp_avg", "exp_avg_sq": names in checkpoints */
-    double beta1, beta2, eps;          /* where the job does not set them */
-    /* w[n] and slots are updated from the summed gradient g[n]; decay: this range takes weight
-     * decay. */
-    void (*update)(float *w, const float *g, float *const slot[], size_t n, bool decay,
-                   const struct optim_step *s);
+    int n_saved;            /* slots that checkpoints hold, the first ones */
+    bool last_is_momentum;  /* the last slot is not needed when momentum is 0 */
+    unsigned not_in_hidden; /* bit i: hidden matrices have no slot i */
+    double beta1, beta2, eps, momentum; /* where the job does not set them */
+    unsigned reads;
+    enum optim_cut cut;
+    int n_passes;
+    struct optim_pass pass[OPTIM_MAX_PASSES];
+    int moves; /* floats a parameter that the passes read and write, with all slots */
+    /* Fills slots in before the first step, or after they have been read; may be NULL. */
+    void (*begin)(const struct optim_part *p, bool resumed);
+    /* Puts the weights that are worth evaluating in place of those that gradients are taken at, and
+     * back, to the same bits. NULL: they are the same ones. */
+    void (*show)(const struct optim_part *p), (*hide)(const struct optim_part *p);
+    int n_scalars;
+    const char *scalar[OPTIM_MAX_SCALARS]; /* "prodigy.d": 0 before the first step */
+    /* Small statistics that every rank has for all tensors: floats for a group; 0: none. */
+    int n_stats;
+    const char *stat[OPTIM_MAX_STATS];
+    size_t (*stat_n)(const struct optim_group *g, int i);
+    /* Scratch of a rank, and what is laid out in it. NULL: none. */
+    size_t (*own_bytes)(const struct optim_group *groups, int n_groups);
+    void (*own_init)(struct optim *o);
     const char *note; /* one line of help, with its source */
 };
 
@@ -35,19 +122,75 @@ struct optim_rule {
 int optim_find(const struct optim_rule **rule, const char *name);
 /* Rows of the table; NULL past the last. */
 const struct optim_rule *optim_row(int i);
+/* Slots that a job with this momentum keeps, and floats a parameter that a step then moves. */
+int optim_n_slots(const struct optim_rule *rule, double momentum);
+int optim_moves(const struct optim_rule *rule, double momentum);
 
-/* A range of the slab with the same treatment; in order, without overlap. */
-struct optim_group {
-    struct range at;
-    bool decay;
-    double rate; /* factor of the learning rate */
+/* The zones of the slab: for gradients, parameters and most slots, and for the slots that hidden
+ * matrices do not have. */
+struct optim_layout {
+    size_t n; /* floats in the slab */
+    struct shard_zone *zones, *few;
+    int n_zones, n_few;
 };
 
-/* Updates this rank's pieces of the parameter slab in place, from those of the gradient's; the
- * slots are shards. */
-void optim_update(const struct optim_rule *rule, const struct optim_step *s, const struct shard *sh,
-                  const struct optim_group *groups, int n_groups, float *params_slab,
-                  const float *g_slab, float *const slot_shards[]);
+/* For so many ranks; groups are borrowed during the call. E_MEM. Release it in any case. */
+int optim_layout_init(struct optim_layout *l, const struct optim_rule *rule,
+                      const struct optim_group *groups, int n_groups, size_t n_elems,
+                      size_t bucket_bytes, int size);
+void optim_layout_release(struct optim_layout *l);
+/* Shards of it, which borrow the zones; size 1 fits too. */
+struct shard optim_layout_shard(const struct optim_layout *l, int size, int rank);
+struct shard optim_layout_slot(const struct optim_layout *l, const struct optim_rule *rule,
+                               int slot, int size, int rank);
+
+/* A rule at work. */
+struct optim {
+    const struct optim_rule *rule;
+    const struct optim_group *groups; /* borrowed */
+    int n_groups;
+    const struct optim_layout *layout; /* borrowed */
+    struct comm comm;                  /* the ranks that share the state; size 1: this one has it */
+    struct shard shard;                /* whose parts are updated */
+    int n_slots;
+    float *slot[OPTIM_MAX_SLOTS];
+    struct shard slot_shard[OPTIM_MAX_SLOTS];
+    float *stat[OPTIM_MAX_STATS];
+    size_t stat_n[OPTIM_MAX_STATS]; /* floats of all groups */
+    double scalar[OPTIM_MAX_SCALARS];
+    double lr;  /* that the last step took */
+    void *own;  /* scratch */
+    bool shown; /* show has been called, hide not yet */
+    struct exactsum *sum;
+    int64_t *packed;
+    double *value; /* [n_groups or 1][n_sums] */
+};
+
+/* State of zeros. The comm (copied) are the ranks that share it. E_MEM: release it all the same.
+ * Local. */
+int optim_init(struct optim *o, const struct optim_rule *rule, const struct optim_layout *layout,
+               const struct optim_group *groups, int n_groups, double momentum,
+               const struct comm *comm);
+void optim_release(struct optim *o);
+/* For plans, exact: bytes of the slots on the rank that has most of them; floats of the statistics;
+ * bytes of sums and scratch. */
+size_t optim_slot_bytes(const struct optim_rule *rule, const struct optim_layout *l,
+                        double momentum, int size);
+size_t optim_stat_floats(const struct optim_rule *rule, const struct optim_group *groups,
+                         int n_groups);
+size_t optim_scratch_bytes(const struct optim_rule *rule, const struct optim_group *groups,
+                           int n_groups, int size);
+
+/* The parameters are those of the first step (resumed false), or state and parameters have been
+ * read. Local. */
+void optim_begin(struct optim *o, float *params, bool resumed);
+/* Updates this rank's pieces of the parameter slab in place, from those of the gradient's, which
+ * may be overwritten. Where MPI fails, the others wait: fatal(E_RANK). Collective over o->comm. */
+void optim_update(struct optim *o, const struct optim_step *s, float *params, float *grad);
+/* What the rule's show and hide do, for this rank's pieces; false: nothing was to be done. Local.
+ */
+bool optim_show(struct optim *o, float *params);
+bool optim_hide(struct optim *o, float *params);
 
 /* Clipping by global norm: min(1, max_norm / (norm + 1e-6)); 1 when max_norm is 0. */
 double clip_scale(double norm, double max_norm);

@@ -30,5 +30,8 @@ void fold_down(float *const *slab, int top, int merges, size_t first, size_t n);
 /* The sum of squares in double, where the square of a float is exact; its order depends on n alone.
  */
 double fold_sumsq(const float *x, size_t n);
+/* Likewise the sum of products, and of absolute values. */
+double fold_dot(const float *x, const float *y, size_t n);
+double fold_abs(const float *x, size_t n);
 
 #endif

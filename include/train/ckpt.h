@@ -16,7 +16,7 @@
 #include <stdbool.h>
 
 #define CKPT_FORMAT     1 /* major version: others are refused */
-#define CKPT_MAX_ARRAYS 6
+#define CKPT_MAX_ARRAYS 8
 
 /* What a checkpoint says about its run, all of it the same on every rank. Strings are owned by the
  * struct (mem_alloc'd or NULL); release with ckpt_meta_release. */
@@ -49,12 +49,14 @@ struct ckpt_fact {
 };
 bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f);
 
-/* One kind of values, with the layout of the tensor table. */
+/* One kind of values, with the layout of a tensor table. What its shard gives to nobody is not in
+ * the file. */
 struct ckpt_array {
     const char *kind; /* "params", "exp_avg": the group's name */
     float *data;
     bool slab;                 /* data is a whole slab of which this rank writes or reads its
                                   pieces; else data is this rank's shard */
+    const struct tensor_table *tensors; /* NULL: the set's, or the reader's */
     const struct shard *shard; /* who owns what; a shard of size 1 with more ranks: rank 0 writes,
                                   every rank reads all */
 };

@@ -57,11 +57,7 @@ enum unit derive_clock_unit(const struct config *c);
  * of a rate of zero and of settings that the rule does not read. */
 int derive_schedule(struct schedule *s, const struct config *c, const struct course *k,
                     const struct scaling *g, struct str *text);
-/* Its part after the peak: warmup and pieces. */
-int derive_shape(struct schedule *s, const struct config *c, const struct course *k,
-                 const struct scaling *g, struct str *text);
-/* The settings of the step that follows; the schedule's peak follows the batch, and a schedule that
- * sets the momentum sets beta1 likewise. */
+/* The settings of the step that follows; the schedule's peak follows the batch. */
 struct optim_settings derive_step(const struct schedule *s, const struct config *c,
                                   const struct course *k, const struct scaling *g,
                                   struct ramp_at at, const struct gain *gain);

@@ -8,10 +8,10 @@
 struct mark;
 
 /* Keeps the present state. Collective. E_MEM. */
-int mark_take(struct mark **m, const struct trainer *t);
+int mark_take(struct mark **m, struct trainer *t);
 /* The trainer is as it was, bit for bit; m can be returned to again. Files that were written since
  * stay. Collective. E_RANK, E_DATA when what was read ahead is bad. */
-int mark_return(const struct mark *m, struct trainer *t);
+int mark_return(struct mark *m, struct trainer *t);
 /* NULL is allowed. Local. */
 void mark_free(struct mark *m);
 

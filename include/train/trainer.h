@@ -13,6 +13,7 @@
 #include "train/ckpt.h"
 #include "train/derive.h"
 #include "train/metrics.h"
+#include "train/optimizer.h"
 #include "train/run.h"
 #include "train/state.h"
 
@@ -72,18 +73,22 @@ struct trainer {
     struct model *model;
     const struct tensor_table *tensors;
 
+    struct optim_layout layout;
     struct shard shard; /* who sums and, when sharded, updates what */
     struct shard state; /* who keeps optimizer state: shard, or all of it on every rank */
+    struct shard whole; /* who writes and reads which parameters, trained or not */
     struct reducer *reducer;
     struct comm holders;   /* the ranks as teams of those that hold parameters together */
     struct window *shared; /* where a team does */
     float *params;         /* slab */
     struct comm packers;   /* teams of those that hold the bf16 forms of weights together */
     struct window *forms;  /* NULL in fp32 */
-    float *slot[OPTIM_MAX_SLOTS];
     const struct optim_rule *rule;
+    struct optim optim;
+    struct tensor_table stat_table[OPTIM_MAX_STATS];
+    struct shard stat_shard[OPTIM_MAX_STATS];
     struct optim_group *groups;
-    int n_groups;
+    int n_groups; /* of tensors: all */
     struct course course;
     struct scaling scaling;
     struct gain gain; /* what AdaScale measures */

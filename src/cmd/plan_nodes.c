@@ -2,7 +2,7 @@
 
 #include "base/err.h"
 #include "cmd/net.h"
-#include "optim/optim.h"
+#include "train/optimizer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -44,7 +44,8 @@ int plan_model(struct plan *p, const struct request *r)
     m->global = c->batch.global;
     m->micro = c->batch.micro;
     m->seq_len = (double)c->batch.seq_len;
-    m->n_slots = rule->n_slots;
+    TRY(optimizer_warn(c, rule));
+    m->moves = optim_moves(rule, optimizer_momentum(c, rule));
     m->sharded = strcmp(c->parallel.shard, "none") != 0;
     m->bucket_bytes = (double)((int64_t)c->parallel.bucket_mib << 20);
     m->shared = budget_shares_params(c);

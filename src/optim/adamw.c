@@ -1,5 +1,7 @@
 #include "optim/rules.h"
 
+#include "par/fold.h"
+
 #include <math.h>
 
 /* Factors of one step, rounded once: every element then sees the same. */
@@ -14,9 +16,9 @@ struct factors {
     float eps;
 };
 
-static struct factors factors_of(const struct optim_step *s)
+static struct factors factors_of(const struct optim_part *p)
 {
-    double t = (double)s->t;
+    const struct optim_step *s = p->step;
     return (struct factors){
         .g = (float)s->grad_scale,
         .keep = 1,
@@ -24,8 +26,8 @@ static struct factors factors_of(const struct optim_step *s)
         .a1 = (float)(1 - s->beta1),
         .b2 = (float)s->beta2,
         .a2 = (float)(1 - s->beta2),
-        .rate = (float)(s->lr / (1 - pow(s->beta1, t))),
-        .root = (float)(1 / sqrt(1 - pow(s->beta2, t))),
+        .rate = (float)(part_lr(p) / s->bias1),
+        .root = (float)(1 / sqrt(s->bias2)),
         .eps = (float)s->eps,
     };
 }
@@ -44,42 +46,86 @@ static void adam(float *restrict w, const float *restrict g, float *restrict m, 
     }
 }
 
-static void adamw_update(float *w, const float *g, float *const slot[], size_t n, bool decay,
-                         const struct optim_step *s)
+void adamw_run(const struct optim_part *p, double *sum)
 {
-    struct factors f = factors_of(s);
-    if (decay)
-        f.keep = (float)(1 - s->lr * s->weight_decay);
-    adam(w, g, slot[0], slot[1], n, f);
+    struct factors f = factors_of(p);
+    (void)sum;
+    f.keep = (float)(1 - part_lr(p) * part_decay(p));
+    adam(p->w, p->g, p->slot[0], p->slot[1], p->n, f);
 }
 
-static void adam_update(float *w, const float *g, float *const slot[], size_t n, bool decay,
-                        const struct optim_step *s)
+static void adam_run(const struct optim_part *p, double *sum)
 {
-    struct factors f = factors_of(s);
-    if (decay)
-        f.decay = (float)s->weight_decay;
-    adam(w, g, slot[0], slot[1], n, f);
+    struct factors f = factors_of(p);
+    (void)sum;
+    f.decay = (float)part_decay(p);
+    adam(p->w, p->g, p->slot[0], p->slot[1], p->n, f);
+}
+
+/* Where the last step went, by its averages. */
+static void direction(float *restrict u, const float *restrict m, const float *restrict v, size_t n,
+                      float scale, float root, float eps)
+{
+    for (size_t i = 0; i < n; i++)
+        u[i] = scale * m[i] / (sqrtf(v[i]) * root + eps);
+}
+
+/* ⟨gradient, last direction⟩. */
+static void measure_turn(const struct optim_part *p, double *sum)
+{
+    const struct optim_step *s = p->step;
+    float u[SHARD_BLOCK];
+    double before = (double)(s->t - 1);
+    if (s->t < 2)
+        return;
+    direction(u, p->slot[0], p->slot[1], p->n, (float)(1 / (1 - pow(s->beta1, before))),
+              (float)(1 / sqrt(1 - pow(s->beta2, before))), (float)s->eps);
+    sum[0] = s->grad_scale * fold_dot(p->g, u, p->n);
 }
 
 const struct optim_rule optim_adamw = {
     .name = "adamw",
     .n_slots = 2,
+    .n_saved = 2,
     .slot = {"exp_avg", "exp_avg_sq"},
     .beta1 = 0.9,
     .beta2 = 0.95,
     .eps = 1e-8,
-    .update = adamw_update,
+    .reads = OPTIM_BETA1 | OPTIM_BETA2 | OPTIM_EPS,
+    .n_passes = 1,
+    .pass = {{.run = adamw_run}},
+    .moves = 7,
     .note = "Adam with decoupled weight decay (Loshchilov & Hutter 2019)",
 };
 
 const struct optim_rule optim_adam = {
     .name = "adam",
     .n_slots = 2,
+    .n_saved = 2,
     .slot = {"exp_avg", "exp_avg_sq"},
     .beta1 = 0.9,
     .beta2 = 0.95,
     .eps = 1e-8,
-    .update = adam_update,
-    .note = "Adam (Kingma & Ba 2015); weight decay is part of the gradient",
+    .reads = OPTIM_BETA1 | OPTIM_BETA2 | OPTIM_EPS,
+    .n_passes = 1,
+    .pass = {{.run = adam_run}},
+    .moves = 7,
+    .note = "Adam (Kingma & Ba 2015); decay is part of the gradient",
+};
+
+const struct optim_rule optim_adam_hd = {
+    .name = "adam_hd",
+    .n_slots = 2,
+    .n_saved = 2,
+    .slot = {"exp_avg", "exp_avg_sq"},
+    .beta1 = 0.9,
+    .beta2 = 0.95,
+    .eps = 1e-8,
+    .reads = OPTIM_BETA1 | OPTIM_BETA2 | OPTIM_EPS | OPTIM_HYPER,
+    .n_passes = 2,
+    .pass = {{.run = measure_turn, .n_sums = 1, .join = hyper_join}, {.run = adam_run}},
+    .moves = 10,
+    .n_scalars = 1,
+    .scalar = {"adam_hd.rate"},
+    .note = "adam whose rate follows its hypergradient (Baydin et al. 2018, alg. 5)",
 };

@@ -21,8 +21,7 @@ static uint64_t count_of(const struct reducer *r, int k)
 
 void buckets_publish(struct reducer *r, size_t low)
 {
-    size_t bucket = r->shard.bucket;
-    int k = (int)(low / bucket + (low % bucket != 0));
+    int k = shard_bucket_from(&r->shard, low);
     atomic_store_explicit(&r->board[r->me]->ready, count_of(r, k), memory_order_release);
 }
 

@@ -2,6 +2,7 @@
 
 #include "par/sumtree.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Independent partial sums, so that additions need not wait for each other. */
@@ -71,4 +72,39 @@ double fold_sumsq(const float *x, size_t n)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
+}
+
+/* More of them hide the additions' latency altogether. */
+enum { MANY = 32 };
+
+static double add_many(double lane[MANY])
+{
+    for (int half = MANY / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
+double fold_dot(const float *x, const float *y, size_t n)
+{
+    double lane[MANY] = {0};
+    size_t body = n / MANY * MANY;
+    for (size_t i = 0; i < body; i += MANY)
+        for (int l = 0; l < MANY; l++)
+            lane[l] += (double)x[i + (size_t)l] * (double)y[i + (size_t)l];
+    for (size_t i = body; i < n; i++)
+        lane[i - body] += (double)x[i] * (double)y[i];
+    return add_many(lane);
+}
+
+double fold_abs(const float *x, size_t n)
+{
+    double lane[MANY] = {0};
+    size_t body = n / MANY * MANY;
+    for (size_t i = 0; i < body; i += MANY)
+        for (int l = 0; l < MANY; l++)
+            lane[l] += fabs((double)x[i + (size_t)l]);
+    for (size_t i = body; i < n; i++)
+        lane[i - body] += fabs((double)x[i]);
+    return add_many(lane);
 }

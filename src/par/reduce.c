@@ -12,15 +12,6 @@ static int own_team(const struct team *t)
     return team_of(t, t->rank);
 }
 
-/* Floats of the largest piece that a rank can have. */
-static size_t piece_room(const struct shard *s)
-{
-    if (s->n_buckets == 0)
-        return 0;
-    size_t n = shard_bucket(s, 0).n, share = (size_t)s->size * SHARD_BLOCK;
-    return (n + share - 1) / share * SHARD_BLOCK;
-}
-
 /* Messages of a bucket that come and go. */
 static int n_requests(const struct team *t, const struct sumplan *p)
 {
@@ -32,7 +23,7 @@ static int n_requests(const struct team *t, const struct sumplan *p)
 
 static size_t received_bytes(const struct shard *s, const struct sumplan *p, enum dtype wire)
 {
-    return (size_t)p->n_received * piece_room(s) * dtype_size(wire);
+    return (size_t)p->n_received * shard_piece_most(s) * dtype_size(wire);
 }
 
 static int n_slots(const struct shard *s)

@@ -1,9 +1,10 @@
 #include "train/budget.h"
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "model/model.h"
-#include "optim/optim.h"
 #include "train/derive.h"
+#include "train/optimizer.h"
 
 #include <string.h>
 
@@ -25,17 +26,6 @@ static void add_row(struct budget *b, const char *label, double bytes, bool shar
 static void add(struct budget *b, const char *label, double bytes)
 {
     add_row(b, label, bytes, false);
-}
-
-/* Floats in the largest shard. */
-static double largest_shard(const struct shard *s)
-{
-    size_t most = 0;
-    for (int r = 0; r < s->size; r++) {
-        size_t n = shard_count(s, r);
-        most = n > most ? n : most;
-    }
-    return (double)most;
 }
 
 /* More ranks than these repeat what these need, or nearly. */
@@ -87,40 +77,49 @@ bool budget_shares_params(const struct config *c)
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optim_rule *rule, size_t n, const struct team *t)
+                  const struct optimizer_size *optimizer, const struct shard *shard, size_t n,
+                  const struct team *t)
 {
-    int holders = is_sharded(c) ? t->size : 1;
-    size_t bucket = (size_t)c->parallel.bucket_mib << 20;
-    struct shard shard, state;
-    shard_init(&shard, n, bucket, t->size, 0);
-    shard_init(&state, n, bucket, holders, 0);
     const struct reduce_options reduce = budget_reduction(c);
     const struct model_options model = derive_model(c);
-    double floats = (double)n, slots = rule->n_slots;
+    double floats = (double)n;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
-    add(b, "optimizer state", sizeof(float) * slots * largest_shard(&state));
-    add(b, "gradients", largest_reducer(*t, shard, &reduce));
+    add(b, "optimizer state", optimizer->state);
+    add(b, "optimizer scratch", optimizer->scratch);
+    add(b, "gradients", largest_reducer(*t, *shard, &reduce));
     add_row(b, "bf16 weights", (double)model_forms_bytes(s, model.products),
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
-    b->checkpoint_bytes = sizeof(float) * floats * (1 + slots);
+    b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }
 
 int budget_of(struct budget *b, const struct config *c, const struct model_spec *s,
               const struct team *t)
 {
     const struct optim_rule *rule;
-    struct tensor_table tensors;
+    struct tensor_table tensors = {0};
+    struct optim_group *groups = NULL;
+    struct optim_layout layout = {0};
+    int rc;
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
-    TRY(tensors_init(&tensors, s));
-    count(b, c, s, rule, tensors.n_elems, t);
+    TRY_OUT(tensors_init(&tensors, s));
+    TRY_OUT(optimizer_groups(&groups, &tensors));
+    TRY_OUT(optim_layout_init(&layout, rule, groups, tensors.n, tensors.n_elems,
+                              (size_t)c->parallel.bucket_mib << 20, t->size));
+    const struct shard shard = optim_layout_shard(&layout, t->size, 0);
+    const struct optimizer_size optimizer =
+        optimizer_size(c, rule, &layout, groups, tensors.n, is_sharded(c) ? t->size : 1);
+    count(b, c, s, &optimizer, &shard, tensors.n_elems, t);
+out:
+    optim_layout_release(&layout);
+    mem_free(groups);
     tensors_release(&tensors);
-    return OK;
+    return rc;
 }
 
 double budget_total(const struct budget *b)

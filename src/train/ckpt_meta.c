@@ -17,21 +17,22 @@ struct field {
     const char *name;
     enum field_kind kind;
     size_t at, n;
+    bool newer; /* files of before it are without, which is an empty text */
 };
 #define AT(member) offsetof(struct ckpt_meta, member)
 #define CHARS(member)                                                                              \
     {                                                                                              \
-#member, FIELD_CHARS, AT(member), sizeof((struct ckpt_meta *)0)->member                    \
+#member, FIELD_CHARS, AT(member), sizeof((struct ckpt_meta *)0)->member, false             \
     }
 
 static const struct field fields[] = {
-    {"step", FIELD_I64, AT(step), 0},
-    {"samples", FIELD_I64, AT(samples), 0},
-    {"tokens", FIELD_F64, AT(tokens), 0},
-    {"sched_tokens", FIELD_F64, AT(sched_tokens), 0},
-    {"attempt", FIELD_I64, AT(attempt), 0},
-    {"train_s", FIELD_F64, AT(train_s), 0},
-    {"skipped", FIELD_I64, AT(skipped), 0},
+    {"step", FIELD_I64, AT(step), 0, false},
+    {"samples", FIELD_I64, AT(samples), 0, false},
+    {"tokens", FIELD_F64, AT(tokens), 0, false},
+    {"sched_tokens", FIELD_F64, AT(sched_tokens), 0, false},
+    {"attempt", FIELD_I64, AT(attempt), 0, false},
+    {"train_s", FIELD_F64, AT(train_s), 0, false},
+    {"skipped", FIELD_I64, AT(skipped), 0, false},
     CHARS(run_id),
     CHARS(parent_id),
     CHARS(created),
@@ -40,12 +41,12 @@ static const struct field fields[] = {
     CHARS(blas),
     CHARS(cpu),
     CHARS(build),
-    {"ranks", FIELD_I64, AT(ranks), 0},
-    {"micro", FIELD_I64, AT(micro), 0},
-    {"threads", FIELD_I64, AT(threads), 0},
-    {"config", FIELD_TEXT, AT(config_text), 0},
-    {"spec", FIELD_TEXT, AT(spec_json), 0},
-    {"state", FIELD_TEXT, AT(state), 0},
+    {"ranks", FIELD_I64, AT(ranks), 0, false},
+    {"micro", FIELD_I64, AT(micro), 0, false},
+    {"threads", FIELD_I64, AT(threads), 0, false},
+    {"config", FIELD_TEXT, AT(config_text), 0, false},
+    {"spec", FIELD_TEXT, AT(spec_json), 0, false},
+    {"state", FIELD_TEXT, AT(state), 0, true},
 };
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -89,7 +90,10 @@ static int get_field(hid_t file, const struct field *f, struct ckpt_meta *m)
     case FIELD_CHARS:
         return h5x_get_text(file, f->name, at, f->n);
     case FIELD_TEXT:
-        TRY(h5x_get_text_alloc(file, f->name, TEXT_MAX, &text));
+        if (f->newer && !h5x_has_attr(file, f->name))
+            TRY(mem_alloc(&text, 1, 1, f->name));
+        else
+            TRY(h5x_get_text_alloc(file, f->name, TEXT_MAX, &text));
         memcpy(at, &text, sizeof text);
         return OK;
     }
@@ -105,9 +109,10 @@ static void hash_text(char hash[65], const char *text)
 static const struct {
     const char *hash, *what;
     size_t at;
+    bool newer;
 } hashed[] = {
-    {"config_sha256", "configuration", AT(config_text)},
-    {"state_sha256", "state", AT(state)},
+    {"config_sha256", "configuration", AT(config_text), false},
+    {"state_sha256", "state", AT(state), true},
 };
 enum { N_HASHED = sizeof hashed / sizeof hashed[0] };
 
@@ -138,6 +143,8 @@ int ckpt_meta_get(hid_t file, struct ckpt_meta *m)
     for (int i = 0; i < N_FIELDS; i++)
         TRY(get_field(file, &fields[i], m));
     for (int i = 0; i < N_HASHED; i++) {
+        if (hashed[i].newer && text_at(m, hashed[i].at)[0] == '\0')
+            continue;
         TRY(h5x_get_text(file, hashed[i].hash, want, sizeof want));
         hash_text(hash, text_at(m, hashed[i].at));
         if (strcmp(hash, want) != 0)

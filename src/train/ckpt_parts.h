@@ -46,6 +46,13 @@ struct ckpt_sums {
     size_t n, cap;
 };
 
+/* The layout of an array, where `common` is that of arrays without their own. */
+const struct tensor_table *ckpt_layout(const struct ckpt_array *a,
+                                       const struct tensor_table *common);
+/* The tensors of all n arrays, one array after the other. */
+size_t ckpt_n_tensors(const struct ckpt_array *a, int n, const struct tensor_table *common);
+/* Whether the file has the tensor. */
+bool ckpt_has(const struct ckpt_array *a, const struct tensor *t);
 /* Calls visit for every part of the array that this rank holds; dataset[i] is the number of tensor
  * i's dataset. Stops at the first error and returns it. */
 int ckpt_each_part(const struct ckpt_array *a, const struct tensor_table *t,

@@ -112,7 +112,7 @@ struct reader {
     const char *path;
     const struct tensor_table *tensors;
     struct ckpt_index x;
-    size_t *number; /* dataset of array a's tensor i: number[a * tensors + i] */
+    size_t *number; /* datasets of array 0's tensors, of array 1's, ... */
     int fd;
     struct ckpt_sums shared; /* parts of blocks that other ranks read the rest of */
     struct ckpt_sums own;    /* parts of blocks that this rank reads as a whole */
@@ -141,18 +141,24 @@ static int match(struct reader *r, const char *kind, const struct tensor *t, siz
     return OK;
 }
 
+static int match_array(struct reader *r, const struct ckpt_array *a, size_t *number)
+{
+    const struct tensor_table *t = ckpt_layout(a, r->tensors);
+    const struct shard *s = a->shard;
+    if (s->n != t->n_elems || (s->size != 1 && s->size != r->c->size))
+        return ERR(E_BUG, "%s: %s is sharded otherwise than the ranks are", r->path, a->kind);
+    for (int i = 0; i < t->n; i++)
+        if (ckpt_has(a, &t->row[i]))
+            TRY(match(r, a->kind, &t->row[i], &number[i]));
+    return OK;
+}
+
 static int match_all(struct reader *r, const struct ckpt_array *array, int n_arrays)
 {
-    size_t n = (size_t)r->tensors->n, k = 0;
-    TRY(mem_alloc(&r->number, (size_t)n_arrays * n, sizeof *r->number, "checkpoint datasets"));
-    for (int a = 0; a < n_arrays; a++) {
-        const struct shard *s = array[a].shard;
-        if (s->n != r->tensors->n_elems || (s->size != 1 && s->size != r->c->size))
-            return ERR(E_BUG, "%s: %s is sharded otherwise than the ranks are", r->path,
-                       array[a].kind);
-        for (size_t i = 0; i < n; i++, k++)
-            TRY(match(r, array[a].kind, &r->tensors->row[i], &r->number[k]));
-    }
+    size_t n = ckpt_n_tensors(array, n_arrays, r->tensors);
+    TRY(mem_alloc(&r->number, n, sizeof *r->number, "checkpoint datasets"));
+    for (int a = 0; a < n_arrays; a++)
+        TRY(match_array(r, &array[a], r->number + ckpt_n_tensors(array, a, r->tensors)));
     return OK;
 }
 
@@ -174,8 +180,8 @@ static int read_all(struct reader *r, const struct ckpt_array *array, int n_arra
     int rc = OK;
     for (int a = 0; rc == OK && a < n_arrays; a++) {
         r->alone = array[a].shard->size == 1;
-        rc = ckpt_each_part(&array[a], r->tensors, &r->x, r->number + (size_t)(a * r->tensors->n),
-                            read_part, r);
+        rc = ckpt_each_part(&array[a], ckpt_layout(&array[a], r->tensors), &r->x,
+                            r->number + ckpt_n_tensors(array, a, r->tensors), read_part, r);
     }
     close(r->fd);
     return rc;

@@ -39,6 +39,25 @@ int ckpt_each_block(const struct ckpt_index *x, size_t dataset, void *data,
     return each_of_range(x, dataset, 0, x->dataset[dataset].bytes, data, visit, ctx);
 }
 
+const struct tensor_table *ckpt_layout(const struct ckpt_array *a,
+                                       const struct tensor_table *common)
+{
+    return a->tensors != NULL ? a->tensors : common;
+}
+
+size_t ckpt_n_tensors(const struct ckpt_array *a, int n, const struct tensor_table *common)
+{
+    size_t all = 0;
+    for (int i = 0; i < n; i++)
+        all += (size_t)ckpt_layout(&a[i], common)->n;
+    return all;
+}
+
+bool ckpt_has(const struct ckpt_array *a, const struct tensor *t)
+{
+    return shard_holds(a->shard, t->offset, t->n);
+}
+
 int ckpt_each_part(const struct ckpt_array *a, const struct tensor_table *t,
                    const struct ckpt_index *x, const size_t *dataset,
                    int (*visit)(void *ctx, const struct ckpt_part *p), void *ctx)

@@ -23,7 +23,7 @@ struct writer {
     const char *path;
     char temp[FS_PATH_MAX];
     struct ckpt_index x;
-    size_t *number;          /* dataset of array a's tensor i: number[a * tensors + i] */
+    size_t *number;          /* datasets of array 0's tensors, of array 1's, ... */
     int64_t extra[N_EXTRAS]; /* dataset, or -1 */
     int fd;
     struct ckpt_sums sums;
@@ -67,9 +67,26 @@ static int check_set(const struct writer *w)
         return ERR(E_BUG, "%s: a checkpoint of nothing", w->path);
     for (int a = 0; a < set->n_arrays; a++) {
         const struct shard *s = set->array[a].shard;
-        if (s->n != set->tensors->n_elems || (s->size != 1 && s->size != w->c->size))
+        size_t n = ckpt_layout(&set->array[a], set->tensors)->n_elems;
+        if (s->n != n || (s->size != 1 && s->size != w->c->size))
             return ERR(E_BUG, "%s: %s is sharded otherwise than the ranks are", w->path,
                        set->array[a].kind);
+    }
+    return OK;
+}
+
+/* The arrays' datasets; a tensor that nobody has has no dataset. */
+static int list_arrays(struct writer *w)
+{
+    const struct ckpt_set *set = w->set;
+    size_t k = 0;
+    for (int a = 0; a < set->n_arrays; a++) {
+        const struct tensor_table *t = ckpt_layout(&set->array[a], set->tensors);
+        for (int i = 0; i < t->n; i++, k++) {
+            w->number[k] = w->x.n;
+            if (ckpt_has(&set->array[a], &t->row[i]))
+                TRY(add_tensor(&w->x.dataset[w->x.n++], set->array[a].kind, &t->row[i]));
+        }
     }
     return OK;
 }
@@ -77,15 +94,11 @@ static int check_set(const struct writer *w)
 static int list_datasets(struct writer *w, const uint64_t extra_bytes[N_EXTRAS])
 {
     const struct ckpt_set *set = w->set;
-    size_t n = (size_t)set->n_arrays * (size_t)set->tensors->n, k = 0;
+    size_t n = ckpt_n_tensors(set->array, set->n_arrays, set->tensors);
     TRY(ckpt_index_init(&w->x, n + N_EXTRAS));
     TRY(mem_alloc(&w->number, n, sizeof *w->number, "checkpoint datasets"));
-    for (int a = 0; a < set->n_arrays; a++)
-        for (int i = 0; i < set->tensors->n; i++, k++) {
-            w->number[k] = k;
-            TRY(add_tensor(&w->x.dataset[k], set->array[a].kind, &set->tensors->row[i]));
-        }
-    w->x.n = n;
+    w->x.n = 0;
+    TRY(list_arrays(w));
     for (int e = 0; e < N_EXTRAS; e++)
         add_extra(w, (enum extra)e, extra_bytes[e]);
     TRY(ckpt_index_number(&w->x));
@@ -146,8 +159,9 @@ static int write_mine(struct writer *w)
     const struct ckpt_set *set = w->set;
     for (int a = 0; a < set->n_arrays; a++)
         if (writes_array(w, &set->array[a]))
-            TRY(ckpt_each_part(&set->array[a], set->tensors, &w->x,
-                               w->number + (size_t)a * (size_t)set->tensors->n, write_part, w));
+            TRY(ckpt_each_part(&set->array[a], ckpt_layout(&set->array[a], set->tensors), &w->x,
+                               w->number + ckpt_n_tensors(set->array, a, set->tensors), write_part,
+                               w));
     return w->c->rank == 0 ? write_extras(w) : OK;
 }
 

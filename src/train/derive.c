@@ -177,8 +177,10 @@ struct optim_settings derive_step(const struct schedule *s, const struct config 
     struct schedule_point point =
         schedule_at(&now, derive_now(c, at, gain), show(c, share, share * (double)batch));
     set.lr = point.rate;
-    if (!isnan(point.momentum))
-        set.beta1 = set.momentum = point.momentum;
+    if (!isnan(point.momentum)) { /* whichever the optimizer has */
+        set.beta1 = set.beta1 > 0 ? point.momentum : 0;
+        set.momentum = set.momentum > 0 ? point.momentum : 0;
+    }
     return set;
 }
 

@@ -129,16 +129,29 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     progress_step(t, r);
 }
 
+/* Validation and a sample, by the weights that are worth it. */
+static int look(struct trainer *t, double row[M_N], bool last)
+{
+    const struct config *c = t->conf;
+    bool validates = last || due(t->at.step, c->validate.every);
+    bool samples = due(t->at.step, c->sample.every);
+    if (!validates && !samples)
+        return OK;
+    TRY(optimizer_show(t));
+    if (validates)
+        TRY(validate(t, row));
+    if (samples && t->comm->rank == 0)
+        show_sample(t);
+    return optimizer_hide(t);
+}
+
 static int after_step(struct trainer *t, const struct step_result *r)
 {
     double row[M_N];
     const struct config *c = t->conf;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
-    if (last || due(t->at.step, c->validate.every))
-        TRY(validate(t, row));
-    if (due(t->at.step, c->sample.every) && t->comm->rank == 0)
-        show_sample(t);
+    TRY(look(t, row, last));
     if (last || r->stop)
         return agree(t->comm, t->pending);
     if (r->save || due(t->at.step, c->checkpoint.every))

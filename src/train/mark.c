@@ -14,12 +14,14 @@ struct mark {
     int pending, failed_saves;
     float *params;                /* this rank's shard of them */
     float *slot[OPTIM_MAX_SLOTS]; /* what this rank keeps of each */
-    double *rows;                 /* the state's rows, one after the other */
+    float *stat[OPTIM_MAX_STATS];
+    double lr;    /* of the optimizer's last step */
+    double *rows; /* the state's rows, one after the other */
 };
 
-static size_t n_kept(const struct trainer *t)
+static size_t n_kept(const struct optim *o, int slot)
 {
-    return shard_count(&t->state, t->state.rank);
+    return shard_count(&o->slot_shard[slot], o->slot_shard[slot].rank);
 }
 
 static size_t n_numbers(const struct state *s)
@@ -33,8 +35,10 @@ static size_t n_numbers(const struct state *s)
 static int make_room(struct mark *m, const struct trainer *t)
 {
     TRY(mem_alloc(&m->params, shard_count(&t->shard, t->shard.rank), sizeof(float), "a mark"));
-    for (int i = 0; i < t->rule->n_slots; i++)
-        TRY(mem_alloc(&m->slot[i], n_kept(t), sizeof(float), "a mark"));
+    for (int i = 0; i < t->optim.n_slots; i++)
+        TRY(mem_alloc(&m->slot[i], n_kept(&t->optim, i), sizeof(float), "a mark"));
+    for (int i = 0; i < t->rule->n_stats; i++)
+        TRY(mem_alloc(&m->stat[i], t->optim.stat_n[i], sizeof(float), "a mark"));
     return mem_alloc(&m->rows, n_numbers(&t->state_rows), sizeof(double), "a mark");
 }
 
@@ -63,14 +67,23 @@ static void copy_rows(double *numbers, const struct state *s, bool keep)
     }
 }
 
-static void copy_slots(float *const to[], float *const from[], const struct trainer *t)
+static void copy_floats(float *mark, float *own, size_t n, bool keep)
 {
-    for (int i = 0; i < t->rule->n_slots; i++)
-        if (n_kept(t) > 0)
-            memcpy(to[i], from[i], n_kept(t) * sizeof(float));
+    if (n > 0)
+        memcpy(keep ? mark : own, keep ? own : mark, n * sizeof(float));
 }
 
-int mark_take(struct mark **out, const struct trainer *t)
+/* What the optimizer keeps; its scalars are rows of the trainer's state. */
+static void copy_optim(struct mark *m, struct optim *o, bool keep)
+{
+    for (int i = 0; i < o->n_slots; i++)
+        copy_floats(m->slot[i], o->slot[i], n_kept(o, i), keep);
+    for (int i = 0; i < o->rule->n_stats; i++)
+        copy_floats(m->stat[i], o->stat[i], o->stat_n[i], keep);
+    *(keep ? &m->lr : &o->lr) = keep ? o->lr : m->lr;
+}
+
+int mark_take(struct mark **out, struct trainer *t)
 {
     struct mark *m = NULL;
     *out = NULL;
@@ -84,7 +97,7 @@ int mark_take(struct mark **out, const struct trainer *t)
     }
     struct copy c = {t->params, m->params, true};
     shard_each(&t->shard, copy_piece, &c);
-    copy_slots(m->slot, t->slot, t);
+    copy_optim(m, &t->optim, true);
     copy_rows(m->rows, &t->state_rows, true);
     m->at = t->at;
     m->n_steps = t->n_steps;
@@ -103,10 +116,10 @@ static int return_params(const struct mark *m, struct trainer *t)
     return trainer_pack(t);
 }
 
-int mark_return(const struct mark *m, struct trainer *t)
+int mark_return(struct mark *m, struct trainer *t)
 {
     TRY(return_params(m, t));
-    copy_slots(t->slot, m->slot, t);
+    copy_optim(m, &t->optim, false);
     copy_rows(m->rows, &t->state_rows, false);
     t->at = m->at;
     t->n_steps = m->n_steps;
@@ -124,6 +137,8 @@ void mark_free(struct mark *m)
     mem_free(m->params);
     for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
         mem_free(m->slot[i]);
+    for (int i = 0; i < OPTIM_MAX_STATS; i++)
+        mem_free(m->stat[i]);
     mem_free(m->rows);
     mem_free(m);
 }

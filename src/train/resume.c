@@ -20,10 +20,8 @@ static void copy_text(char *to, size_t n, const char *from)
 static void add_arrays(struct trainer *t, struct ckpt_array *a, int *n)
 {
     a[(*n)++] =
-        (struct ckpt_array){.kind = "params", .data = t->params, .slab = true, .shard = &t->shard};
-    for (int i = 0; i < t->rule->n_slots; i++)
-        a[(*n)++] = (struct ckpt_array){
-            .kind = t->rule->slot[i], .data = t->slot[i], .slab = false, .shard = &t->state};
+        (struct ckpt_array){.kind = "params", .data = t->params, .slab = true, .shard = &t->whole};
+    optimizer_arrays(t, a, n);
 }
 
 int resume_describe(struct trainer *t, struct ckpt_set *set)
@@ -197,7 +195,7 @@ int resume_newest(struct trainer *t, bool *found)
     int n = 0;
     add_arrays(t, array, &n);
     TRY(ckpt_read(t->comm, path, t->tensors, array, n));
-    TRY(zero_allgather(&t->holders, &t->shard, t->params));
+    TRY(zero_allgather(&t->holders, &t->whole, t->params));
     log_info("resumed         %s: step %lld of %lld, attempt %lld; it is the newest checkpoint "
              "that verifies",
              path, (long long)t->at.step, (long long)t->n_steps, (long long)t->at.attempt);

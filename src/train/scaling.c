@@ -1,26 +1,10 @@
 #include "train/scaling.h"
 
 #include "base/err.h"
-#include "optim/optim.h"
+#include "train/optimizer.h"
 
 #include <math.h>
 #include <string.h>
-
-/* A setting of -1 stands for the rule's own. */
-static double own(double set, double rules)
-{
-    return set >= 0 ? set : rules;
-}
-
-static struct optim_settings base_settings(const struct config *c, const struct optim_rule *rule)
-{
-    return (struct optim_settings){.lr = c->optimizer.lr,
-                                   .beta1 = own(c->optimizer.beta1, rule->beta1),
-                                   .beta2 = own(c->optimizer.beta2, rule->beta2),
-                                   .eps = own(c->optimizer.eps, rule->eps),
-                                   .momentum = own(c->optimizer.momentum, 0),
-                                   .weight_decay = c->optimizer.weight_decay};
-}
 
 /* The noise is that between the micro-batches of a step. */
 static int check_measured(const struct scaling *g, const struct config *c)
@@ -47,7 +31,7 @@ int derive_scaling(struct scaling *g, const struct config *c)
     double batch = (double)c->batch.global, base = (double)c->scaling.base_batch;
     TRY(lrscale_find(&g->rule, c->scaling.rule));
     TRY(optim_find(&rule, c->optimizer.name));
-    g->base = base_settings(c, rule);
+    g->base = optimizer_base(c, rule);
     g->job = (struct lrscale_job){.base = base > 0 ? base : batch,
                                   .batch = batch,
                                   .noise_scale = c->scaling.noise_scale,

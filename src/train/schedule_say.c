@@ -17,11 +17,6 @@ static bool counts_steps(const struct making *m)
     return derive_clock_unit(m->job) == UNIT_STEPS;
 }
 
-static double rate_of(const struct making *m, int64_t step)
-{
-    return derive_rate(m->s, m->job, m->course, m->scaling, step);
-}
-
 /* ": gamma 0.1, every 30%", of what the rule reads; but for one key. */
 static void add_settings(struct str *out, const struct wanted *w, const char *but)
 {

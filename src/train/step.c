@@ -76,11 +76,11 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->save = s->save > 0;
 }
 
-/* Bytes that an update moves: all but the gradient is written as well as read. */
 static double update_bytes(const struct trainer *t)
 {
     double floats = (double)shard_count(&t->state, t->state.rank);
-    return (double)sizeof(float) * floats * (2 * (1 + t->rule->n_slots) + 1);
+    int moves = optim_moves(t->rule, optimizer_momentum(t->conf, t->rule));
+    return (double)sizeof(float) * floats * moves;
 }
 
 /* Bytes that come to this rank's team from the others. */
@@ -90,20 +90,16 @@ static double gather_bytes(const struct trainer *t)
     double own = 0;
     for (int i = 0; i < team_size(team, team_of(team, team->rank)); i++)
         own += (double)shard_count(&t->shard, team_first(team, team_of(team, team->rank)) + i);
-    return (double)sizeof(float) * ((double)t->tensors->n_elems - own);
+    return (double)sizeof(float) * ((double)shard_total(&t->shard) - own);
 }
 
 /* With parallel.shard none every rank needs the whole gradient and updates all parameters, else it
  * updates its pieces and the others' come to it. */
 static int update(struct trainer *t, struct step_result *r)
 {
-    const struct optim_step s = {.lr = r->lr,
-                                 .beta1 = r->set.beta1,
-                                 .beta2 = r->set.beta2,
-                                 .eps = r->set.eps,
-                                 .weight_decay = r->set.weight_decay,
-                                 .grad_scale = r->clip / r->targets,
-                                 .t = t->at.step + 1};
+    struct optim_step s = optimizer_settings(t->conf, &r->set);
+    s.grad_scale = r->clip / r->targets;
+    s.t = t->at.step + 1;
     bool sharded = t->state.size == t->shard.size;
     float *grad = reducer_sum(t->reducer);
     const struct comm each = comm_without_teams(t->comm);
@@ -112,11 +108,12 @@ static int update(struct trainer *t, struct step_result *r)
         TRY(zero_allgather(&each, &t->shard, grad));
     prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
-    optim_update(t->rule, &s, &t->state, t->groups, t->n_groups, t->params, grad, t->slot);
+    optim_update(&t->optim, &s, t->params, grad);
+    r->lr = t->optim.lr;
     prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
     r->time[R_OPTIM_S] = lap(&mark);
     int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
-    prof_lap(t->prof, PROF_GATHER, 0, gather_bytes(t));
+    prof_lap(t->prof, PROF_GATHER, 0, t->prof != NULL ? gather_bytes(t) : 0);
     r->time[R_GATHER_S] = lap(&mark);
     return rc != OK ? rc : trainer_pack(t);
 }

@@ -57,17 +57,6 @@ struct ramp_at trainer_at(const struct trainer *t)
     return (struct ramp_at){t->at.step, t->at.sched_samples};
 }
 
-/* A resumed run derives its schedule anew, from where it stands; what plateaus have done stays. */
-static int derive_schedule_again(struct trainer *t)
-{
-    double plateau[PLATEAU_N];
-    memcpy(plateau, t->schedule.plateau, sizeof plateau);
-    TRY(derive_schedule(&t->schedule, t->conf, &t->course, &t->scaling, &t->lr_derivation));
-    if (t->at.step > 0)
-        memcpy(t->schedule.plateau, plateau, sizeof plateau);
-    return OK;
-}
-
 int trainer_derive(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -82,14 +71,9 @@ int trainer_derive(struct trainer *t)
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
     lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
     scaling_warn(&t->scaling, c, &t->lr_warnings);
-    TRY(derive_schedule_again(t));
+    TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
     course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
     course_warn(&t->course, c, &t->lr_warnings);
-    if (schedule_has_plateau(&t->schedule) && t->valid_loader == NULL)
-        return ERR(E_CONFIG,
-                   "schedule.name %s follows the validation loss, and there is no text "
-                   "to validate on; set data.valid",
-                   c->schedule.name);
     return OK;
 }
 
@@ -110,25 +94,6 @@ static int keep_gain(struct trainer *t)
 {
     return t->scaling.rule->per_step ? state_add(&t->state_rows, "adascale", &t->gain.trace, GAIN_N)
                                      : OK;
-}
-
-/* Neighbours with the same treatment become one group. */
-static int make_groups(struct trainer *t)
-{
-    const struct tensor_table *tab = t->tensors;
-    TRY(mem_alloc(&t->groups, (size_t)tab->n, sizeof *t->groups, "optimizer groups"));
-    for (int i = 0; i < tab->n; i++) {
-        const struct tensor *row = &tab->row[i];
-        size_t end = i + 1 < tab->n ? tab->row[i + 1].offset : tab->n_elems;
-        if (i > 0 && tab->row[i - 1].decay == row->decay) {
-            struct optim_group *last = &t->groups[t->n_groups - 1];
-            last->at.n = end - last->at.first;
-            continue;
-        }
-        t->groups[t->n_groups++] = (struct optim_group){
-            .at = {row->offset, end - row->offset}, .decay = row->decay, .rate = 1};
-    }
-    return OK;
 }
 
 /* One slab a node in shared memory, where that is wanted and there is room. Collective. */
@@ -177,14 +142,10 @@ static int lay_out(struct trainer *t)
     const struct model_options o = derive_model(c);
     TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
     t->tensors = model_tensors(t->model);
-    size_t n = t->tensors->n_elems, bucket = (size_t)c->parallel.bucket_mib << 20;
-    bool sharded = strcmp(c->parallel.shard, "none") != 0;
-    shard_init(&t->shard, n, bucket, t->comm->size, t->comm->rank);
-    shard_init(&t->state, n, bucket, sharded ? t->comm->size : 1, sharded ? t->comm->rank : 0);
-    size_t kept = shard_count(&t->state, t->state.rank);
-    for (int i = 0; i < t->rule->n_slots; i++)
-        TRY(mem_alloc(&t->slot[i], kept, sizeof(float), "optimizer state"));
-    return make_groups(t);
+    TRY(optimizer_groups(&t->groups, t->tensors));
+    t->n_groups = t->tensors->n;
+    TRY(optimizer_warn(c, t->rule));
+    return optimizer_init(t);
 }
 
 static int start_fresh(struct trainer *t)
@@ -195,7 +156,7 @@ static int start_fresh(struct trainer *t)
     if (c->model.init[0] != '\0') {
         log_info("weights         from %s; optimizer state and data order start anew",
                  c->model.init);
-        return weights_load_into(t->params, t->tensors, &t->shard, &t->holders, c->model.init);
+        return weights_load_into(t->params, t->tensors, &t->whole, &t->holders, c->model.init);
     }
     log_info("weights         random, run.seed %lld", (long long)c->run.seed);
     if (team_leads(&t->holders.team))
@@ -268,6 +229,7 @@ static int take_state(struct trainer *t)
         return ERR(E_DATA, "%s holds no checkpoint to start from", t->conf->run.dir);
     if (!resumed)
         TRY(start_fresh(t));
+    TRY(optimizer_begin(t, resumed));
     return trainer_pack(t);
 }
 
@@ -353,8 +315,7 @@ void trainer_release(struct trainer *t)
     store_close(&t->train_store);
     store_close(&t->valid_store);
     reducer_free(t->reducer);
-    for (int i = 0; i < OPTIM_MAX_SLOTS; i++)
-        mem_free(t->slot[i]);
+    optimizer_release(t);
     mem_free(t->groups);
     model_free(t->model);
     window_free(t->forms);
@@ -390,9 +351,12 @@ int trainer_save(struct trainer *t)
     TRY(agree(t->comm, rc));
     set.may_publish = may_publish;
     set.may_publish_ctx = t;
-    rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
+    rc = optimizer_show(t);
+    if (rc == OK)
+        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
     ckpt_meta_release(&set.meta);
-    TRY(rc);
+    int hidden = optimizer_hide(t);
+    TRY(rc != OK ? rc : hidden);
     t->unreported_save_s += t->save_s;
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),

@@ -15,7 +15,7 @@ static struct step_model passes_only(void)
                                .global = 64,
                                .micro = 2,
                                .seq_len = 128,
-                               .n_slots = 2,
+                               .moves = 7,
                                .sharded = true,
                                .shared = true,
                                .bucket_bytes = 1e6,
@@ -56,7 +56,7 @@ START_TEST(sums_in_memory)
 {
     struct step_model m = passes_only();
     m.rank_bytes_per_s = 1e9;
-    m.n_slots = 0;
+    m.moves = 3;
     m.global = 24;
     same(step_model_time(&m, 4).sum_s, 2 * 12e6 / 1e9 + 5.0 / 4 * 4e6 / 1e9);
     m.global = 6;
@@ -76,7 +76,7 @@ START_TEST(optimizer)
     same(step_model_time(&m, 8).optim_s, 28e6 / 1e9 / 8);
     m.sharded = false;
     same(step_model_time(&m, 8).optim_s, 28e6 / 1e9);
-    m.n_slots = 0;
+    m.moves = 3;
     same(step_model_time(&m, 8).optim_s, 12e6 / 1e9);
 }
 END_TEST

@@ -314,7 +314,9 @@ static int compare_grads(struct run *r)
 
 struct adamw {
     double lr, beta1, beta2, eps, decay, clip, steps;
-    float *m, *v;
+    struct optim_group *groups;
+    struct optim_layout layout;
+    struct optim o;
 };
 
 static int read_settings(hid_t file, struct adamw *o)
@@ -332,9 +334,21 @@ static int read_settings(hid_t file, struct adamw *o)
     return OK;
 }
 
-/* The program's own update rule, decay groups and clipping. */
-static int adamw_step(const struct adamw *o, const struct tensor_table *t, int step, double norm,
-                      const float *g, float *w)
+/* The program's own update rule and decay groups. */
+static int prepare_adamw(struct adamw *o, const struct tensor_table *t)
+{
+    const struct optim_rule *rule;
+    const struct comm alone = {.size = 1};
+    TRY(optim_find(&rule, "adamw"));
+    TRY(mem_alloc(&o->groups, (size_t)t->n, sizeof *o->groups, "groups"));
+    for (int i = 0; i < t->n; i++)
+        o->groups[i] = (struct optim_group){
+            .at = {t->row[i].offset, t->row[i].n}, .decay = t->row[i].decay, .rate = 1};
+    TRY(optim_layout_init(&o->layout, rule, o->groups, t->n, t->n_elems, 1 << 20, 1));
+    return optim_init(&o->o, rule, &o->layout, o->groups, t->n, 0, &alone);
+}
+
+static void adamw_step(struct adamw *o, int step, double norm, float *g, float *w)
 {
     const struct optim_step how = {.lr = o->lr,
                                    .beta1 = o->beta1,
@@ -343,23 +357,11 @@ static int adamw_step(const struct adamw *o, const struct tensor_table *t, int s
                                    .weight_decay = o->decay,
                                    .grad_scale = clip_scale(norm, o->clip),
                                    .t = step};
-    const struct optim_rule *rule;
-    float *const slots[] = {o->m, o->v};
-    struct shard whole;
-    TRY(optim_find(&rule, "adamw"));
-    shard_init(&whole, t->n_elems, 1 << 20, 1, 0);
-    for (int i = 0; i < t->n; i++) {
-        const struct tensor *row = &t->row[i];
-        const struct optim_group group = {
-            .at = {row->offset, row->n}, .decay = row->decay, .rate = 1};
-        optim_update(rule, &how, &whole, &group, 1, w, g, slots);
-    }
-    return OK;
+    optim_update(&o->o, &how, w, g);
 }
 
-static int adamw_steps(struct run *r, const struct adamw *o)
+static int adamw_steps(struct run *r, struct adamw *o)
 {
-    const struct tensor_table *t = &r->f->table;
     int n = (int)o->steps;
     double loss[1000], norm[1000], e_loss = 0, e_norm = 0;
     TRY(read_expected(r->f->file, "adamw/loss", (size_t)n, loss));
@@ -368,7 +370,7 @@ static int adamw_steps(struct run *r, const struct adamw *o)
         double got_norm, got_loss = mean_grads(r, &got_norm);
         e_loss = worse(e_loss, fabs(got_loss - loss[s]));
         e_norm = worse(e_norm, relative(got_norm, norm[s]));
-        TRY(adamw_step(o, t, s + 1, got_norm, r->grads, r->params));
+        adamw_step(o, s + 1, got_norm, r->grads, r->params);
     }
     r->row(r->ctx, "adamw/loss", "", e_loss, TOL_ADAM_LOSS);
     r->row(r->ctx, "adamw/grad_norm", "", e_norm, TOL_ADAM_NORM);
@@ -405,8 +407,7 @@ static int compare_adamw(struct run *r)
     double want;
     int rc;
     TRY(read_settings(r->f->file, &o));
-    TRY_OUT(mem_alloc(&o.m, r->f->table.n_elems, sizeof *o.m, "m"));
-    TRY_OUT(mem_alloc(&o.v, r->f->table.n_elems, sizeof *o.v, "v"));
+    TRY_OUT(prepare_adamw(&o, &r->f->table));
     TRY_OUT(adamw_steps(r, &o));
     TRY_OUT(read_expected(r->f->file, "adamw/loss_after", 1, &want));
     model_loss(r->m, r->params, &r->f->batch, &result, NULL);
@@ -414,8 +415,9 @@ static int compare_adamw(struct run *r)
     r->row(r->ctx, "adamw/loss_after", "", worse(0, fabs(loss - want)), TOL_ADAM_LOSS);
     TRY_OUT(compare_stepped_params(r));
 out:
-    mem_free(o.m);
-    mem_free(o.v);
+    optim_release(&o.o);
+    optim_layout_release(&o.layout);
+    mem_free(o.groups);
     return rc;
 }
 

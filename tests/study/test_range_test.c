@@ -73,8 +73,12 @@ END_TEST
 static uint32_t state_of(const struct trainer *t)
 {
     uint32_t h = crc32c(0, t->params, t->tensors->n_elems * sizeof(float));
-    for (int i = 0; i < t->rule->n_slots; i++)
-        h = crc32c(h, t->slot[i], shard_count(&t->state, t->state.rank) * sizeof(float));
+    const struct optim *o = &t->optim;
+    for (int i = 0; i < o->n_slots; i++)
+        h = crc32c(h, o->slot[i],
+                   shard_count(&o->slot_shard[i], o->slot_shard[i].rank) * sizeof(float));
+    for (int i = 0; i < o->rule->n_stats; i++)
+        h = crc32c(h, o->stat[i], o->stat_n[i] * sizeof(float));
     return h;
 }
 
@@ -138,7 +142,12 @@ START_TEST(a_test_leaves_no_trace)
     leave_no_trace("");
     leave_no_trace("parallel.shard: none\n");
     leave_no_trace("parallel.share_params: off\n");
-    leave_no_trace("optimizer.name: sgd\n");
+    leave_no_trace("rates.freeze: embed\n");
+    for (int i = 0; optim_row(i) != NULL; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "optimizer.name: %s\n", optim_row(i)->name);
+        leave_no_trace(name);
+    }
 }
 END_TEST
 

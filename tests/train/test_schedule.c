@@ -18,14 +18,6 @@ static struct scaling scaling;
 static struct schedule made;
 static struct str said;
 
-static int derive(uint64_t n_samples)
-{
-    str_release(&said);
-    TRY(derive_course(&course, &conf, n_samples, (struct ramp_at){0, 0}));
-    TRY(derive_scaling(&scaling, &conf));
-    return derive_schedule(&made, &conf, &course, &scaling, &said);
-}
-
 /* A run of N_STEPS with peak rate 1 and these settings. */
 static int make(const char *settings)
 {
@@ -189,9 +181,13 @@ START_TEST(rules_that_rise_have_no_warmup)
     is(rate(0), 0.04);
     is(rate(59), 1);
     is(rate(N_STEPS - 1), 4e-6);
-    is(settings(0).momentum, 0.95);
     is(settings(0).beta1, 0.95);
+    is(settings(59).beta1, 0.85);
+    ck_assert_double_eq(settings(59).momentum, 0); /* adamw has none */
+    makes("schedule.name: one_cycle\noptimizer: {name: sgd, momentum: 0.9}");
+    is(settings(0).momentum, 0.95);
     is(settings(59).momentum, 0.85);
+    ck_assert_double_eq(settings(59).beta1, 0);
     makes("schedule: {name: triangular, cycle: 20 steps}");
     is(rate(0), 0.25);
     is(rate(10), 1);
@@ -301,10 +297,12 @@ END_TEST
 
 START_TEST(epochs_need_data)
 {
+    struct str text = {0};
     makes("schedule: {name: step, every: 1 epochs}");
     course.n_samples = 0;
     ck_assert_int_eq(derive_schedule(&made, &conf, &course, &scaling, &text), E_DATA);
     ck_assert_ptr_nonnull(strstr(err_message(), "schedule.every is in epochs"));
+    str_release(&text);
 }
 END_TEST
 
