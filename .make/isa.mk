@@ -5,7 +5,7 @@
 
 # The step's own loops over arrays. What is compiled several times must have no state of its own,
 # and no variables that other files use.
-HOT := $(wildcard $(addprefix src/,kern/attention*.c kern/embed.c kern/geglu.c kern/heads.c \
+HOT := $(wildcard $(addprefix src/,kern/attention*.c kern/dropout.c kern/embed.c kern/geglu.c kern/heads.c \
          kern/rmsnorm.c kern/softmax_ce.c optim/*.c par/fold.c base/half.c))
 
 # Each set's features are those that isa.c asks the processor for.

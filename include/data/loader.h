@@ -29,6 +29,7 @@ struct sample_block {
     const int32_t *token, *target; /* [n,T] */
     const float *weight;           /* [n,T] or NULL */
     const int32_t *start;          /* [n,T] or NULL */
+    uint64_t first;                /* place of the first in the training order */
 };
 
 struct loader;

@@ -29,10 +29,12 @@ enum act {
     ACT_DATT,    /* [N,H·Hd] */
     ACT_DQKV,    /* [N,(H+2K)Hd] */
     ACT_DRAW,    /* [N,(H+2K)Hd]; ACT_DQKV's own memory in single precision */
+    ACT_DROP,    /* [N,D] a branch, or its gradient, with a part dropped */
     ACT_LOSS,    /* [N] */
     ACT_CORRECT, /* N bytes */
     ACT_LOGITS,  /* [rows of a chunk, V] of a loss without gradients */
-    ACT_ROPE,    /* [T,Hd] angles of global layers */
+    ACT_FINAL_NORM, /* [D] the final norm's weight, where logits are divided by a number */
+    ACT_ROPE,       /* [T,Hd] angles of global layers */
     ACT_ROPE_LOCAL,
     ACT_SCRATCH, /* attention's */
     N_ACTS
@@ -51,6 +53,7 @@ struct act_plan {
     enum act_use use;
     enum dtype products; /* what products read */
     enum recompute recompute;
+    bool dropout;
 };
 
 struct acts {

@@ -12,6 +12,8 @@ struct pass {
     size_t B, T, N; /* N = B·T */
     size_t first;
     const int32_t *start; /* [B,T] first position that a query may see; NULL: 0 */
+    bool drops;           /* dropout is on */
+    uint64_t sample;      /* the first sequence's place in the training order */
 };
 
 /* The look-up and the first norm: ACT_X and ACT_XN of layer 0. */

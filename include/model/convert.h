@@ -16,7 +16,8 @@ enum convert_dtype { CONVERT_F32, CONVERT_BF16, CONVERT_F16 };
 /* Writes folder/config.json and folder/model.safetensors (sharded with an index above
  * max_shard_bytes). BF16 and F16 round to nearest even; *exact (may be NULL) tells whether every
  * value was kept; a value too large for F16 is E_DATA. The folder is made when missing; config.json
- * is written last. Local. */
+ * is written last. A muP model (mup_base) is written as the plain one that computes the same, its
+ * constants in its norms' weights. Local. */
 int convert_write(const char *folder, const struct model_spec *s, const struct tensor_table *t,
                   const float *slab, enum convert_dtype dtype, size_t max_shard_bytes, int *exact);
 

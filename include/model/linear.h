@@ -26,8 +26,9 @@ struct forms {
 struct net;
 
 struct matrix_shape linear_shape(const struct model_spec *s, enum matrix m);
-/* The first tensor of a matrix. */
+/* The first tensor of a matrix; and the matrix of a tensor, N_MATRICES for norms. */
 enum tensor_kind linear_tensor(enum matrix m);
+enum matrix linear_matrix(enum tensor_kind k);
 void forms_plan(struct forms *f, const struct model_spec *s);
 
 /* y[N,out] = x[N,in] · Wᵀ. */
@@ -36,9 +37,10 @@ void linear_fwd(const struct net *n, enum matrix m, int layer, const float *para
 /* dx[N,in] = dy[N,out] · W. */
 void linear_bwd_input(const struct net *n, enum matrix m, int layer, const float *params,
                       struct rows dx, struct rows dy, size_t N);
-/* W's place in grads = dyᵀ · x over N rows, added to what is there when add. */
-void linear_bwd_weight(const struct net *n, enum matrix m, int layer, float *grads, struct rows dy,
-                       struct rows x, size_t N, bool add);
+/* W's place in grads = dyᵀ · x over N rows, added to what is there when add. Nothing for a matrix
+ * that is frozen; products done. */
+int linear_bwd_weight(const struct net *n, enum matrix m, int layer, float *grads, struct rows dy,
+                      struct rows x, size_t N, bool add);
 
 /* Packs a part of all weights into their forms: parts 0 … n_parts-1 make the whole. */
 void linear_pack(const struct net *n, const float *params, int part, int n_parts);

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/prof.h"
+#include "kern/softmax_ce.h"
 #include "model/acts.h"
 #include "model/tensors.h"
 
@@ -14,6 +15,7 @@ struct batch_view {
     const int32_t *target; /* [B,T] next tokens */
     const float *weight;   /* [B,T] 1 where the target's loss counts, else 0; NULL: all 1 */
     const int32_t *start;  /* [B,T] first position that (b,t) may attend to; NULL: 0 */
+    uint64_t first; /* the first sequence's place in the training order: dropout draws by it */
 };
 
 /* What a pass yields: sums over its counted targets, so that they add up over micro-batches. */
@@ -30,6 +32,9 @@ struct model_options {
     bool training;            /* keeps what the backward pass needs */
     enum dtype products;      /* BF16: products read bfloat16 and sum in single precision */
     enum recompute recompute; /* of what is not kept */
+    struct ce_terms also;     /* what gradients are of beside the loss */
+    double dropout;           /* in gradients' passes: share of what blocks add to the stream */
+    uint64_t seed;            /* of dropout */
 };
 
 /* A pass's working memory for at most B×T positions. Takes a copy of the spec. E_MEM; E_CONFIG,
@@ -58,6 +63,11 @@ void model_set_prof(struct model *m, struct prof *p);
 const struct model_spec *model_get_spec(const struct model *m);
 const struct tensor_table *model_tensors(const struct model *m);
 
+/* Tensors (in the table's order) whose gradients are not wanted: they become zero, and neither
+ * their products nor the backward pass below the lowest of the others is computed. The others'
+ * gradients keep their bits. NULL: none, as at first. */
+void model_set_frozen(struct model *m, const bool *frozen);
+
 /* Loss without gradients. token_loss[B,T] (not weighted) is filled when not NULL. Local. */
 void model_loss(struct model *m, const float *params, const struct batch_view *b,
                 struct pass_result *out, float *token_loss);
@@ -66,8 +76,9 @@ void model_loss(struct model *m, const float *params, const struct batch_view *b
  * beginning without overlap, covering all n_elems. */
 typedef void (*grad_ready_fn)(void *ctx, size_t first, size_t n);
 
-/* Loss and gradients of the SUM of weighted token losses (not their mean): grads[n_elems] is
- * overwritten. ready may be NULL. Allocates nothing. Local. */
+/* Loss and gradients of the SUM of weighted token losses (not their mean) and of what the options
+ * add to them: grads[n_elems] is overwritten. The loss in *out is the cross-entropy alone, with
+ * dropout. ready may be NULL. Allocates nothing. Local. */
 void model_grad(struct model *m, const float *params, const struct batch_view *b, float *grads,
                 struct pass_result *out, grad_ready_fn ready, void *ctx);
 

@@ -4,6 +4,7 @@
 #define CARAT_MODEL_NET_H
 
 #include "base/prof.h"
+#include "kern/softmax_ce.h"
 #include "model/acts.h"
 #include "model/linear.h"
 #include "model/tensors.h"
@@ -20,6 +21,12 @@ struct net {
     struct forms forms;
     char *packed;
     bool owns_packed;
+    /* Of training. */
+    struct ce_terms also;
+    double dropout;
+    uint64_t dropout_seed;
+    size_t lowest;                               /* offset of the lowest tensor that is trained */
+    bool untrained[N_MATRICES][SPEC_MAX_LAYERS]; /* matrices that are frozen as a whole */
 };
 
 /* Checks the spec and takes a copy. E_CONFIG, E_MEM. */
@@ -33,5 +40,15 @@ static inline size_t net_at(const struct net *n, enum tensor_kind kind, int laye
 {
     return n->at[kind] + (size_t)layer * n->layer_stride;
 }
+
+/* Whether the backward pass has to come as far down as a kind in a layer: it goes through tensors
+ * in the order in which they lie in the slab, from its end. */
+static inline bool net_reaches(const struct net *n, enum tensor_kind kind, int layer)
+{
+    return n->lowest <= net_at(n, kind, layer);
+}
+
+/* Marks what is frozen, by the table's rows; NULL: nothing. */
+void net_set_frozen(struct net *n, const bool *frozen);
 
 #endif

@@ -23,6 +23,8 @@ struct model_spec {
     bool qk_norm;               /* RMSNorm per head on queries and keys, before RoPE */
     bool post_norms;            /* RMSNorm on the outputs of attention and MLP too */
     double init_std;            /* initializer_range */
+    int mup_base;               /* width that a wider model's first values, logits and rates go by
+                                   (muP); 0: none. Source: Yang et al. 2022, table 8 */
     int pattern; /* layers pattern-1, 2·pattern-1, … are global, all others local; 0: an own list */
     uint8_t local[SPEC_MAX_LAYERS]; /* 1: sliding window and local base */
 };
@@ -57,6 +59,10 @@ int spec_to_json(const struct model_spec *s, char **text);
 /* Checks ranges, divisibility (H by K, Hd even, …) and that the family can express it: E_CONFIG
  * naming the field. */
 int spec_check(const struct model_spec *s);
+
+/* Width over mup_base, 1 without: logits are divided by it, and embedded tokens are multiplied by
+ * sqrt(mup_base) rather than by the width's root. */
+double spec_width_ratio(const struct model_spec *s);
 
 /* Parameters; and model FLOPs per token forward + backward at sequence length T:
  * 6·N_matmul + 6·H·Hd·(keys kept, summed over layers: T for global, W·(2 - W/T) for a window W <

@@ -35,6 +35,7 @@ struct tensor {
     size_t dims[2];   /* [out,in] row-major, or [d] */
     size_t offset, n; /* place in the slab and count, in floats */
     bool decay;       /* weight decay applies (matrices) */
+    bool frozen;      /* not trained: its gradient is zero */
 };
 
 struct tensor_table {
@@ -56,7 +57,7 @@ const struct tensor *tensors_get(const struct tensor_table *t, enum tensor_kind 
 const struct tensor *tensors_find(const struct tensor_table *t, const char *name);
 /* Fills the slab with the initial values: matrices N(0, std²), the embedding N(0, std²), norms 0.
  * A value depends on (seed, row, index in the row's tensor) alone. std of o_proj and down_proj is
- * divided by sqrt(2L). */
+ * divided by sqrt(2L), and with muP that of all matrices in layers by sqrt(width / mup_base). */
 void tensors_init_values(const struct tensor_table *t, const struct model_spec *s, uint64_t seed,
                          float *slab);
 

@@ -14,6 +14,8 @@
 #include "train/derive.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
+#include "train/rates.h"
+#include "train/regularize.h"
 #include "train/run.h"
 #include "train/state.h"
 
@@ -87,6 +89,8 @@ struct trainer {
     struct optim optim;
     struct tensor_table stat_table[OPTIM_MAX_STATS];
     struct shard stat_shard[OPTIM_MAX_STATS];
+    struct rates rates;
+    struct regularizer regularizer;
     struct optim_group *groups;
     int n_groups; /* of tensors: all */
     struct course course;

@@ -146,7 +146,9 @@ static void report(const struct request *r, const struct weights *w, bool exact)
              fmt_si(n, sizeof n, (double)w->tensors.n_params), w->tensors.n);
     log_info("wrote           %s, %s as %s; %s", r->output, fmt_bytes(size, sizeof size, bytes),
              r->dtype_name,
-             exact ? "every value exact" : "values were rounded to it (--dtype f32 keeps all)");
+             exact                  ? "every value exact"
+             : w->spec.mup_base > 0 ? "muP's constants are in its norms or matrices now"
+                                    : "values were rounded to it (--dtype f32 keeps all)");
     log_info("tokenizer       %s", w->tokenizer != NULL ? "tokenizer.model" : "none known");
 }
 

@@ -130,6 +130,21 @@ static void override_shape(struct model_spec *s, const struct config *c)
         set_pattern(s, n_before, every);
 }
 
+/* muP changes what the model computes, so weights keep what they were trained with. */
+static int set_mup(struct model_spec *s, const struct config *c)
+{
+    bool other = c->rates.mup_base > 0 && c->rates.mup_base != s->mup_base;
+    if (other && *c->model.init != '\0')
+        return ERR(
+            E_CONFIG,
+            "rates.mup_base is %lld, and the weights of model.init were trained %s; leave it "
+            "out, or start from random weights",
+            (long long)c->rates.mup_base, s->mup_base > 0 ? "with another" : "without muP");
+    if (other)
+        s->mup_base = (int)c->rates.mup_base;
+    return OK;
+}
+
 int job_spec(struct model_spec *s, const struct config *c)
 {
     memset(s, 0, sizeof *s);
@@ -143,8 +158,10 @@ int job_spec(struct model_spec *s, const struct config *c)
         if (s->L == 0)
             *s = init;
         s->V = init.V;
+        s->mup_base = init.mup_base;
     }
     override_shape(s, c);
+    TRY(set_mup(s, c));
     return spec_check(s);
 }
 

@@ -10,6 +10,7 @@
 #include "train/budget.h"
 #include "train/derive.h"
 #include "train/progress.h"
+#include "train/rates.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static int count_rates(struct plan *p)
     TRY(derive_schedule(&p->schedule, c, &p->course, g, &p->derivation));
     course_describe(&p->course, c, g, &p->derivation);
     course_warn(&p->course, c, &p->warnings);
-    return OK;
+    return rates_plan(c, &p->job->spec, &p->derivation);
 }
 
 static int count_memory(struct plan *p, const struct request *r)

@@ -130,10 +130,13 @@ const struct conf_key CONF_KEYS[] = {
         "Gradients of a greater global norm are scaled down to it; 0: no clipping.",
         "Pascanu et al. 2013"),
     F64("optimizer.clip_value", optimizer.clip_value, 0, 1e9, "0", "", PATH,
-        "Each element of the mean gradient is cut to this size; 0: no clipping."),
+        "Each element of the mean gradient, clipped by norms where that is on, is cut to this "
+        "size; "
+        "0: no clipping."),
     F64("optimizer.clip_adaptive", optimizer.clip_adaptive, 0, 1e9, "0", "", PATH,
-        "A row of a matrix's gradient may have at most this share of the row's own norm; 0: no "
-        "clipping.",
+        "In the layers' matrices a row's mean gradient may have at most this share of the row's "
+        "own norm (0.01 is usual); the embedding, which is the output layer, is left alone. After "
+        "optimizer.clip_norm; 0: no clipping.",
         "Brock et al. 2021, eq. 3"),
     F64("optimizer.trust", optimizer.trust, 0, 1, "0.001", "", PATH, "Trust coefficient of lars.",
         "You et al. 2017, eq. 6"),
@@ -149,23 +152,28 @@ const struct conf_key CONF_KEYS[] = {
         "multiplied by it."),
 
     F64("regularize.l1", regularize.l1, 0, 100, "0", "", PATH,
-        "The sign of a matrix's weight times this joins its gradient."),
+        "The sign of a matrix's weight times this joins its mean gradient, after clipping."),
     F64("regularize.l2", regularize.l2, 0, 100, "0", "", PATH,
-        "A matrix's weight times this joins its gradient."),
+        "A matrix's weight times this joins its mean gradient, after clipping: decay that goes "
+        "through the rule, where optimizer.weight_decay of adamw does not."),
     F64("regularize.dropout", regularize.dropout, 0, 0.99, "0", "", PATH,
-        "Share of the values that each block adds to the residual stream which training sets to "
-        "zero; drawn from counters, the same on any number of ranks.",
+        "Share of the values that attention and feed-forward layers add to the residual stream "
+        "which training sets to zero, drawn by seed and sample: the same on any number of ranks. "
+        "None in validation.",
         "Srivastava et al. 2014"),
     F64("regularize.label_smoothing", regularize.label_smoothing, 0, 0.99, "0", "", PATH,
-        "Share of a target's probability that is spread evenly over the vocabulary.",
+        "Share of a target's probability that is spread evenly over the vocabulary. The loss that "
+        "is reported stays the plain cross-entropy.",
         "Szegedy et al. 2016"),
     F64("regularize.z_loss", regularize.z_loss, 0, 1, "0", "", PATH,
-        "Weight of the squared logarithm of the softmax's sum in the loss; 1e-4 is usual.",
+        "Weight of the squared logarithm of the softmax's sum in what is trained on; 1e-4 is "
+        "usual. The loss that is reported stays the plain cross-entropy.",
         "Chowdhery et al. 2022, section 5"),
 
-    F64("rates.layer_decay", rates.layer_decay, 0, 1, "1", "", PATH,
-        "The last layer has the full rate, each one below it this share of the one above, the "
-        "embedding that of a layer below the first.",
+    F64("rates.layer_decay", rates.layer_decay, 1e-6, 1, "1", "", PATH,
+        "The last layer and the final norm have the full rate, each layer this share of the one "
+        "above it, the embedding that of a layer below the first. All factors under rates.* "
+        "multiply.",
         "Howard & Ruder 2018 (discriminative fine-tuning)"),
     TEXT("rates.layers", rates.layers, "", "FROM-TO:FACTOR ...", PATH,
          "Factors of the rate by layer, counted from 0: \"0-3:0.1 4-11:0.5\"; ranges may not "
@@ -173,14 +181,18 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("rates.tensors", rates.tensors, "", "PATTERN:FACTOR ...", PATH,
          "Factors of the rate by tensor name, with * and ?: \"*.mlp.*:0.5\"; the last that fits "
          "counts."),
-    F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH, "Factor of the embedding's rate."),
+    F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH,
+        "Factor of the embedding's rate; the output layer is the same tensor."),
     F64("rates.norms", rates.norms, 0, 1e6, "1", "", PATH, "Factor of the norms' rate."),
     TEXT("rates.freeze", rates.freeze, "", "layers and patterns", NEVER,
-         "What is not trained: \"embed 0-5 *norm*\"; no gradient is computed and no optimizer "
-         "state kept for it."),
+         "What is not trained: layers, patterns of tensor names, and embed, which is the output "
+         "layer too: \"embed 0-5 *norm*\". No gradient is computed for it, nor any below the "
+         "lowest tensor that is trained, and no optimizer state is kept."),
     INT("rates.mup_base", rates.mup_base, 0, 1 << 20, "0", "width", NEVER,
-        "Width at which the rate was tuned: matrices of a wider model get smaller first values and "
-        "rates, so that the best rate stays (muP); 0: off.",
+        "Width at which the rate was tuned; a model m times as wide keeps the best rate (muP): in "
+        "its layers' matrices variance of the first values / m, rate / m, weight decay · m; logits "
+        "/ m; embedding and norms as they were. Widen by more heads of the same size. For adamw "
+        "and its kin; 0: off.",
         "Yang et al. 2022, table 8"),
 
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,

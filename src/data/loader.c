@@ -234,6 +234,7 @@ int loader_next(struct loader *l, struct sample_block *out)
     const struct slot *slot = &l->slot[l->n_taken % N_SLOTS];
     l->n_taken++;
     pthread_mutex_unlock(&l->lock);
-    *out = (struct sample_block){slot->n, slot->token, slot->target, slot->weight, slot->start};
+    *out = (struct sample_block){slot->n,      slot->token, slot->target,
+                                 slot->weight, slot->start, slot->first};
     return store_fault_error(l->store, &slot->fault);
 }

@@ -13,6 +13,7 @@ enum {
 
 /* Where a row's maximum starts; finite, so that rows that begin with -inf stay NaN-free. */
 #define LOWEST (-1e30f)
+#define LN2    0.69314718055994530942
 
 void softcap(float *z, size_t n, float cap)
 {
@@ -115,12 +116,18 @@ static struct target_seen see_target(const float *z, size_t t, float max_before,
     return (struct target_seen){z[t], first};
 }
 
+/* By what the z-loss multiplies the probabilities in a row's gradient: 1 + 2·z·log Z. */
+static double z_factor(float z, const struct running *r)
+{
+    return z == 0.0f ? 1.0 : 1.0 + 2.0 * (double)z * ((double)r->top + log2(r->sum)) * LN2;
+}
+
 /* The loss in nats. Both of its parts went through the same float log2 e, so a certain target's
  * loss is 0 and not a rounding error of its logit; what is left of one is not let below 0. */
 static float row_loss(const struct running *r, float z_target)
 {
     double bits = ((double)r->top - (double)z_target * (double)VM_LOG2E) + log2(r->sum);
-    double nats = bits * 0.69314718055994530942;
+    double nats = bits * LN2;
     return nats < 0.0 ? 0.0f : (float)nats;
 }
 
@@ -150,7 +157,8 @@ static struct row pass_keeping(float *z, float *tops, size_t target, size_t V)
 struct gradient {
     void *to;
     size_t target, V;
-    float weight;
+    float weight, hit, miss; /* what is taken off at the target, and off every entry */
+    float z;
     const float *ahead; /* the next row's logits, or this one's */
 };
 
@@ -162,22 +170,22 @@ INLINE void ask_ahead(struct gradient g, size_t from, size_t to)
         __builtin_prefetch(g.ahead + j, 1);
 }
 
-/* Exponentials kept → weight · (softmax - target). */
+/* Exponentials kept → weight · softmax - miss, and - hit at the target. */
 INLINE void grad_kept(struct gradient g, enum dtype t, const float *e, const float *tops,
                       const struct running *r)
 {
-    double share = (double)g.weight / r->sum;
+    double share = (double)g.weight * z_factor(g.z, r) / r->sum;
     float hit = 0.0f;
     for (size_t i = 0; i < g.V; i += BLOCK) {
         size_t end = g.V - i < BLOCK ? g.V : i + BLOCK, j = i;
         float f = (float)(ratio_of(tops[i / BLOCK], r->top) * share);
         ask_ahead(g, i, end);
         if (g.target >= i && g.target < end)
-            hit = e[g.target] * f - g.weight; /* before it is written over */
+            hit = e[g.target] * f - g.miss - g.hit; /* before it is written over */
         for (; j + VL <= end; j += VL)
-            put(g.to, t, j, VL, v_load(e + j) * f);
+            put(g.to, t, j, VL, v_load(e + j) * f - g.miss);
         if (j < end)
-            put(g.to, t, j, end - j, get(e, F32, j, end - j) * f);
+            put(g.to, t, j, end - j, get(e, F32, j, end - j) * f - g.miss);
     }
     put(g.to, t, g.target, 1, v_splat(hit));
 }
@@ -202,9 +210,9 @@ static struct row pass_reading(float *z, size_t target, size_t V, float cap, int
     return row;
 }
 
-/* Capped logits → weight · softmax · (1 - (z/cap)²), the last only with a cap. */
+/* Capped logits → (weight · softmax - miss) · (1 - (z/cap)²), the last only with a cap. */
 struct again {
-    float cap_inverse, lse, weight;
+    float cap_inverse, lse, weight, miss;
 };
 
 INLINE vf slope_of(const struct again *a, vf z)
@@ -215,21 +223,21 @@ INLINE vf slope_of(const struct again *a, vf z)
 
 INLINE vf grad_of(const struct again *a, vf z)
 {
-    return falling_exp2(z * VM_LOG2E - a->lse) * a->weight * slope_of(a, z);
+    return (falling_exp2(z * VM_LOG2E - a->lse) * a->weight - a->miss) * slope_of(a, z);
 }
 
 INLINE void grad_again(struct gradient g, enum dtype t, const float *z, const struct running *r,
                        float cap)
 {
     struct again a = {cap == 0.0f ? 0.0f : 1.0f / cap, (float)((double)r->top + log2(r->sum)),
-                      g.weight};
+                      (float)((double)g.weight * z_factor(g.z, r)), g.miss};
     vf zt = v_splat(z[g.target]);
     size_t j = 0;
     for (; j + VL <= g.V; j += VL)
         put(g.to, t, j, VL, grad_of(&a, v_load(z + j)));
     if (j < g.V)
         put(g.to, t, j, g.V - j, grad_of(&a, get(z, F32, j, g.V - j)));
-    put(g.to, t, g.target, 1, grad_of(&a, zt) - slope_of(&a, zt) * g.weight);
+    put(g.to, t, g.target, 1, grad_of(&a, zt) - slope_of(&a, zt) * g.hit);
 }
 
 INLINE struct row one_row(struct gradient g, enum dtype t, float *z, float cap)
@@ -248,11 +256,18 @@ INLINE struct row one_row(struct gradient g, enum dtype t, float *z, float cap)
 
 void softmax_ce(float *loss, uint8_t *correct, void *grad, enum dtype tg, size_t ldg, float *logits,
                 size_t ldz, const int32_t *target, const float *weight, size_t n, size_t V,
-                float cap)
+                float cap, struct ce_terms also)
 {
     for (size_t i = 0; i < n; i++) {
-        struct gradient g = {grad ? at(grad, tg, i * ldg) : NULL, (size_t)target[i], V,
-                             weight ? weight[i] : 1.0f, logits + (i + 1 < n ? i + 1 : i) * ldz};
+        float w = weight ? weight[i] : 1.0f;
+        struct gradient g = {.to = grad ? at(grad, tg, i * ldg) : NULL,
+                             .target = (size_t)target[i],
+                             .V = V,
+                             .weight = w,
+                             .hit = w * (1.0f - also.smoothing),
+                             .miss = w * also.smoothing / (float)V,
+                             .z = also.z,
+                             .ahead = logits + (i + 1 < n ? i + 1 : i) * ldz};
         float *z = logits + i * ldz;
         struct row row = tg == BF16 ? one_row(g, BF16, z, cap) : one_row(g, F32, z, cap);
         loss[i] = row_loss(&row.run, row.seen.z);

@@ -13,7 +13,7 @@
 enum { CHUNK_FLOATS = 1 << 23, CHUNK_MIN_ROWS = 192, LOSS_MIN_ROWS = 64 };
 
 enum { LOSS_UP = USE_LOSS | USE_TRAIN, ALL_USES = USE_DECODE | LOSS_UP };
-enum needs { ALWAYS, QK_NORM, POST_NORMS, HALF };
+enum needs { ALWAYS, QK_NORM, POST_NORMS, HALF, DROPOUT };
 
 /* The strongest recomputation under which every layer keeps its own for the backward pass. The
  * *_WITHOUT_* ones are rebuilt by a cheap pass where a norm follows. */
@@ -63,6 +63,7 @@ static const struct row {
     {ACT_DATT, USE_TRAIN, ALWAYS, SHARED, RESULT, .Q = 1},
     {ACT_DQKV, USE_TRAIN, ALWAYS, SHARED, WIDE_RESULT, .Q = 1, .KV = 2},
     {ACT_DRAW, USE_TRAIN, HALF, SHARED, WIDE_OPERAND, .Q = 1, .KV = 2},
+    {ACT_DROP, USE_TRAIN, DROPOUT, SHARED, PLAIN, .D = 1},
     {ACT_LOSS, LOSS_UP, ALWAYS, SHARED, PLAIN, .one = 1},
     {ACT_CORRECT, LOSS_UP, ALWAYS, SHARED, PLAIN, .one = 1},
 };
@@ -80,7 +81,8 @@ static bool needed(const struct row *r, const struct model_spec *s, const struct
     const bool has[] = {[ALWAYS] = true,
                         [QK_NORM] = s->qk_norm,
                         [POST_NORMS] = s->post_norms,
-                        [HALF] = p->products == BF16};
+                        [HALF] = p->products == BF16,
+                        [DROPOUT] = p->dropout};
     return (r->uses & (int)p->use) != 0 && has[r->needs];
 }
 
@@ -202,6 +204,8 @@ size_t acts_plan(struct acts *a, const struct model_spec *s, const struct act_pl
         same_memory(a, ACT_RAW, ACT_QKV);
     if (p->products == F32)
         same_memory(a, ACT_DRAW, ACT_DQKV);
+    if (spec_width_ratio(s) != 1)
+        cut(a, &end, ACT_FINAL_NORM, (size_t)s->D * sizeof(float), 1);
     cut(a, &end, ACT_ROPE, angles, 1);
     cut(a, &end, ACT_ROPE_LOCAL, angles, 1);
     if (p->use != USE_DECODE) {

@@ -1,5 +1,6 @@
 #include "model/block.h"
 
+#include "kern/dropout.h"
 #include "kern/embed.h"
 #include "kern/geglu.h"
 #include "kern/heads.h"
@@ -117,7 +118,22 @@ struct attention_shape block_attention(const struct net *n, const struct pass *p
 
 static float embed_scale(const struct net *n)
 {
-    return (float)sqrt(n->spec.D);
+    return (float)sqrt(n->spec.mup_base > 0 ? n->spec.mup_base : n->spec.D);
+}
+
+/* Logits divided by a number are those of a final norm so divided: (1 + w) / m. */
+static bool divides_logits(const struct net *n)
+{
+    return spec_width_ratio(&n->spec) != 1;
+}
+
+static void divide_final_norm(const struct here *h)
+{
+    const float *w = h->params + net_at(h->n, TENSOR_FINAL_NORM, 0);
+    float *divided = act(h->a, ACT_FINAL_NORM, 0);
+    double m = spec_width_ratio(&h->n->spec);
+    for (size_t j = 0; j < h->D; j++)
+        divided[j] = (float)((1 + (double)w[j]) / m - 1);
 }
 
 static const float *angles(const struct here *h)
@@ -151,6 +167,8 @@ void block_embed(const struct net *n, const struct pass *p, const float *params,
 {
     struct here h = at_layer(n, p, 0, params);
     embed_fwd(buffer(&h, ACT_X), weight(&h, TENSOR_EMBED), token, p->N, h.D, embed_scale(n));
+    if (divides_logits(n))
+        divide_final_norm(&h);
     lap_pass(&h, PROF_EMBED, 2 * p->N * h.D, 0);
     norm_entry(&h, PROF_NORM);
 }
@@ -194,14 +212,61 @@ static void o_proj(const struct here *h)
     lap_products(h, PROF_O, MATRIX_O, 1);
 }
 
+/* What a layer adds to the stream: from attention, or from the MLP. */
+struct branch {
+    const float *x;    /* before its norm */
+    const float *norm; /* its weight, or NULL */
+    float *rstd;
+    int place; /* of its mask */
+};
+
+static struct branch attention_branch(const struct here *h)
+{
+    return (struct branch){buffer(h, ACT_O), post_norm(h, TENSOR_POST_ATTN_NORM),
+                           buffer(h, ACT_O_RSTD), 2 * h->layer};
+}
+
+static struct branch mlp_branch(const struct here *h)
+{
+    return (struct branch){buffer(h, ACT_Y), post_norm(h, TENSOR_POST_FFN_NORM),
+                           buffer(h, ACT_Y_RSTD), 2 * h->layer + 1};
+}
+
+/* ACT_DROP from x with the branch's mask. */
+static float *drop(const struct here *h, const float *x, int place)
+{
+    const struct dropout o = {h->n->dropout, h->n->dropout_seed, h->p->sample, (uint64_t)place};
+    float *y = act(h->a, ACT_DROP, 0);
+    dropout(y, x, &o, h->p->B, h->p->T, h->D);
+    lap_pass(h, PROF_NORM, 2 * h->N * h->D, 0);
+    return y;
+}
+
+/* Norms it and drops a part: what is left has no norm to go through. */
+static struct branch drop_branch(const struct here *h, struct branch b)
+{
+    float *y = act(h->a, ACT_DROP, 0);
+    if (b.norm != NULL)
+        rmsnorm_fwd(y, F32, h->D, b.rstd, b.x, h->D, b.norm, h->N, h->D, h->eps);
+    return (struct branch){drop(h, b.norm != NULL ? y : b.x, b.place), NULL, NULL, 0};
+}
+
+/* out = x + branch, and ACT_XN normed from it. */
+static void add_branch(const struct here *h, float *out, float *rstd, const float *x,
+                       struct branch b, const float *next)
+{
+    struct rows xn = rows(h, ACT_XN);
+    if (h->p->drops)
+        b = drop_branch(h, b);
+    rmsnorm_residual_fwd(out, xn.at, xn.type, xn.ld, b.rstd, rstd, x, b.x, b.norm, next, h->N, h->D,
+                         h->eps);
+}
+
 /* The stream between attention and MLP, and ACT_XN from it. */
 static void enter_mlp(const struct here *h)
 {
-    struct rows xn = rows(h, ACT_XN);
-    rmsnorm_residual_fwd(buffer(h, ACT_X_MID), xn.at, xn.type, xn.ld, buffer(h, ACT_O_RSTD),
-                         buffer(h, ACT_MID_RSTD), buffer(h, ACT_X), buffer(h, ACT_O),
-                         post_norm(h, TENSOR_POST_ATTN_NORM), weight(h, TENSOR_PRE_FFN_NORM), h->N,
-                         h->D, h->eps);
+    add_branch(h, buffer(h, ACT_X_MID), buffer(h, ACT_MID_RSTD), buffer(h, ACT_X),
+               attention_branch(h), weight(h, TENSOR_PRE_FFN_NORM));
     lap_pass(h, PROF_NORM, 3 * h->N * h->D, h->N * h->D);
 }
 
@@ -220,22 +285,25 @@ static void down(const struct here *h)
     lap_products(h, PROF_DOWN, MATRIX_DOWN, 1);
 }
 
-/* The norm at ACT_X of a layer, or behind the last. */
+/* The norm at ACT_X of a layer, or behind the last: where it lies, and what is computed with. */
 static size_t norm_at(const struct net *n, int layer)
 {
     return layer < n->spec.L ? net_at(n, TENSOR_INPUT_NORM, layer)
                              : net_at(n, TENSOR_FINAL_NORM, 0);
 }
 
+static const float *norm_weight(const struct here *h, int layer)
+{
+    return layer == h->n->spec.L && divides_logits(h->n) ? act(h->a, ACT_FINAL_NORM, 0)
+                                                         : h->params + norm_at(h->n, layer);
+}
+
 /* The stream at the next layer's entry, and ACT_XN from it. */
 static void leave_mlp(const struct here *h)
 {
-    struct rows xn = rows(h, ACT_XN);
     int next = h->layer + 1;
-    rmsnorm_residual_fwd(act(h->a, ACT_X, next), xn.at, xn.type, xn.ld, buffer(h, ACT_Y_RSTD),
-                         act(h->a, ACT_RSTD, next), buffer(h, ACT_X_MID), buffer(h, ACT_Y),
-                         post_norm(h, TENSOR_POST_FFN_NORM), h->params + norm_at(h->n, next), h->N,
-                         h->D, h->eps);
+    add_branch(h, act(h->a, ACT_X, next), act(h->a, ACT_RSTD, next), buffer(h, ACT_X_MID),
+               mlp_branch(h), norm_weight(h, next));
     lap_pass(h, PROF_NORM, 3 * h->N * h->D, h->N * h->D);
 }
 
@@ -308,30 +376,62 @@ static void rebuild(struct here h, bool fresh)
         down(&h);
 }
 
-/* Through the norm at ACT_X of `layer` and, unless that is the first, the branch's norm before. */
-static void bwd_entry(const struct here *before, int layer, float *grads)
+/* A norm on the stream, whose output's gradient is in ACT_DXN. */
+struct stream_norm {
+    const float *x, *rstd, *w;
+    float *dw;
+};
+
+/* Through it onto ACT_DX, and through the branch's norm before to ACT_DBRANCH; b NULL: no further.
+ * A branch that was dropped in part has its gradient dropped alike. */
+static void bwd_norms(const struct here *h, struct stream_norm s, const struct branch *b, float *dw)
+{
+    struct rows d = rows(h, ACT_DBRANCH);
+    float *dx = act(h->a, ACT_DX, 0), *dxn = act(h->a, ACT_DXN, 0);
+    bool apart = b != NULL && h->p->drops;
+    rmsnorm_residual_bwd(dx, b != NULL && !apart ? d.at : NULL, d.type, d.ld, s.dw, dw, dxn, s.x,
+                         s.rstd, s.w, b ? b->x : NULL, b ? b->rstd : NULL, b ? b->norm : NULL, h->N,
+                         h->D);
+    if (apart)
+        rmsnorm_residual_bwd(drop(h, dx, b->place), d.at, d.type, d.ld, NULL, dw, NULL, NULL, NULL,
+                             NULL, b->x, b->rstd, b->norm, h->N, h->D);
+    lap_pass(h, PROF_NORM_BWD, 5 * h->N * h->D, h->N * h->D);
+}
+
+/* Through the norm at ACT_X of `layer` and, with `branch`, that of the branch before. */
+static void bwd_entry(const struct here *before, int layer, float *grads, bool branch)
 {
     const struct acts *a = before->a;
-    struct rows d = act_rows(a, ACT_DBRANCH, 0);
-    bool branch = layer > 0;
-    size_t norm = norm_at(before->n, layer);
-    rmsnorm_residual_bwd(act(a, ACT_DX, 0), branch ? d.at : NULL, d.type, d.ld, grads + norm,
-                         grads + net_at(before->n, TENSOR_POST_FFN_NORM, before->layer),
-                         act(a, ACT_DXN, 0), act(a, ACT_X, layer), act(a, ACT_RSTD, layer),
-                         before->params + norm, buffer(before, ACT_Y), buffer(before, ACT_Y_RSTD),
-                         post_norm(before, TENSOR_POST_FFN_NORM), before->N, before->D);
-    lap_pass(before, PROF_NORM_BWD, 5 * before->N * before->D, before->N * before->D);
+    const struct branch mlp = mlp_branch(before);
+    bwd_norms(before,
+              (struct stream_norm){act(a, ACT_X, layer), act(a, ACT_RSTD, layer),
+                                   norm_weight(before, layer), grads + norm_at(before->n, layer)},
+              branch ? &mlp : NULL, grads + net_at(before->n, TENSOR_POST_FFN_NORM, before->layer));
+}
+
+/* What came to the divided norm's weight is the norm's own times the divisor. */
+static void divide_final_grad(const struct here *h, float *grads)
+{
+    float *dw = grads + net_at(h->n, TENSOR_FINAL_NORM, 0);
+    double m = spec_width_ratio(&h->n->spec);
+    for (size_t j = 0; j < h->D; j++)
+        dw[j] = (float)(dw[j] / m);
 }
 
 void block_between_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
                        float *grads, bool fresh)
 {
     struct here before = at_layer(n, p, layer > 0 ? layer - 1 : 0, params);
-    if (layer == n->spec.L)
+    bool last = layer == n->spec.L, branch = layer > 0 && n->lowest < norm_at(n, layer);
+    if (n->lowest > norm_at(n, layer))
+        return;
+    if (last)
         memset(act(&n->acts, ACT_DX, 0), 0, p->N * before.D * sizeof(float));
-    if (layer > 0)
+    if (branch)
         rebuild(before, fresh);
-    bwd_entry(&before, layer, grads);
+    bwd_entry(&before, layer, grads, branch);
+    if (last && divides_logits(n))
+        divide_final_grad(&before, grads);
 }
 
 static void bwd_down(const struct here *h, float *grads)
@@ -342,36 +442,37 @@ static void bwd_down(const struct here *h, float *grads)
     geglu_bwd(gu.at, hidden.at, hidden.at, hidden.type, hidden.ld, gu.at, gu.type, gu.ld, h->N,
               h->F);
     lap_pass(h, PROF_GEGLU_BWD, 0, 6 * h->N * h->F);
-    linear_bwd_weight(h->n, MATRIX_DOWN, h->layer, grads, dy, hidden, h->N, false);
-    lap_products(h, PROF_DOWN_BWD, MATRIX_DOWN, 1);
+    int more = linear_bwd_weight(h->n, MATRIX_DOWN, h->layer, grads, dy, hidden, h->N, false);
+    lap_products(h, PROF_DOWN_BWD, MATRIX_DOWN, more);
 }
 
 static void bwd_gate_up(const struct here *h, float *grads)
 {
     struct rows gu = rows(h, ACT_GU);
-    linear_bwd_weight(h->n, MATRIX_GATE_UP, h->layer, grads, gu, rows(h, ACT_XN), h->N, false);
+    int more =
+        linear_bwd_weight(h->n, MATRIX_GATE_UP, h->layer, grads, gu, rows(h, ACT_XN), h->N, false);
     linear_bwd_input(h->n, MATRIX_GATE_UP, h->layer, h->params, rows(h, ACT_DXN), gu, h->N);
-    lap_products(h, PROF_GATE_UP_BWD, MATRIX_GATE_UP, 2);
+    lap_products(h, PROF_GATE_UP_BWD, MATRIX_GATE_UP, 1 + more);
 }
 
 /* Through the norm before the MLP and that of attention's branch. */
 static void bwd_mid(const struct here *h, float *grads)
 {
-    struct rows d = rows(h, ACT_DBRANCH);
-    rmsnorm_residual_bwd(
-        buffer(h, ACT_DX), d.at, d.type, d.ld, grads + net_at(h->n, TENSOR_PRE_FFN_NORM, h->layer),
-        grads + net_at(h->n, TENSOR_POST_ATTN_NORM, h->layer), buffer(h, ACT_DXN),
-        buffer(h, ACT_X_MID), buffer(h, ACT_MID_RSTD), weight(h, TENSOR_PRE_FFN_NORM),
-        buffer(h, ACT_O), buffer(h, ACT_O_RSTD), post_norm(h, TENSOR_POST_ATTN_NORM), h->N, h->D);
-    lap_pass(h, PROF_NORM_BWD, 5 * h->N * h->D, h->N * h->D);
+    const struct branch attention = attention_branch(h);
+    bwd_norms(h,
+              (struct stream_norm){buffer(h, ACT_X_MID), buffer(h, ACT_MID_RSTD),
+                                   weight(h, TENSOR_PRE_FFN_NORM),
+                                   grads + net_at(h->n, TENSOR_PRE_FFN_NORM, h->layer)},
+              &attention, grads + net_at(h->n, TENSOR_POST_ATTN_NORM, h->layer));
 }
 
 static void bwd_o(const struct here *h, float *grads)
 {
     struct rows dy = rows(h, ACT_DBRANCH);
     linear_bwd_input(h->n, MATRIX_O, h->layer, h->params, rows(h, ACT_DATT), dy, h->N);
-    linear_bwd_weight(h->n, MATRIX_O, h->layer, grads, dy, rows(h, ACT_ATT), h->N, false);
-    lap_products(h, PROF_O_BWD, MATRIX_O, 2);
+    int more =
+        linear_bwd_weight(h->n, MATRIX_O, h->layer, grads, dy, rows(h, ACT_ATT), h->N, false);
+    lap_products(h, PROF_O_BWD, MATRIX_O, 1 + more);
 }
 
 static void bwd_attention(const struct here *h)
@@ -398,22 +499,30 @@ static void bwd_qkv(const struct here *h, float *grads)
 {
     struct rows d = rows(h, ACT_DRAW);
     norm_entry(h, PROF_NORM_BWD);
-    linear_bwd_weight(h->n, MATRIX_QKV, h->layer, grads, d, rows(h, ACT_XN), h->N, false);
+    int more =
+        linear_bwd_weight(h->n, MATRIX_QKV, h->layer, grads, d, rows(h, ACT_XN), h->N, false);
     linear_bwd_input(h->n, MATRIX_QKV, h->layer, h->params, rows(h, ACT_DXN), d, h->N);
-    lap_products(h, PROF_QKV_BWD, MATRIX_QKV, 2);
+    lap_products(h, PROF_QKV_BWD, MATRIX_QKV, 1 + more);
 }
 
 void block_bwd(const struct net *n, const struct pass *p, int layer, const float *params,
                float *grads)
 {
     struct here h = at_layer(n, p, layer, params);
-    bwd_down(&h, grads);
-    bwd_gate_up(&h, grads);
-    bwd_mid(&h, grads);
-    bwd_o(&h, grads);
+    if (net_reaches(n, TENSOR_DOWN, layer))
+        bwd_down(&h, grads);
+    if (net_reaches(n, TENSOR_UP, layer))
+        bwd_gate_up(&h, grads);
+    if (net_reaches(n, TENSOR_PRE_FFN_NORM, layer))
+        bwd_mid(&h, grads);
+    if (net_reaches(n, TENSOR_O, layer))
+        bwd_o(&h, grads);
+    if (!net_reaches(n, n->spec.qk_norm ? TENSOR_K_NORM : TENSOR_V, layer))
+        return;
     bwd_attention(&h);
     bwd_heads(&h, grads);
-    bwd_qkv(&h, grads);
+    if (net_reaches(n, TENSOR_V, layer))
+        bwd_qkv(&h, grads);
 }
 
 void block_embed_bwd(const struct net *n, const struct pass *p, const int32_t *token, float *grads)

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "io/safetensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -232,6 +233,7 @@ static const struct {
 };
 
 struct writing {
+    const struct model_spec *s;
     const struct tensor_table *t;
     const float *slab;
     enum convert_dtype dtype;
@@ -254,15 +256,38 @@ static bool kept_by_f16(const float *x, size_t n)
     return true;
 }
 
+/* What a muP model computes with other constants, in its weights instead: logits are divided by the
+ * final norm; a stream that begins √m times as large gains what is added to it by as much. Factors
+ * of a tensor's values, norms taken as 1 + w; 1: none. */
+static double plain_factor(const struct model_spec *s, enum tensor_kind k)
+{
+    double m = spec_width_ratio(s);
+    bool branch = s->post_norms ? k == TENSOR_POST_ATTN_NORM || k == TENSOR_POST_FFN_NORM
+                                : k == TENSOR_O || k == TENSOR_DOWN;
+    return k == TENSOR_FINAL_NORM ? 1 / m : branch ? sqrt(m) : 1;
+}
+
+static void write_plain(struct writing *w, const struct tensor *t, size_t count, float *out)
+{
+    double factor = plain_factor(w->s, t->kind), one = t->n_dims == 1 ? 1 : 0;
+    if (factor == 1)
+        return;
+    for (size_t i = 0; i < count; i++)
+        out[i] = (float)((out[i] + one) * factor - one);
+    w->exact = false;
+}
+
 static int fill(void *ctx, size_t row, uint64_t first, size_t count, float *out)
 {
     struct writing *w = ctx;
-    const float *x = w->slab + w->t->row[row].offset + first;
+    const struct tensor *t = &w->t->row[row];
+    const float *x = w->slab + t->offset + first;
     if (w->exact && w->dtype == CONVERT_BF16)
         w->exact = kept_by_bf16(x, count);
     if (w->exact && w->dtype == CONVERT_F16)
         w->exact = kept_by_f16(x, count);
     memcpy(out, x, count * sizeof *out);
+    write_plain(w, t, count, out);
     return OK;
 }
 
@@ -304,7 +329,7 @@ static int write_config(const char *folder, const struct model_spec *s, enum con
 int convert_write(const char *folder, const struct model_spec *s, const struct tensor_table *t,
                   const float *slab, enum convert_dtype dtype, size_t max_shard_bytes, int *exact)
 {
-    struct writing w = {.t = t, .slab = slab, .dtype = dtype, .exact = true};
+    struct writing w = {.s = s, .t = t, .slab = slab, .dtype = dtype, .exact = true};
     struct st_row *rows;
     TRY(make_rows(&rows, t, dtype));
     int rc =
@@ -313,5 +338,7 @@ int convert_write(const char *folder, const struct model_spec *s, const struct t
     TRY(rc);
     if (exact != NULL)
         *exact = w.exact;
-    return write_config(folder, s, dtype);
+    struct model_spec plain = *s;
+    plain.mup_base = 0;
+    return write_config(folder, &plain, dtype);
 }

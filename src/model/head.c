@@ -53,7 +53,7 @@ static void chunk_loss(const struct net *n, const float *params, const struct ba
     softmax_ce(act(a, ACT_LOSS, 0) + first, (uint8_t *)act(a, ACT_CORRECT, 0) + first,
                grads == NULL ? NULL : grad.at, grad.type, grad.ld, logits.at, logits.ld,
                b->target + first, b->weight == NULL ? NULL : b->weight + first, count, V,
-               (float)n->spec.final_cap);
+               (float)n->spec.final_cap, n->also);
     if (grads != NULL)
         clear_ends(grad, count, V);
     prof_lap(n->prof, PROF_LOSS, 0,
@@ -62,8 +62,8 @@ static void chunk_loss(const struct net *n, const float *params, const struct ba
         return;
     linear_bwd_input(n, MATRIX_EMBED, 0, params, rows_from(act_rows(a, ACT_DXN, 0), first), grad,
                      count);
-    linear_bwd_weight(n, MATRIX_EMBED, 0, grads, grad, xn, count, first > 0);
-    lap_products(n, PROF_HEAD_BWD, count, 2);
+    int more = linear_bwd_weight(n, MATRIX_EMBED, 0, grads, grad, xn, count, first > 0);
+    lap_products(n, PROF_HEAD_BWD, count, 1 + more);
 }
 
 static void add_up(const struct net *n, const struct pass *p, const float *weight,

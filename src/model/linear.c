@@ -18,6 +18,27 @@ enum tensor_kind linear_tensor(enum matrix m)
     return first[m];
 }
 
+enum matrix linear_matrix(enum tensor_kind k)
+{
+    switch (k) {
+    case TENSOR_Q:
+    case TENSOR_K:
+    case TENSOR_V:
+        return MATRIX_QKV;
+    case TENSOR_O:
+        return MATRIX_O;
+    case TENSOR_GATE:
+    case TENSOR_UP:
+        return MATRIX_GATE_UP;
+    case TENSOR_DOWN:
+        return MATRIX_DOWN;
+    case TENSOR_EMBED:
+        return MATRIX_EMBED;
+    default:
+        return N_MATRICES;
+    }
+}
+
 struct matrix_shape linear_shape(const struct model_spec *s, enum matrix m)
 {
     size_t D = (size_t)s->D, Q = (size_t)(s->H * s->Hd), KV = (size_t)(s->K * s->Hd);
@@ -79,15 +100,18 @@ void linear_bwd_input(const struct net *n, enum matrix m, int layer, const float
                 z.in, z.out, 1, 0);
 }
 
-void linear_bwd_weight(const struct net *n, enum matrix m, int layer, float *grads, struct rows dy,
-                       struct rows x, size_t N, bool add)
+int linear_bwd_weight(const struct net *n, enum matrix m, int layer, float *grads, struct rows dy,
+                      struct rows x, size_t N, bool add)
 {
+    if (n->untrained[m][layer])
+        return 0;
     struct matrix_shape z = linear_shape(&n->spec, m);
     float *dw = grads + net_at(n, linear_tensor(m), layer);
     if (n->products != NULL)
         gemm16_weight(n->products, dw, dy.at, dy.ld, x.at, N, z.out, z.in, add);
     else
         gemm_tn(dw, z.in, dy.at, dy.ld, x.at, x.ld, z.out, z.in, N, 1, add ? 1 : 0);
+    return 1;
 }
 
 /* ---- packing ---- */

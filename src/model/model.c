@@ -25,7 +25,8 @@ static struct act_plan plan_of(int B, int T, const struct model_options *o)
                              .T = (size_t)T,
                              .use = o->training ? USE_TRAIN : USE_LOSS,
                              .products = o->products,
-                             .recompute = o->recompute};
+                             .recompute = o->recompute,
+                             .dropout = o->training && o->dropout > 0};
 }
 
 int model_new(struct model **m, const struct model_spec *s, int B, int T,
@@ -42,6 +43,9 @@ int model_new(struct model **m, const struct model_spec *s, int B, int T,
     struct act_plan plan = plan_of(B, T, o);
     int rc = net_init(&new->net, s, &plan);
     new->training = o->training;
+    new->net.also = o->also;
+    new->net.dropout = o->dropout;
+    new->net.dropout_seed = o->seed;
     if (rc != OK)
         mem_free(new);
     else
@@ -95,6 +99,11 @@ void model_pack(struct model *m, const float *params, int part, int n_parts)
     prof_lap(n->prof, PROF_PACK, 0, weights * (double)(sizeof(float) + N_FORMS * sizeof(uint16_t)));
 }
 
+void model_set_frozen(struct model *m, const bool *frozen)
+{
+    net_set_frozen(&m->net, frozen);
+}
+
 void model_set_prof(struct model *m, struct prof *p)
 {
     m->net.prof = p;
@@ -113,7 +122,7 @@ const struct tensor_table *model_tensors(const struct model *m)
 /* The pass that a batch asks for; one that does not fit would write past the end. */
 static struct pass pass_of(const struct net *n, const struct batch_view *b)
 {
-    struct pass p = {.B = (size_t)b->B, .T = (size_t)b->T, .start = b->start};
+    struct pass p = {.B = (size_t)b->B, .T = (size_t)b->T, .start = b->start, .sample = b->first};
     p.N = p.B * p.T;
     if (b->B < 1 || b->T < 1 || p.N > n->acts.plan.n_rows || p.T > n->acts.plan.T)
         fatal(E_BUG,
@@ -167,11 +176,20 @@ static void clear_grads(const struct tensor_table *t, float *grads)
 struct handover {
     grad_ready_fn ready;
     void *ctx;
+    const struct tensor_table *table;
+    int row; /* the next tensor to hand over */
+    float *grads;
     size_t end;
 };
 
+/* A frozen tensor's place holds what a product with its neighbours or a norm left there, or nothing
+ * of this pass. */
 static void hand_over(struct handover *h, size_t first)
 {
+    const struct tensor *t = h->table->row;
+    for (; h->row >= 0 && t[h->row].offset >= first; h->row--)
+        if (t[h->row].frozen)
+            memset(h->grads + t[h->row].offset, 0, t[h->row].n * sizeof *h->grads);
     if (h->ready != NULL)
         h->ready(h->ctx, first, h->end - first);
     h->end = first;
@@ -182,9 +200,10 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
 {
     const struct net *n = &m->net;
     struct pass p = pass_of(n, b);
-    struct handover h = {ready, ctx, n->table.n_elems};
+    struct handover h = {ready, ctx, &n->table, n->table.n - 1, grads, n->table.n_elems};
     if (!m->training)
         fatal(E_BUG, "a model made without training memory was asked for gradients");
+    p.drops = n->dropout > 0;
     run_layers(n, &p, params, b->token);
     head_loss(n, &p, params, b, grads, out);
     clear_grads(&n->table, grads);
@@ -196,6 +215,7 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
         block_between_bwd(n, &p, l, params, grads, false);
         hand_over(&h, net_at(n, TENSOR_INPUT_NORM, l));
     }
-    block_embed_bwd(n, &p, b->token, grads);
+    if (net_reaches(n, TENSOR_EMBED, 0))
+        block_embed_bwd(n, &p, b->token, grads);
     hand_over(&h, 0);
 }

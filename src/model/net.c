@@ -3,6 +3,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#include <string.h>
+
 static void find_offsets(struct net *n)
 {
     for (int k = 0; k < TENSOR_N_KINDS; k++) {
@@ -43,6 +45,22 @@ void net_release(struct net *n)
     gemm16_free(n->products);
     acts_release(&n->acts);
     tensors_release(&n->table);
+}
+
+void net_set_frozen(struct net *n, const bool *frozen)
+{
+    memset(n->untrained, frozen != NULL, sizeof n->untrained);
+    n->lowest = n->table.n_elems;
+    for (int i = n->table.n - 1; i >= 0; i--) {
+        struct tensor *t = &n->table.row[i];
+        enum matrix m = linear_matrix(t->kind);
+        t->frozen = frozen != NULL && frozen[i];
+        if (t->frozen)
+            continue;
+        n->lowest = t->offset;
+        if (m < N_MATRICES)
+            n->untrained[m][t->layer < 0 ? 0 : t->layer] = false;
+    }
 }
 
 size_t net_bytes(const struct model_spec *s, const struct act_plan *p)

@@ -196,7 +196,8 @@ static bool any_local(const struct model_spec *s)
     return false;
 }
 
-/* What the family's config.json cannot say must not be trained: the result could not be shared. */
+/* What the family's config.json cannot say must not be trained: the result could not be shared.
+ * (mup_base goes into the weights when they are exported.) */
 static int check_family(const struct model_spec *s)
 {
     struct model_spec tied = *s;
@@ -233,10 +234,17 @@ int spec_check(const struct model_spec *s)
     if (any_local(s) && s->window < 1)
         return ERR(E_CONFIG, "model.window = 0: local layers need at least 1");
     TRY(check_family(s));
+    if (s->mup_base < 0)
+        return ERR(E_CONFIG, "mup_base is %d: it is a width, or 0 for none", s->mup_base);
     if (spec_n_params(s) > 1e13)
         return ERR(E_CONFIG, "the model would have %.3g parameters: a size is wrong",
                    spec_n_params(s));
     return OK;
+}
+
+double spec_width_ratio(const struct model_spec *s)
+{
+    return s->mup_base > 0 ? (double)s->D / s->mup_base : 1;
 }
 
 /* Weights of one layer that are used in matrix products. */

@@ -34,6 +34,7 @@ static const struct key {
     {                                                                                              \
         name, offsetof(struct model_spec, member), type, families, required                        \
     }
+    K("carat_mup_base", mup_base, COUNT, ALL, OPTIONAL),
     K("attn_logit_softcapping", attn_cap, CAP, G23, OPTIONAL),
     K("final_logit_softcapping", final_cap, CAP, G23, OPTIONAL),
     K("head_dim", Hd, COUNT, ALL, OPTIONAL),
@@ -355,6 +356,13 @@ static const char fixed_keys[] = "  \"attention_bias\": false,\n"
                                  "  \"torch_dtype\": \"float32\",\n"
                                  "  \"use_cache\": true\n}\n";
 
+/* Counts that stand for nothing when they are 0. */
+static bool left_out(const struct model_spec *s, const struct key *k)
+{
+    return (k->at == offsetof(struct model_spec, pattern) && s->pattern == 0) ||
+           (k->at == offsetof(struct model_spec, mup_base) && s->mup_base == 0);
+}
+
 int spec_to_json(const struct model_spec *s, char **text)
 {
     TRY(spec_check(s));
@@ -365,8 +373,7 @@ int spec_to_json(const struct model_spec *s, char **text)
     str_addf(&b, "  \"%s\": \"gelu_pytorch_tanh\",\n",
              s->family == 1 ? "hidden_act" : "hidden_activation");
     for (int i = 0; i < N_KEYS; i++)
-        if (keys[i].families & family_bit(s) &&
-            (keys[i].at != offsetof(struct model_spec, pattern) || s->pattern > 0))
+        if (keys[i].families & family_bit(s) && !left_out(s, &keys[i]))
             add_key(&b, s, &keys[i]);
     if (s->family > 1)
         add_layer_types(&b, s);

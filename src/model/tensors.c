@@ -202,6 +202,8 @@ void tensors_init_values(const struct tensor_table *t, const struct model_spec *
         const struct tensor *r = &t->row[i];
         /* 2L branches add to the residual stream; so scaled, their sum keeps the size of one. */
         double std = kinds[r->kind].residual_out ? s->init_std / sqrt(2.0 * s->L) : s->init_std;
+        if (r->layer >= 0)
+            std /= sqrt(spec_width_ratio(s));
         if (r->n_dims == 2)
             fill_normal(slab + r->offset, r->n, seed, (uint64_t)i, std);
     }

@@ -5,6 +5,8 @@
 #include "model/model.h"
 #include "train/derive.h"
 #include "train/optimizer.h"
+#include "train/rates.h"
+#include "train/regularize.h"
 
 #include <string.h>
 
@@ -77,12 +79,12 @@ bool budget_shares_params(const struct config *c)
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optimizer_size *optimizer, const struct shard *shard, size_t n,
-                  const struct team *t)
+                  const struct optimizer_size *optimizer, const struct shard *shard,
+                  const struct tensor_table *tensors, const struct team *t)
 {
     const struct reduce_options reduce = budget_reduction(c);
     const struct model_options model = derive_model(c);
-    double floats = (double)n;
+    double floats = (double)tensors->n_elems;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
     add(b, "optimizer state", optimizer->state);
@@ -92,6 +94,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
+    add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
@@ -104,20 +107,24 @@ int budget_of(struct budget *b, const struct config *c, const struct model_spec 
     struct tensor_table tensors = {0};
     struct optim_group *groups = NULL;
     struct optim_layout layout = {0};
+    struct rates rates = {0};
     int rc;
     memset(b, 0, sizeof *b);
     TRY(optim_find(&rule, c->optimizer.name));
     TRY_OUT(tensors_init(&tensors, s));
+    TRY_OUT(rates_init(&rates, c, s, &tensors));
     TRY_OUT(optimizer_groups(&groups, &tensors));
+    rates_apply(&rates, groups);
     TRY_OUT(optim_layout_init(&layout, rule, groups, tensors.n, tensors.n_elems,
                               (size_t)c->parallel.bucket_mib << 20, t->size));
     const struct shard shard = optim_layout_shard(&layout, t->size, 0);
     const struct optimizer_size optimizer =
         optimizer_size(c, rule, &layout, groups, tensors.n, is_sharded(c) ? t->size : 1);
-    count(b, c, s, &optimizer, &shard, tensors.n_elems, t);
+    count(b, c, s, &optimizer, &shard, &tensors, t);
 out:
     optim_layout_release(&layout);
     mem_free(groups);
+    rates_release(&rates);
     tensors_release(&tensors);
     return rc;
 }

@@ -30,6 +30,10 @@ struct model_options derive_model(const struct config *c)
         .recompute = strcmp(how, "full") == 0        ? RECOMPUTE_FULL
                      : strcmp(how, "selective") == 0 ? RECOMPUTE_SELECTIVE
                                                      : RECOMPUTE_NONE,
+        .also = {.smoothing = (float)c->regularize.label_smoothing,
+                 .z = (float)c->regularize.z_loss},
+        .dropout = c->regularize.dropout,
+        .seed = (uint64_t)c->run.seed,
     };
 }
 

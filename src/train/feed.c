@@ -65,7 +65,8 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
                              .token = s.token,
                              .target = s.target,
                              .weight = s.weight,
-                             .start = s.start};
+                             .start = s.start,
+                             .first = s.first};
     return 0;
 }
 

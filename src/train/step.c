@@ -108,6 +108,7 @@ static int update(struct trainer *t, struct step_result *r)
         TRY(zero_allgather(&each, &t->shard, grad));
     prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
+    regularizer_apply(t, grad, s.grad_scale, r->grad_norm, r->targets);
     optim_update(&t->optim, &s, t->params, grad);
     r->lr = t->optim.lr;
     prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));

@@ -136,14 +136,25 @@ int trainer_pack(struct trainer *t)
     return rc;
 }
 
+/* How fast each tensor learns, and whether at all. */
+static int set_rates(struct trainer *t)
+{
+    TRY(rates_init(&t->rates, t->conf, &t->spec, t->tensors));
+    rates_describe(&t->rates, t->tensors, &t->lr_derivation);
+    model_set_frozen(t->model, t->rates.frozen);
+    TRY(optimizer_groups(&t->groups, t->tensors));
+    t->n_groups = t->tensors->n;
+    rates_apply(&t->rates, t->groups);
+    return regularizer_init(&t->regularizer, t->conf, t->tensors);
+}
+
 static int lay_out(struct trainer *t)
 {
     const struct config *c = t->conf;
     const struct model_options o = derive_model(c);
     TRY(model_new(&t->model, &t->spec, (int)c->batch.micro, (int)c->batch.seq_len, &o));
     t->tensors = model_tensors(t->model);
-    TRY(optimizer_groups(&t->groups, t->tensors));
-    t->n_groups = t->tensors->n;
+    TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
     return optimizer_init(t);
 }
@@ -317,6 +328,8 @@ void trainer_release(struct trainer *t)
     reducer_free(t->reducer);
     optimizer_release(t);
     mem_free(t->groups);
+    rates_release(&t->rates);
+    regularizer_release(&t->regularizer);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);

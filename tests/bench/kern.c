@@ -176,28 +176,33 @@ static void look_up_bwd(struct job *j)
 
 static void loss(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f,
+               (struct ce_terms){0});
 }
 
 /* A bf16 gradient in the first half of each row of logits. */
 static void loss_bf16(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, BF16, 2 * j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+    softmax_ce(j->d, NULL, j->a, BF16, 2 * j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f,
+               (struct ce_terms){0});
 }
 
 static void loss_apart(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->b, j->t, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+    softmax_ce(j->d, NULL, j->b, j->t, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f,
+               (struct ce_terms){0});
 }
 
 static void loss_capped(struct job *j)
 {
-    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 30.0f);
+    softmax_ce(j->d, NULL, j->a, F32, j->V, j->a, j->V, j->token, NULL, j->n, j->V, 30.0f,
+               (struct ce_terms){0});
 }
 
 static void loss_only(struct job *j)
 {
-    softmax_ce(j->d, NULL, NULL, F32, 0, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f);
+    softmax_ce(j->d, NULL, NULL, F32, 0, j->a, j->V, j->token, NULL, j->n, j->V, 0.0f,
+               (struct ce_terms){0});
 }
 
 static void attend(struct job *j)

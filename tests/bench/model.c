@@ -82,7 +82,7 @@ static void measure(const struct shape *w, const struct model_options *o, int st
     tensors_init_values(model_tensors(m), &s, 1, params);
     for (size_t i = 0; i <= n; i++)
         token[i] = (int32_t)(i * 2654435761u % (unsigned)w->V);
-    struct batch_view b = {w->B, w->T, token, token + 1, NULL, NULL};
+    struct batch_view b = {.B = w->B, .T = w->T, .token = token, .target = token + 1};
     model_pack(m, params, 0, 1);
     model_grad(m, params, &b, grads, &r, NULL, NULL);
     double peak = o->products == BF16 ? peak_bf16_flops(0.3) : peak_fma_flops(0.3);

@@ -14,6 +14,9 @@
 #define GRAD_TOLERANCE   6e-6
 #define TARGET_TOLERANCE 2e-7
 #define DIFFERENCE       1e-3
+/* Of a row's greatest entry, which is a difference of probabilities. */
+#define TERMS_TOLERANCE 1e-5
+#define BF16_TOLERANCE  (0x1p-8 + TERMS_TOLERANCE)
 /* Measured over all floats: 2.6 units in the last place with fused multiply-adds. */
 #define TANH_ULP 3.0
 #define GAP      77.0f /* what stands between rows */
@@ -21,17 +24,20 @@
 struct set {
     size_t n, V;
     float cap, *logits, *weight, *loss;
+    struct ce_terms also;
     int32_t *target;
     uint8_t *correct, *correct64;
-    double *logits64, *weight64, *loss64, *grad64;
+    double *logits64, *weight64, *loss64, *extra64, *grad64;
 };
+
+static const struct ce_terms NO_TERMS = {0.0f, 0.0f}, TERMS = {0.1f, 0.01f};
 
 static struct set set_new(size_t n, size_t V, float cap, double scale)
 {
     struct set s = {.n = n, .V = V, .cap = cap};
     s.logits = ref_random(n * V, 1, scale);
     s.weight = ref_random(n, 2, 1.0);
-    s.loss = ref_floats(n), s.loss64 = ref_doubles(n);
+    s.loss = ref_floats(n), s.loss64 = ref_doubles(n), s.extra64 = ref_doubles(n);
     s.target = ref_random_ints(n, 3, (uint32_t)V);
     s.correct = calloc(n, 1), s.correct64 = calloc(n, 1);
     for (size_t i = 0; i < n; i += 2) /* every other target is the greatest */
@@ -44,7 +50,8 @@ static struct set set_new(size_t n, size_t V, float cap, double scale)
 static void set_free(struct set *s)
 {
     free(s->logits), free(s->weight), free(s->loss), free(s->target), free(s->correct);
-    free(s->correct64), free(s->logits64), free(s->weight64), free(s->loss64), free(s->grad64);
+    free(s->correct64), free(s->logits64), free(s->weight64), free(s->loss64), free(s->extra64);
+    free(s->grad64);
 }
 
 /* Row i's greatest error over what it may be. */
@@ -67,9 +74,9 @@ static void compare(size_t n, size_t V, float cap, double scale, bool weighted)
 {
     struct set s = set_new(n, V, cap, scale);
     softmax_ce(s.loss, s.correct, s.logits, F32, V, s.logits, V, s.target,
-               weighted ? s.weight : NULL, n, V, cap);
-    ref_softmax_ce(s.loss64, s.correct64, s.grad64, s.logits64, s.target,
-                   weighted ? s.weight64 : NULL, n, V, (double)cap);
+               weighted ? s.weight : NULL, n, V, cap, NO_TERMS);
+    ref_softmax_ce(s.loss64, NULL, s.correct64, s.grad64, s.logits64, s.target,
+                   weighted ? s.weight64 : NULL, n, V, (double)cap, NO_TERMS);
     const char *where = "n %zu V %zu cap %g: %g";
     for (size_t i = 0; i < n; i++) {
         double off = fabs((double)s.loss[i] - s.loss64[i]);
@@ -103,10 +110,11 @@ START_TEST(leaves_logits_alone)
         struct set s = set_new(3, 1300, capped ? 3.0f : 0.0f, 5.0);
         float *was = ref_floats(3 * 1300), loss[3];
         memcpy(was, s.logits, 3 * 1300 * sizeof *was);
-        softmax_ce(loss, NULL, NULL, F32, 0, s.logits, 1300, s.target, NULL, 3, 1300, s.cap);
+        softmax_ce(loss, NULL, NULL, F32, 0, s.logits, 1300, s.target, NULL, 3, 1300, s.cap,
+                   NO_TERMS);
         ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) == 0);
         softmax_ce(s.loss, NULL, s.logits, F32, 1300, s.logits, 1300, s.target, NULL, 3, 1300,
-                   s.cap);
+                   s.cap, NO_TERMS);
         ck_assert(memcmp(loss, s.loss, sizeof loss) == 0);
         ck_assert(memcmp(was, s.logits, 3 * 1300 * sizeof *was) != 0);
         free(was);
@@ -144,6 +152,41 @@ static void check_gaps(const void *got, enum dtype t, size_t ldg, size_t n, size
     free(x);
 }
 
+/* Label smoothing and z-loss: each alone and both. The loss that is reported has neither. */
+static void compare_terms(size_t V, float cap, struct ce_terms also, enum dtype t)
+{
+    struct set s = set_new(3, V, cap, 5.0), plain = set_new(3, V, cap, 5.0);
+    double tolerance = t == BF16 ? BF16_TOLERANCE : TERMS_TOLERANCE;
+    ref_softmax_ce(s.loss64, NULL, NULL, s.grad64, s.logits64, s.target, s.weight64, 3, V,
+                   (double)cap, also);
+    softmax_ce(s.loss, NULL, s.logits, t, t == BF16 ? 2 * V : V, s.logits, V, s.target, s.weight, 3,
+               V, cap, also);
+    softmax_ce(plain.loss, NULL, plain.logits, F32, V, plain.logits, V, plain.target, plain.weight,
+               3, V, cap, NO_TERMS);
+    ck_assert(memcmp(s.loss, plain.loss, 3 * sizeof *s.loss) == 0);
+    for (size_t i = 0; i < 3; i++) {
+        float *row = ref_untyped(s.logits + i * V, t, V);
+        double off = ref_distance(row, s.grad64 + i * V, V);
+        ck_assert_msg(off < tolerance, "V %zu cap %g row %zu: %g", V, (double)cap, i, off);
+        ck_assert_double_gt(ref_distance(plain.logits + i * V, s.grad64 + i * V, V),
+                            2 * TERMS_TOLERANCE);
+        free(row);
+    }
+    set_free(&s), set_free(&plain);
+}
+
+START_TEST(has_smoothing_and_z_loss)
+{
+    static const size_t sizes[] = {2, 7, 33, 513, 5000};
+    static const struct ce_terms terms[] = {{0.1f, 0.0f}, {0.0f, 0.01f}, {0.2f, 0.005f}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int variant = 0; variant < 4; variant++)
+            for (size_t k = 0; k < sizeof terms / sizeof *terms; k++)
+                compare_terms(sizes[i], variant & 1 ? 3.0f : 0.0f, terms[k],
+                              variant & 2 ? BF16 : F32);
+}
+END_TEST
+
 /* A gradient of its own, with gaps, against the one in place of dense logits. */
 static void compare_apart(struct set *s, enum dtype t, const float *want, const float *loss)
 {
@@ -152,7 +195,8 @@ static void compare_apart(struct set *s, enum dtype t, const float *want, const 
     for (size_t i = 0; i < s->n * ldg; i++)
         gap[i] = GAP;
     void *grad = ref_typed(gap, t, s->n * ldg);
-    softmax_ce(s->loss, s->correct, grad, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap);
+    softmax_ce(s->loss, s->correct, grad, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap,
+               NO_TERMS);
     check_typed(grad, t, ldg, want, s->n, s->V);
     check_gaps(grad, t, ldg, s->n, s->V);
     check_gaps(z, F32, ldz, s->n, s->V);
@@ -164,7 +208,8 @@ static void compare_apart(struct set *s, enum dtype t, const float *want, const 
 static void compare_in_place(struct set *s, enum dtype t, size_t ldg, size_t ldz, const float *want)
 {
     float *z = spread(s, ldz);
-    softmax_ce(s->loss, NULL, z, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap);
+    softmax_ce(s->loss, NULL, z, t, ldg, z, ldz, s->target, s->weight, s->n, s->V, s->cap,
+               NO_TERMS);
     check_typed(z, t, ldg, want, s->n, s->V);
     free(z);
 }
@@ -179,7 +224,8 @@ START_TEST(gradient_has_types_and_places)
             struct set s = set_new(3, V, variant & 2 ? 20.0f : 0.0f, 5.0);
             float *want = ref_floats(3 * V), loss[3];
             memcpy(want, s.logits, 3 * V * sizeof *want);
-            softmax_ce(loss, NULL, want, F32, V, want, V, s.target, s.weight, 3, V, s.cap);
+            softmax_ce(loss, NULL, want, F32, V, want, V, s.target, s.weight, 3, V, s.cap,
+                       NO_TERMS);
             compare_apart(&s, t, want, loss);
             compare_in_place(&s, t, t == BF16 ? 2 * ldz : ldz, ldz, want);
             compare_in_place(&s, t, V + 1, ldz, want);
@@ -194,18 +240,20 @@ static double twin_value(const double *logits, void *context)
 {
     struct set *s = context;
     double sum = 0.0;
-    ref_softmax_ce(s->loss64, NULL, NULL, logits, s->target, NULL, s->n, s->V, (double)s->cap);
+    ref_softmax_ce(s->loss64, s->extra64, NULL, NULL, logits, s->target, NULL, s->n, s->V,
+                   (double)s->cap, s->also);
     for (size_t i = 0; i < s->n; i++)
-        sum += s->loss64[i] * s->weight64[i];
+        sum += (s->loss64[i] + s->extra64[i]) * s->weight64[i];
     return sum;
 }
 
 START_TEST(twin_has_the_right_gradient)
 {
-    for (int capped = 0; capped < 2; capped++) {
-        struct set s = set_new(3, 17, capped ? 2.0f : 0.0f, 3.0);
-        ref_softmax_ce(s.loss64, NULL, s.grad64, s.logits64, s.target, s.weight64, 3, 17,
-                       (double)s.cap);
+    for (int variant = 0; variant < 4; variant++) {
+        struct set s = set_new(3, 17, variant & 1 ? 2.0f : 0.0f, 3.0);
+        s.also = variant & 2 ? TERMS : NO_TERMS;
+        ref_softmax_ce(s.loss64, NULL, NULL, s.grad64, s.logits64, s.target, s.weight64, 3, 17,
+                       (double)s.cap, s.also);
         double off = ref_grad_distance(s.grad64, s.logits64, 3 * 17, twin_value, &s);
         ck_assert_double_lt(off, REF_GRAD_TOLERANCE);
         s.grad64[2] += 1e-6;
@@ -231,7 +279,7 @@ START_TEST(lowest_index_wins_a_tie)
                     memset(z, 0, V * sizeof *z);
                     z[at[i]] = z[at[j]] = 2.0f;
                     softmax_ce(&loss, &correct, grad ? z : NULL, F32, V, z, V,
-                               which ? at + j : at + i, NULL, 1, V, 0.0f);
+                               which ? at + j : at + i, NULL, 1, V, 0.0f, NO_TERMS);
                     ck_assert_int_eq(correct, which == 0);
                 }
     free(z);
@@ -245,20 +293,21 @@ START_TEST(survives_extremes)
     int32_t target = 599;
     for (int i = 0; i < 600; i++)
         z[i] = i < 590 ? -INFINITY : 1e4f * (float)(i - 599); /* -inf throughout the first block */
-    softmax_ce(&loss, &correct, z, F32, 600, z, 600, &target, NULL, 1, 600, 0.0f);
+    softmax_ce(&loss, &correct, z, F32, 600, z, 600, &target, NULL, 1, 600, 0.0f, NO_TERMS);
     ck_assert(loss == 0.0f && correct == 1);
     for (int i = 0; i < 600; i++)
         ck_assert(fabsf(z[i]) < 1e-30f);
     float y[3] = {-1e4f, 3e4f, 0.0f};
     target = 0;
-    softmax_ce(&loss, &correct, y, F32, 3, y, 3, &target, NULL, 1, 3, 0.0f);
+    softmax_ce(&loss, &correct, y, F32, 3, y, 3, &target, NULL, 1, 3, 0.0f, NO_TERMS);
     ck_assert_float_eq_tol(loss, 4e4f, 1e-2f);
     ck_assert(correct == 0 && y[0] == -1.0f && y[1] == 1.0f && fabsf(y[2]) < 1e-30f);
     const float bad[] = {NAN, INFINITY};
     for (int i = 0; i < 4; i++) {
         float x[3] = {0.0f, 1.0f, 2.0f};
         x[1] = bad[i % 2];
-        softmax_ce(&loss, NULL, x, F32, 3, x, 3, &target, NULL, 1, 3, i < 2 ? 0.0f : 30.0f);
+        softmax_ce(&loss, NULL, x, F32, 3, x, 3, &target, NULL, 1, 3, i < 2 ? 0.0f : 30.0f,
+                   NO_TERMS);
         /* a cap makes infinity finite */
         ck_assert(i == 3 ? isfinite(loss) : isnan(loss) && isnan(x[0]));
     }
@@ -269,7 +318,8 @@ START_TEST(weight_zero_is_no_gradient)
 {
     struct set s = set_new(2, 40, 0.0f, 5.0);
     s.weight[0] = 0.0f, s.weight[1] = 1.0f;
-    softmax_ce(s.loss, NULL, s.logits, F32, 40, s.logits, 40, s.target, s.weight, 2, 40, 0.0f);
+    softmax_ce(s.loss, NULL, s.logits, F32, 40, s.logits, 40, s.target, s.weight, 2, 40, 0.0f,
+               NO_TERMS);
     ck_assert(s.loss[0] > 0.0f); /* the loss itself is not weighted */
     double sum = 0.0;
     for (size_t i = 0; i < 40; i++) {
@@ -291,8 +341,10 @@ START_TEST(cap_counts)
     for (int i = 0; i < 4; i++)
         ck_assert_double_lt(fabs((double)z[i] - 30.0 * tanh((double)was[i] / 30.0)), 1e-5);
     struct set a = set_new(1, 50, 4.0f, 5.0), b = set_new(1, 50, 4.1f, 5.0);
-    softmax_ce(a.loss, NULL, a.logits, F32, 50, a.logits, 50, a.target, NULL, 1, 50, a.cap);
-    softmax_ce(b.loss, NULL, b.logits, F32, 50, b.logits, 50, b.target, NULL, 1, 50, b.cap);
+    softmax_ce(a.loss, NULL, a.logits, F32, 50, a.logits, 50, a.target, NULL, 1, 50, a.cap,
+               NO_TERMS);
+    softmax_ce(b.loss, NULL, b.logits, F32, 50, b.logits, 50, b.target, NULL, 1, 50, b.cap,
+               NO_TERMS);
     ck_assert(fabsf(a.loss[0] - b.loss[0]) > (float)DIFFERENCE);
     set_free(&a), set_free(&b);
 }
@@ -346,8 +398,9 @@ START_TEST(does_not_depend_on_alignment)
         float *z = ref_floats(1333 + 1), loss;
         memcpy(z + 1, s.logits, 1333 * sizeof *z);
         softmax_ce(s.loss, NULL, s.logits, F32, 1333, s.logits, 1333, s.target, NULL, 1, 1333,
-                   s.cap);
-        softmax_ce(&loss, NULL, z + 1, F32, 1333, z + 1, 1333, s.target, NULL, 1, 1333, s.cap);
+                   s.cap, NO_TERMS);
+        softmax_ce(&loss, NULL, z + 1, F32, 1333, z + 1, 1333, s.target, NULL, 1, 1333, s.cap,
+                   NO_TERMS);
         ck_assert(memcmp(z + 1, s.logits, 1333 * sizeof *z) == 0 && loss == s.loss[0]);
         free(z);
         set_free(&s);
@@ -359,6 +412,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, twin_has_the_right_gradient);
     tcase_add_test(t, follows_the_twin);
+    tcase_add_test(t, has_smoothing_and_z_loss);
     tcase_add_test(t, leaves_logits_alone);
     tcase_add_test(t, gradient_has_types_and_places);
     tcase_add_test(t, lowest_index_wins_a_tie);

@@ -21,7 +21,7 @@ static void compare(const struct model_spec *s, const float *params, const int32
 {
     size_t V = (size_t)s->V;
     float *all = malloc((size_t)T * V * sizeof *all), *got = malloc(V * sizeof *got);
-    struct batch_view b = {1, T, token, token, NULL, NULL};
+    struct batch_view b = {.B = 1, .T = T, .token = token, .target = token};
     struct model *m;
     struct kvcache *c;
     ck_assert_int_eq(model_new(&m, s, 1, T, &(struct model_options){0}), OK);

@@ -324,10 +324,11 @@ START_TEST(chunks_of_logits_add_up)
         token[i] = (i * 7919) % s.V;
         target[i] = (i * 104729 + 5) % s.V;
     }
-    struct batch_view b = {2, LONG_T, token, target, NULL, NULL};
+    struct batch_view b = {.B = 2, .T = LONG_T, .token = token, .target = target};
     model_grad(m, w, &b, got, &both, NULL, NULL);
     for (int i = 0; i < 2; i++) {
-        struct batch_view half = {1, LONG_T, token + i * LONG_T, target + i * LONG_T, NULL, NULL};
+        struct batch_view half = {
+            .B = 1, .T = LONG_T, .token = token + i * LONG_T, .target = target + i * LONG_T};
         model_grad(m, w, &half, part, &one, NULL, NULL);
         sum.loss_sum += one.loss_sum;
         for (size_t j = 0; j < t->n_elems; j++)

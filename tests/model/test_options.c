@@ -90,7 +90,8 @@ static void all_ways(const struct model_spec *s, enum dtype products)
     struct run first;
     size_t before = SIZE_MAX;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        const struct model_options o = {true, products, ways[i]};
+        const struct model_options o = {
+            .training = true, .products = products, .recompute = ways[i]};
         struct run r;
         make(&r, s, &o);
         pass(&r);
@@ -137,11 +138,14 @@ START_TEST(recomputation_changes_no_bit_of_many_logits)
         token[i] = (i * 7919) % s.V;
         target[i] = (i * 104729 + 5) % s.V;
     }
-    const struct batch_view b = {B, T, token, target, NULL, NULL};
+    const struct batch_view b = {.B = B, .T = T, .token = token, .target = target};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct model *m;
         struct pass_result result;
-        ck_assert_int_eq(model_new(&m, &s, B, T, &(struct model_options){true, F32, ways[i]}), OK);
+        ck_assert_int_eq(model_new(&m, &s, B, T,
+                                   &(struct model_options){
+                                       .training = true, .products = F32, .recompute = ways[i]}),
+                         OK);
         const struct tensor_table *t = model_tensors(m);
         if (i == 0)
             w = tiny_params(t, 3);
@@ -166,7 +170,8 @@ START_TEST(bytes_are_exact)
     for (int p = F32; p <= (gemm16_missing() == NULL ? BF16 : F32); p++)
         for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
             for (int training = 0; training <= 1; training++) {
-                const struct model_options o = {training, (enum dtype)p, ways[i]};
+                const struct model_options o = {
+                    .training = training, .products = (enum dtype)p, .recompute = ways[i]};
                 struct model *m;
                 size_t before = mem_bytes();
                 ck_assert_int_eq(model_new(&m, &s, 3, 50, &o), OK);
@@ -184,7 +189,7 @@ END_TEST
  */
 START_TEST(full_keeps_inputs_alone)
 {
-    const struct model_options o = {true, F32, RECOMPUTE_FULL};
+    const struct model_options o = {.training = true, .products = F32, .recompute = RECOMPUTE_FULL};
     struct model_spec s = tiny_spec(3), deep = s;
     ck_assert_int_eq(spec_set(&deep, "layers", 100), OK);
     size_t n = 4 * 64, layers = 100 - (size_t)s.L;
@@ -230,7 +235,9 @@ static void calm(struct run *r)
 
 static void run_calm(struct run *r, const struct model_spec *s, enum dtype products, bool rounded)
 {
-    make(r, s, &(struct model_options){true, products, RECOMPUTE_NONE});
+    make(r, s,
+         &(struct model_options){
+             .training = true, .products = products, .recompute = RECOMPUTE_NONE});
     calm(r);
     for (size_t i = 0; rounded && i < r->t->n_elems; i++)
         r->params[i] = bf16_to_f32(f32_to_bf16(r->params[i]));
@@ -278,7 +285,9 @@ START_TEST(bf16_agrees_with_itself)
         struct run r;
         struct pass_result loss;
         float *logits = malloc(TINY_N * V * sizeof *logits), token_loss[TINY_N];
-        make(&r, &s, &(struct model_options){true, BF16, RECOMPUTE_NONE});
+        make(&r, &s,
+             &(struct model_options){
+                 .training = true, .products = BF16, .recompute = RECOMPUTE_NONE});
         pass(&r);
         model_loss(r.m, r.params, &r.batch.view, &loss, token_loss);
         ck_assert_mem_eq(&loss, &r.result, sizeof loss);
@@ -303,7 +312,8 @@ START_TEST(parts_pack_the_whole)
     void *memory;
     if (!has_bf16())
         return;
-    const struct model_options o = {true, BF16, RECOMPUTE_NONE};
+    const struct model_options o = {
+        .training = true, .products = BF16, .recompute = RECOMPUTE_NONE};
     make(&whole, &s, &o);
     make(&parts, &s, &o);
     pass(&whole);
@@ -329,7 +339,8 @@ START_TEST(packing_follows_parameters)
     struct run r;
     if (!has_bf16())
         return;
-    make(&r, &s, &(struct model_options){true, BF16, RECOMPUTE_NONE});
+    make(&r, &s,
+         &(struct model_options){.training = true, .products = BF16, .recompute = RECOMPUTE_NONE});
     pass(&r);
     for (int i = 0; i < r.t->n; i++) {
         struct pass_result before = r.result;
@@ -349,7 +360,8 @@ START_TEST(passes_allocate_nothing)
     struct run r;
     if (!has_bf16())
         return;
-    make(&r, &s, &(struct model_options){true, BF16, RECOMPUTE_FULL});
+    make(&r, &s,
+         &(struct model_options){.training = true, .products = BF16, .recompute = RECOMPUTE_FULL});
     size_t before = mem_n_allocs();
     pass(&r);
     ck_assert_uint_eq(mem_n_allocs(), before);
@@ -363,7 +375,8 @@ START_TEST(bf16_is_refused_with_the_reason)
     struct model *m;
     if (gemm16_missing() == NULL)
         return;
-    const struct model_options o = {true, BF16, RECOMPUTE_NONE};
+    const struct model_options o = {
+        .training = true, .products = BF16, .recompute = RECOMPUTE_NONE};
     ck_assert_int_eq(model_new(&m, &s, 1, 4, &o), E_CONFIG);
     ck_assert(strstr(err_message(), gemm16_missing()) != NULL);
     ck_assert_ptr_null(m);
@@ -378,7 +391,8 @@ static void wide_forward(const struct model_spec *s)
     struct run r;
     double want[TINY_N];
     float got[TINY_N];
-    make(&r, s, &(struct model_options){true, F32, RECOMPUTE_NONE});
+    make(&r, s,
+         &(struct model_options){.training = true, .products = F32, .recompute = RECOMPUTE_NONE});
     double *w = malloc(r.t->n_elems * sizeof *w);
     for (size_t i = 0; i < r.t->n_elems; i++)
         w[i] = r.params[i];
@@ -411,7 +425,9 @@ START_TEST(phases_cover_the_pass)
         struct prof prof = {0};
         struct run r;
         double flops = 0, want = spec_flops_per_token(&s, TINY_T) * TINY_N;
-        make(&r, &s, &(struct model_options){true, F32, RECOMPUTE_NONE});
+        make(&r, &s,
+             &(struct model_options){
+                 .training = true, .products = F32, .recompute = RECOMPUTE_NONE});
         model_set_prof(r.m, &prof);
         prof_start(&prof);
         pass(&r);

@@ -69,7 +69,12 @@ static inline void tiny_batch_fill(struct tiny_batch *b, int V, uint64_t seed)
         b->weight[i] = i % 5 == 3 ? 0 : 1;
         b->start[i] = p < second ? 0 : second;
     }
-    b->view = (struct batch_view){TINY_B, TINY_T, b->token, b->target, b->weight, b->start};
+    b->view = (struct batch_view){.B = TINY_B,
+                                  .T = TINY_T,
+                                  .token = b->token,
+                                  .target = b->target,
+                                  .weight = b->weight,
+                                  .start = b->start};
 }
 
 #endif

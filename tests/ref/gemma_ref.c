@@ -12,6 +12,7 @@ struct seq {
     const double *w;
     int T;
     const int32_t *start; /* of this sequence; NULL: 0 */
+    uint64_t sample;
 };
 
 static void *zeros(size_t n)
@@ -132,11 +133,33 @@ static void gather(const struct seq *q, int layer, double *out, const double *qu
     free(e);
 }
 
-/* x += norm(branch) or branch. */
-static void add(const struct seq *q, double *x, double *branch, int layer, const char *norm_name)
+const struct dropout *gemma_ref_dropout;
+
+static void mask(const struct seq *q, double *branch, int place, int p)
+{
+    struct dropout o = *gemma_ref_dropout;
+    float *factor = malloc((size_t)q->s->D * sizeof *factor);
+    if (factor == NULL)
+        abort();
+    for (int i = 0; i < q->s->D; i++)
+        factor[i] = 1;
+    /* Row p of a place's mask is the only one of a mask that is a row long. */
+    o.sample = q->sample;
+    o.place = (uint64_t)(place * q->T + p);
+    dropout(factor, factor, &o, 1, 1, (size_t)q->s->D);
+    for (int i = 0; i < q->s->D; i++)
+        branch[i] *= factor[i];
+    free(factor);
+}
+
+/* x += norm(branch) or branch, after its mask, which has a place. */
+static void add(const struct seq *q, double *x, double *branch, int layer, const char *norm_name,
+                int place, int p)
 {
     if (q->s->post_norms)
         norm(branch, branch, of_layer(q, layer, norm_name), q->s->D, q->s->eps);
+    if (gemma_ref_dropout != NULL)
+        mask(q, branch, place, p);
     for (int i = 0; i < q->s->D; i++)
         x[i] += branch[i];
 }
@@ -155,7 +178,7 @@ static void attention(const struct seq *q, int layer, double *x)
         for (int h = 0; h < s->H; h++)
             gather(q, layer, heads + h * s->Hd, query + p * Q + h * s->Hd, key, value, p, h);
         apply(out, of_layer(q, layer, "self_attn.o_proj"), heads, D, Q);
-        add(q, x + p * D, out, layer, "post_attention_layernorm");
+        add(q, x + p * D, out, layer, "post_attention_layernorm", 2 * layer, p);
     }
     free(in);
     free(heads);
@@ -178,7 +201,7 @@ static void mlp(const struct seq *q, int layer, double *x)
         for (int i = 0; i < s->F; i++)
             gate[i] = gelu_tanh(gate[i]) * up[i];
         apply(out, of_layer(q, layer, "mlp.down_proj"), gate, s->D, s->F);
-        add(q, x + p * s->D, out, layer, "post_feedforward_layernorm");
+        add(q, x + p * s->D, out, layer, "post_feedforward_layernorm", 2 * layer + 1, p);
     }
     free(in);
     free(out);
@@ -204,7 +227,7 @@ static void sequence_logits(const struct seq *q, const int32_t *token, double *z
     const double *table = named(q, "model.embed_tokens.weight");
     double *x = zeros((size_t)(q->T * s->D));
     for (int i = 0; i < q->T * s->D; i++)
-        x[i] = table[token[i / s->D] * s->D + i % s->D] * sqrt(s->D);
+        x[i] = table[token[i / s->D] * s->D + i % s->D] * sqrt(s->mup_base ? s->mup_base : s->D);
     for (int l = 0; l < s->L; l++) {
         attention(q, l, x);
         mlp(q, l, x);
@@ -214,7 +237,7 @@ static void sequence_logits(const struct seq *q, const int32_t *token, double *z
         apply(z + (size_t)p * (size_t)s->V, table, x + p * s->D, s->V, s->D);
     }
     for (size_t i = 0; i < (size_t)q->T * (size_t)s->V; i++)
-        z[i] = capped(z[i], s->final_cap);
+        z[i] = capped(s->mup_base ? z[i] * s->mup_base / s->D : z[i], s->final_cap);
     free(x);
 }
 
@@ -224,7 +247,8 @@ double gemma_ref_loss(const struct model_spec *s, const struct tensor_table *t, 
     size_t per_seq = (size_t)b->T * (size_t)s->V;
     double *z = zeros(per_seq), sum = 0;
     for (int i = 0; i < b->B; i++) {
-        struct seq q = {s, t, w, b->T, b->start == NULL ? NULL : b->start + i * b->T};
+        struct seq q = {
+            s, t, w, b->T, b->start == NULL ? NULL : b->start + i * b->T, b->first + (uint64_t)i};
         sequence_logits(&q, b->token + i * b->T, z);
         if (logits != NULL)
             memcpy(logits + (size_t)i * per_seq, z, per_seq * sizeof *z);

@@ -106,10 +106,20 @@ void ref_geglu_bwd(double *dgu, const double *dh, const double *gu, size_t n, si
         }
 }
 
-void ref_softmax_ce(double *loss, uint8_t *correct, double *grad, const double *logits,
-                    const int32_t *target, const double *weight, size_t n, size_t V, double cap)
+/* What the loss has beside the cross-entropy of capped logits z[V] with log Z = lse. */
+static double ce_extra(const double *z, double lse, size_t V, size_t target, struct ce_terms also)
 {
-    double *z = ref_doubles(V);
+    double sum = 0.0;
+    for (size_t j = 0; j < V; j++)
+        sum += z[target] - z[j];
+    return (double)also.smoothing * sum / (double)V + (double)also.z * lse * lse;
+}
+
+void ref_softmax_ce(double *loss, double *extra, uint8_t *correct, double *grad,
+                    const double *logits, const int32_t *target, const double *weight, size_t n,
+                    size_t V, double cap, struct ce_terms also)
+{
+    double *z = ref_doubles(V), smoothing = (double)also.smoothing;
     for (size_t i = 0; i < n; i++) {
         size_t t = (size_t)target[i], best = 0;
         double sum = 0.0, w = weight ? weight[i] : 1.0;
@@ -121,12 +131,17 @@ void ref_softmax_ce(double *loss, uint8_t *correct, double *grad, const double *
         }
         for (size_t j = 0; j < V; j++)
             sum += exp(z[j] - z[best]);
-        loss[i] = z[best] + log(sum) - z[t];
+        double lse = z[best] + log(sum);
+        loss[i] = lse - z[t];
+        if (extra)
+            extra[i] = ce_extra(z, lse, V, t, also);
         if (correct)
             correct[i] = best == t;
         for (size_t j = 0; grad && j < V; j++) {
             double slope = cap != 0.0 ? 1.0 - z[j] / cap * (z[j] / cap) : 1.0;
-            grad[i * V + j] = w * (exp(z[j] - z[best]) / sum - (j == t)) * slope;
+            double p = exp(z[j] - z[best]) / sum * (1.0 + 2.0 * (double)also.z * lse);
+            double want = smoothing / (double)V + (j == t ? 1.0 - smoothing : 0.0);
+            grad[i * V + j] = w * (p - want) * slope;
         }
     }
     free(z);

@@ -10,6 +10,7 @@
 
 #include "base/half.h"
 #include "kern/attention.h"
+#include "kern/softmax_ce.h"
 
 /* C = alpha·op(A)·op(B) + beta·C, C[m,n]; ta: A is [k,m]; tb: B is [n,k]. */
 void ref_gemm(double *c, const double *a, const double *b, size_t m, size_t n, size_t k, bool ta,
@@ -39,9 +40,11 @@ void ref_attention_fwd(double *out, double *lse, const double *qkv, const int32_
 void ref_attention_bwd(double *dqkv, const double *dout, const double *qkv, const int32_t *start,
                        const struct attention_shape *s);
 
-/* grad[n,V] may be NULL, as correct and weight. */
-void ref_softmax_ce(double *loss, uint8_t *correct, double *grad, const double *logits,
-                    const int32_t *target, const double *weight, size_t n, size_t V, double cap);
+/* loss: the cross-entropy; extra: what `also` adds to it, may be NULL as correct and weight, and
+ * grad[n,V], which is that of both. */
+void ref_softmax_ce(double *loss, double *extra, uint8_t *correct, double *grad,
+                    const double *logits, const int32_t *target, const double *weight, size_t n,
+                    size_t V, double cap, struct ce_terms also);
 
 /* Sizes that whole vectors and whole tiles do not divide, and some that they do. */
 extern const size_t ref_sizes[];

@@ -106,6 +106,12 @@ START_TEST(a_store_to_train_on)
 }
 END_TEST
 
+/* What else training may have: all but muP, which is another model. */
+#define EVERYTHING                                                                                 \
+    "regularize: {dropout: 0.05, label_smoothing: 0.05, z_loss: 1e-4, l1: 1e-6, l2: 1e-4}\n"       \
+    "optimizer.clip_value: 0.1\noptimizer.clip_adaptive: 0.5\n"                                    \
+    "rates: {layer_decay: 0.9, norms: 0.5, freeze: \"*.k_norm.* *.0.mlp.up*\"}\n"
+
 static void learn(const char *extra)
 {
     struct trainer t;
@@ -129,6 +135,7 @@ START_TEST(a_step_allocates_nothing_and_learns)
     learn("batch.micro: 2\n");
     if (has_bf16())
         learn("batch.micro: 2\nnumerics.precision: bf16\nmemory.recompute: full\n");
+    learn("batch.micro: 2\n" EVERYTHING);
 }
 END_TEST
 
@@ -158,6 +165,7 @@ START_TEST(memory_is_as_planned)
     compare_memory("batch.micro: 3\n");
     compare_memory("batch.micro: 3\nmemory.recompute: full\n");
     compare_memory(RAMP);
+    compare_memory("batch.micro: 3\n" EVERYTHING);
     if (has_bf16())
         compare_memory("batch.micro: 3\nnumerics.precision: bf16\n");
 }
@@ -233,7 +241,7 @@ static uint32_t weights_after(const struct comm *c, const char *extra)
  */
 static uint32_t weights_of_all(const char *extra)
 {
-    char text[256];
+    char text[1024];
     snprintf(text, sizeof text, "batch.micro: 1\n%s", extra);
     uint32_t want = weights_after(&ck_world, text);
     for (int n = 1; n <= ck_world.size; n++) {
@@ -258,6 +266,10 @@ START_TEST(who_shares_memory_changes_no_bit)
     ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nparallel.shard: none\n"), want);
     ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nmemory.recompute: full\n"), want);
     ck_assert_uint_ne(weights_after(&ck_world, "batch.micro: 1\nrun.seed: 9\n"), want);
+    uint32_t all = weights_of_all(EVERYTHING);
+    ck_assert_uint_ne(all, want);
+    ck_assert_uint_eq(weights_after(&ck_world, "batch.micro: 1\nparallel.shard: none\n" EVERYTHING),
+                      all);
     if (has_bf16())
         ck_assert_uint_ne(weights_of_all("numerics.precision: bf16\n"), want);
 }
@@ -367,6 +379,34 @@ START_TEST(adascale_goes_on_where_it_was)
 }
 END_TEST
 
+START_TEST(frozen_tensors_stay_and_keep_no_state)
+{
+    struct trainer t;
+    struct step_result r;
+    begin(&t, "batch.micro: 2\n");
+    size_t all = shard_count(&t.state, t.state.rank);
+    finish(&t);
+    begin(&t, "batch.micro: 2\nrates.freeze: embed 0\n");
+    size_t trained = shard_count(&t.state, t.state.rank), n = 0;
+    size_t end = tensors_get(t.tensors, TENSOR_INPUT_NORM, 1)->offset;
+    uint32_t before = crc32c(0, t.params, end * sizeof(float));
+    uint32_t above = crc32c(0, t.params + end, (t.tensors->n_elems - end) * sizeof(float));
+    for (int i = 0; i < 3; i++)
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_assert_uint_eq(crc32c(0, t.params, end * sizeof(float)), before);
+    ck_assert_uint_ne(crc32c(0, t.params + end, (t.tensors->n_elems - end) * sizeof(float)), above);
+    uint64_t mine[2] = {all, trained}, sum[2];
+    MPI_Allreduce(mine, sum, 2, MPI_UINT64_T, MPI_SUM, ck_world.world);
+    for (int i = 0; i < t.tensors->n; i++)
+        n += t.tensors->row[i].frozen ? t.tensors->row[i].n : 0;
+    ck_assert_uint_gt(n, 0);
+    /* Between tensors are gaps of less than a cache line. */
+    ck_assert_uint_ge(sum[0] - sum[1], n);
+    ck_assert_uint_le(sum[0] - sum[1], n + 16 * (size_t)t.tensors->n);
+    finish(&t);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
@@ -380,6 +420,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_cut_into_micro_batches_does_not_change_the_sum);
     tcase_add_test(t, a_value_that_is_not_finite_leaves_the_update_out);
     tcase_add_test(t, one_ranks_error_ends_all_alike);
+    tcase_add_test(t, frozen_tensors_stay_and_keep_no_state);
 }
 
 int main(int argc, char **argv)
