@@ -158,18 +158,28 @@ static int check_edit(const char *text, const char *edited, const char *from,
     return OK;
 }
 
+/* Fills in the cut; of a text that is no YAML, nothing: check_edit says so. Local. */
+static void find_cut(struct cut *c, const char *text, const struct conf_key *k, const char *value)
+{
+    struct fy_diag_cfg silent;
+    fy_diag_cfg_default(&silent);
+    silent.fp = NULL;
+    struct fy_diag *diag = fy_diag_create(&silent);
+    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_DISABLE_ACCELERATORS, .diag = diag};
+    struct fy_document *doc = fy_document_build_from_string(&cfg, text, strlen(text));
+    if (!choose_cut(c, doc != NULL ? fy_document_root(doc) : NULL, text, k, value))
+        c->first = c->end = 0;
+    fy_document_destroy(doc);
+    fy_diag_destroy(diag);
+}
+
 int conf_edit(const char *text, const char *from, const struct conf_key *k, const char *value,
               char **out)
 {
     struct cut c = {0};
     struct str whole = {0};
-    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_DISABLE_ACCELERATORS};
-    struct fy_document *doc = fy_document_build_from_string(&cfg, text, strlen(text));
-    struct fy_node *root = doc != NULL ? fy_document_root(doc) : NULL;
     *out = NULL;
-    if (!choose_cut(&c, root, text, k, value))
-        c.first = c.end = 0;
-    fy_document_destroy(doc);
+    find_cut(&c, text, k, value);
     str_addn(&whole, text, c.first);
     str_add(&whole, c.put.s);
     str_add(&whole, text + c.end);
