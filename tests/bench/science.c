@@ -1,6 +1,6 @@
 /* What a trustworthy tool finds again: the experiments of SCIENCE, section 8, measured beside
  * expected. A text of its own is named by CARAT_SHAKESPEARE. Each rank trains by itself, so that
- * two take half the time; it asks for about 10 minutes on two cores. Exit status 1 when a row
+ * two take half the time; it asks for about 8 minutes on two cores. Exit status 1 when a row
  * fails. For `make bench T=science`: ranks: 2 timeout: 1800 */
 #include "bench/science.h"
 
@@ -32,11 +32,17 @@ static const int WARMUP[] = {0, 5, 20, 40};
 static const double WARMUP_KNOWN[] = {2.50, 2.40, 2.28, 2.23};
 enum { WARMUPS = sizeof WARMUP / sizeof WARMUP[0] };
 
-enum kind { SEARCH, WITH_WARMUP, CONSTANT, DECAYED, RANGE, NOISE };
+/* Experiment 8: each width as it is and by muP from the first one's rate; at the first they are one
+ * and the same. Three rates are tried around the expected one, as i of the rate. */
+enum { WIDTHS = 3, TRIED = 3 };
+static const int WIDTH[WIDTHS] = {32, 64, 128};
+static const int WIDTH_RATE[2][WIDTHS] = {{4, 3, 2}, {4, 4, 4}};
+
+enum kind { SEARCH, WITH_WARMUP, CONSTANT, DECAYED, RANGE, NOISE, PLAIN, MUP };
 
 struct task {
     enum kind kind;
-    int i, rate; /* of the batch or warmup, and of the search's rate */
+    int i, rate; /* of the batch, warmup or width, and of the search's rate */
     int seed;    /* from 0 */
 };
 
@@ -48,6 +54,7 @@ struct board {
     double warmup_loss[WARMUPS][SEEDS], constant[SEEDS], decayed[SEEDS];
     double noise[QUARTERS];
     struct range_suggestion range[SEEDS];
+    double width_loss[2][WIDTHS][TRIED];
 };
 
 static struct comm world;
@@ -77,9 +84,9 @@ static void search(int b, int rate, int seed)
            k.lr, o.steps, TARGET);
 }
 
-static double final_loss(const char *what, const struct trial *k)
+static double final_loss(const char *what, const struct model_spec *m, const struct trial *k)
 {
-    struct outcome o = science_train(&place, &model, k, NULL);
+    struct outcome o = science_train(&place, m, k, NULL);
     printf("  %5.0f s  B %3d  lr %-8.3g  %s: loss %.3f after %d steps\n", clock_now_s() - begun_s,
            k->batch, k->lr, what, o.loss, k->steps);
     return o.loss;
@@ -95,7 +102,7 @@ static void warm_up(int i, int seed)
                             .warmup = WARMUP[i],
                             .unclipped = true};
     snprintf(what, sizeof what, "warmup %d", WARMUP[i]);
-    board->warmup_loss[i][seed] = final_loss(what, &k);
+    board->warmup_loss[i][seed] = final_loss(what, &model, &k);
 }
 
 static double at_equal_tokens(const char *schedule, int seed)
@@ -106,7 +113,7 @@ static double at_equal_tokens(const char *schedule, int seed)
                             .lr = 0.004,
                             .warmup = -1,
                             .schedule = schedule};
-    return final_loss(schedule, &k);
+    return final_loss(schedule, &model, &k);
 }
 
 /* A column of the metrics by its name; -1 where this build does not measure it. */
@@ -154,6 +161,24 @@ static void measure_noise(void)
            k.batch, k.lr);
 }
 
+static void try_width(bool mup, int i, int tried)
+{
+    struct model_spec m = science_model(&place, WIDTH[i]);
+    const struct trial k = {.seed = 1,
+                            .batch = MIDDLE,
+                            .steps = 120,
+                            .lr = rate_of(WIDTH_RATE[mup][i] - RATE_LOW + tried - 1),
+                            .warmup = -1};
+    char what[32];
+    if (mup) {
+        m.mup_base = WIDTH[0];
+        m.init_std = science_model(&place, WIDTH[0]).init_std;
+    }
+    must(spec_check(&m));
+    snprintf(what, sizeof what, "width %d%s", WIDTH[i], mup ? " by muP" : "");
+    board->width_loss[mup][i][tried] = final_loss(what, &m, &k);
+}
+
 static void run_task(const struct task *k)
 {
     switch (k->kind) {
@@ -174,6 +199,10 @@ static void run_task(const struct task *k)
         break;
     case NOISE:
         measure_noise();
+        break;
+    case PLAIN:
+    case MUP:
+        try_width(k->kind == MUP, k->i, k->rate);
         break;
     }
 }
@@ -228,6 +257,12 @@ static int first_tasks(struct task *list)
     add(list, &n, DECAYED, 0, 0);
     add(list, &n, RANGE, 0, 0);
     list[n++] = (struct task){.kind = NOISE};
+    for (int i = WIDTHS - 1; i >= 0; i--)
+        for (int tried = 0; tried < TRIED; tried++) {
+            list[n++] = (struct task){.kind = PLAIN, .i = i, .rate = tried};
+            if (i > 0)
+                list[n++] = (struct task){.kind = MUP, .i = i, .rate = tried};
+        }
     return n;
 }
 
@@ -395,6 +430,35 @@ static void show_rest(void)
     row("7 its minimum/10 over the best rate", measured, "12", 2);
 }
 
+/* By a parabola through three rates. */
+static double best_of_width(bool mup, int i)
+{
+    double x[TRIED];
+    for (int k = 0; k < TRIED; k++)
+        x[k] = log(rate_of(WIDTH_RATE[mup][i] - RATE_LOW + k - 1));
+    return exp(critical_least(x, board->width_loss[mup && i > 0][i]));
+}
+
+static void show_widths(void)
+{
+    static const char *const expected[2] = {"0.016 0.008 0.004", "0.016 0.016 0.016"};
+    char measured[64];
+    double best[2][WIDTHS];
+    for (int mup = 0; mup < 2; mup++) {
+        for (int i = 0; i < WIDTHS; i++)
+            best[mup][i] = best_of_width(mup, i);
+        snprintf(measured, sizeof measured, "%.2g %.2g %.2g", best[mup][0], best[mup][1],
+                 best[mup][2]);
+        row(mup ? "8 best rate by muP at width 32, 64, 128" : "8 best rate at width 32, 64, 128",
+            measured, expected[mup], 2);
+    }
+    double plain = best[0][0] / best[0][2], mup = best[1][0] / best[1][2];
+    snprintf(measured, sizeof measured, "%.2f", plain);
+    row("8 by this it falls from width 32 to 128", measured, "4 (2.5 to 6)", inside(plain, 2.5, 6));
+    snprintf(measured, sizeof measured, "%.2f", mup);
+    row("8 and by muP", measured, "1 (0.67 to 1.5)", inside(mup, 0.67, 1.5));
+}
+
 static void show(void)
 {
     char took[32];
@@ -404,6 +468,7 @@ static void show(void)
     show_warmup();
     show_noise(critical);
     show_rest();
+    show_widths();
     printf("\n%d failed; %s on %d rank%s\n", n_failed,
            fmt_duration(took, sizeof took, clock_now_s() - begun_s), world.size,
            world.size == 1 ? "" : "s");

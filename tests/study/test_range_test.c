@@ -91,7 +91,7 @@ static void ramp(struct range_curve *c, struct trainer *t, double to)
 
 static void some_steps(struct trainer *t, int n, double *last_loss)
 {
-    struct step_result r;
+    struct step_result r = {0};
     t->forced_lr = 3e-3;
     for (int i = 0; i < n; i++)
         ck_all(&ck_world, trainer_step(t, &r) == OK);
