@@ -135,8 +135,9 @@ static void take_noise(const char *run_dir)
     for (int q = 0; q < QUARTERS && trace >= 0 && signal >= 0; q++) {
         double above = 0, below = 0;
         for (int64_t i = n * q / QUARTERS; i < n * (q + 1) / QUARTERS; i++) {
-            above += rows[i * M_N + trace];
-            below += rows[i * M_N + signal];
+            double both = rows[i * M_N + trace] + rows[i * M_N + signal];
+            above += isfinite(both) ? rows[i * M_N + trace] : 0;
+            below += isfinite(both) ? rows[i * M_N + signal] : 0;
         }
         board->noise[q] = above / below;
     }
