@@ -103,7 +103,9 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(REF) $(LIB)
 
 tests/fixture_check: $(BUILD)/tests/model/fixture_check
 	@cp -f $< $@
-.PHONY: tests/fixture_check
+tests/bench/science: $(BUILD)/tests/bench/science
+	@cp -f $< $@
+.PHONY: tests/fixture_check tests/bench/science
 
 check: ## install what is missing, build, run every test (one: make check T=rmsnorm)
 	@.make/deps --quiet --tests
@@ -123,7 +125,7 @@ demo: ## install what is missing, build, train a small model on real text (CORPU
 	@.make/demo "$(CORPUS)" "$(DEMO)"
 
 clean: ## remove what was built
-	rm -rf .build carat tests/fixture_check
+	rm -rf .build carat tests/fixture_check tests/bench/science
 
 .PRECIOUS: $(BUILD)/%.o
 -include $(OBJ:.o=.d) $(TESTS:=.d) $(REF:.o=.d) $(BENCHES:=.d)

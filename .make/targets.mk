@@ -57,7 +57,7 @@ coverage: ## run the tests, then say which share of each file's lines they reach
 
 bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T=reduce)
 	@.make/deps --quiet --tests
-	@$(MAKE) --no-print-directory -j2 all $(BENCHES)
+	@$(MAKE) --no-print-directory -j2 all $(BENCHES) tests/bench/science
 	@.make/bench $(BUILD) $(T)
 
 check-slurm: all ## a real two-node Slurm on this machine: cut, requeued, finished with the same bits

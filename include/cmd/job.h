@@ -3,6 +3,7 @@
 #ifndef CARAT_CMD_JOB_H
 #define CARAT_CMD_JOB_H
 
+#include "base/fs.h"
 #include "cmd/opts.h"
 #include "conf/config_file.h"
 #include "model/spec.h"
@@ -13,9 +14,10 @@ struct job {
     struct config conf;
     struct conf_origins origins;
     struct model_spec spec;
-    char name[64];     /* of the job file or run folder, without its ending */
-    bool without_data; /* set by the caller: a token store that is not there is no error; the
-                          preset's vocabulary is used then, and epochs have no length */
+    char name[64];          /* of the job file or run folder, without its ending */
+    char file[FS_PATH_MAX]; /* the job file */
+    bool without_data;      /* set by the caller: a token store that is not there is no error; the
+                               preset's vocabulary is used then, and epochs have no length */
     bool without_run;  /* set by the caller: keys of a run (data.train, its length) that are not set
                           are no error; a step is made of them */
     bool has_data;     /* the token store could be opened: the two counts are its */

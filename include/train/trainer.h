@@ -59,10 +59,19 @@ struct feed {
     struct range mine; /* this rank's micro-batches of it */
     size_t next;       /* the next of them */
     int64_t passes;    /* steps that are still to be requested, this one included */
+    int outstanding;   /* requests that are not yet taken */
+};
+
+/* Which state a trainer begins with, and whether it keeps a run. */
+enum trainer_start {
+    START_RUN,    /* takes the run folder; goes on from its newest checkpoint, else anew */
+    START_ANEW,   /* without a run folder: no file is written; model.init or random weights */
+    START_NEWEST, /* without a run folder, from the newest checkpoint that lies in it */
 };
 
 struct trainer {
     const struct config *conf;
+    enum trainer_start start;
     const struct comm *comm;
     struct pin pin; /* where this rank runs */
     struct model_spec spec;
@@ -91,6 +100,7 @@ struct trainer {
     struct scaling scaling;
     struct gain gain; /* what AdaScale measures */
     struct schedule schedule;
+    double forced_lr; /* the rate of the steps that follow; 0: the schedule's */
     struct str lr_derivation, lr_warnings;
 
     struct store train_store, valid_store;
@@ -122,6 +132,11 @@ struct trainer {
  * Collective. On error everything is released. */
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                  const struct comm *comm, double begun_s);
+/* The same without a run folder (START_ANEW, START_NEWEST): reads at most, so that a live run is
+ * not disturbed; such a trainer has no metrics and cannot save. E_DATA where START_NEWEST finds no
+ * checkpoint. Collective. */
+int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                       const struct comm *comm, enum trainer_start start);
 void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */

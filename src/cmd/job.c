@@ -217,6 +217,7 @@ int job_load(struct job *j, int argc, char **argv)
     TRY(take_arguments(&a, argc, argv));
     TRY(resolve_folder(&a));
     take_name(j, a.job);
+    memcpy(j->file, a.file, sizeof j->file);
     TRY(conf_load(&j->conf, &j->origins, a.file, a.overrides, a.n));
     if (job_print_config) {
         j->print_only = true;

@@ -58,6 +58,7 @@ int monitor_go_back(struct trainer *t)
 {
     const struct left left = {t->at.step, t->at.attempt, t->at.samples, t->monitor.back};
     TRY(resume_before(t, t->monitor.before));
+    TRY(optimizer_begin(t, true));
     uint64_t from = t->at.samples;
     adjust(t, &left);
     TRY(trainer_pack(t));

@@ -190,10 +190,32 @@ int resume_before(struct trainer *t, int64_t step)
     return load(t, path);
 }
 
+/* The last file by its name, without touching the folder: a live run may be at work in it. */
+static int find_newest(const char *run_dir, char *path)
+{
+    int64_t *step;
+    size_t n;
+    path[0] = '\0';
+    TRY(ckpt_list(run_dir, &step, &n, NULL));
+    int rc = n > 0 ? ckpt_path(path, run_dir, step[0]) : OK;
+    mem_free(step);
+    return rc;
+}
+
+static int look_for_newest(const struct trainer *t, char *path)
+{
+    const char *dir = t->conf->run.dir;
+    if (t->start == START_RUN)
+        return ckpt_newest(t->comm, dir, path);
+    int rc = t->comm->rank == 0 ? find_newest(dir, path) : OK;
+    TRY(agree_bcast(t->comm, 0, rc, path, FS_PATH_MAX));
+    return path[0] != '\0' ? ckpt_verify(t->comm, path, NULL) : OK;
+}
+
 int resume_newest(struct trainer *t, bool *found)
 {
     char path[FS_PATH_MAX];
-    TRY(ckpt_newest(t->comm, t->conf->run.dir, path));
+    TRY(look_for_newest(t, path));
     *found = path[0] != '\0';
     if (!*found)
         return OK;

@@ -81,6 +81,8 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->gain = gain_of(&t->gain, &t->scaling, r->batch);
     r->set = derive_step(&t->schedule, t->conf, &t->course, &t->scaling, trainer_at(t), &t->gain);
     r->set.lr *= t->monitor.back.rate;
+    if (t->forced_lr > 0)
+        r->set.lr = t->forced_lr;
     r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
@@ -131,13 +133,19 @@ static int update(struct trainer *t, struct step_result *r)
     return rc != OK ? rc : trainer_pack(t);
 }
 
+/* A file in the run folder that asks for something; who keeps none is not asked. Root. */
+static bool is_asked(const struct trainer *t, const char *what)
+{
+    return t->start == START_RUN && run_asked(t->conf->run.dir, what);
+}
+
 /* Root alone looks at files and clocks, so that there is one opinion. */
 static bool wants_stop(const struct trainer *t, double step_s)
 {
     if (stop_signal() != 0)
         return true;
     return t->comm->rank == 0 &&
-           (run_asked(t->conf->run.dir, "stop") ||
+           (is_asked(t, "stop") ||
             stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
 }
 
@@ -159,7 +167,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     monitor_begin(t);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
-    s.save = t->comm->rank == 0 && run_asked(t->conf->run.dir, "save");
+    s.save = t->comm->rank == 0 && is_asked(t, "save");
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
     prof_lap(t->prof, PROF_AGREE, 0, 0);

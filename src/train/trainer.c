@@ -217,6 +217,37 @@ static int number_attempt(struct trainer *t)
     return OK;
 }
 
+/* The run folder is this trainer's from here on. */
+static int take_folder(struct trainer *t)
+{
+    const char *dir = t->conf->run.dir;
+    TRY(run_claim(t->comm, dir, &t->lock));
+    return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
+}
+
+/* What the run folder tells of this attempt. */
+static int open_run(struct trainer *t)
+{
+    TRY(number_attempt(t));
+    TRY(agree(t->comm, write_job_file(t)));
+    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
+                        t->monitor.vitals.n_groups);
+}
+
+/* Parameters and state of the first step. */
+static int take_state(struct trainer *t)
+{
+    bool resumed = false;
+    if (t->start != START_ANEW)
+        TRY(resume_newest(t, &resumed));
+    if (!resumed && t->start == START_NEWEST)
+        return ERR(E_DATA, "%s holds no checkpoint to start from", t->conf->run.dir);
+    if (!resumed)
+        TRY(start_fresh(t));
+    TRY(optimizer_begin(t, resumed));
+    return trainer_pack(t);
+}
+
 static int build(struct trainer *t)
 {
     const struct config *c = t->conf;
@@ -239,36 +270,43 @@ static int build(struct trainer *t)
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
     reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
-    TRY(run_claim(t->comm, c->run.dir, &t->lock));
-    TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
+    if (t->start == START_RUN)
+        TRY(take_folder(t));
     TRY(measure_peak(t));
-    bool resumed;
-    TRY(resume_newest(t, &resumed));
-    if (!resumed)
-        TRY(start_fresh(t));
-    TRY(optimizer_begin(t, resumed));
-    TRY(trainer_pack(t));
-    TRY(number_attempt(t));
-    TRY(agree(t->comm, write_job_file(t)));
-    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt, t->monitor.vitals.n_groups));
+    TRY(take_state(t));
+    if (t->start == START_RUN)
+        TRY(open_run(t));
     feed_restart(t);
     return OK;
 }
 
-int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
-                 const struct comm *comm, double begun_s)
+static int init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                const struct comm *comm, double begun_s, enum trainer_start start)
 {
     memset(t, 0, sizeof *t);
     t->conf = conf;
     t->spec = *spec;
     t->comm = comm;
     t->begun_s = begun_s;
+    t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
     int rc = build(t);
     if (rc != OK)
         trainer_release(t);
     return rc;
+}
+
+int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                 const struct comm *comm, double begun_s)
+{
+    return init(t, conf, spec, comm, begun_s, START_RUN);
+}
+
+int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
+                       const struct comm *comm, enum trainer_start start)
+{
+    return init(t, conf, spec, comm, clock_now_s(), start);
 }
 
 void trainer_release(struct trainer *t)
