@@ -59,7 +59,6 @@ struct feed {
     struct range mine; /* this rank's micro-batches of it */
     size_t next;       /* the next of them */
     int64_t passes;    /* steps that are still to be requested, this one included */
-    int outstanding;   /* requests that are not yet taken */
 };
 
 /* Which state a trainer begins with, and whether it keeps a run. */

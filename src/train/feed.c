@@ -32,7 +32,6 @@ static void request(struct feed *f)
     int64_t first = (int64_t)(f->mine.first + f->next) * f->micro;
     int64_t n = least(f->micro, f->batch - first);
     loader_want(f->loader, f->samples + (uint64_t)first, (int)n);
-    f->outstanding++;
     if (++f->next == f->mine.n)
         advance(f, 1);
 }
@@ -71,7 +70,6 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
 {
     struct sample_block s;
     int rc = loader_next(f->loader, &s);
-    f->outstanding--;
     if (rc != 0)
         return rc;
     request(f);
