@@ -51,6 +51,21 @@ void feed_begin(struct feed *f, struct loader *l, const struct feed_order *order
     request(f);
 }
 
+void feed_restart(struct trainer *t)
+{
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = t->conf->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    loader_drop(t->feed.loader);
+    feed_begin(&t->feed, t->feed.loader, &order);
+}
+
 int feed_next(struct feed *f, struct batch_view *b, int T)
 {
     struct sample_block s;

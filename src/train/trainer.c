@@ -157,7 +157,9 @@ static int lay_out(struct trainer *t)
     t->tensors = model_tensors(t->model);
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
-    return optimizer_init(t);
+    TRY(optimizer_init(t));
+    TRY(state_add(&t->state_rows, "noise", (double *)&t->noise, NOISE_N));
+    return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 
 static int start_fresh(struct trainer *t)
@@ -236,6 +238,7 @@ static int build(struct trainer *t)
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
+    reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     TRY(run_claim(t->comm, c->run.dir, &t->lock));
     TRY(agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(c->run.dir) : OK));
     TRY(measure_peak(t));
@@ -247,17 +250,8 @@ static int build(struct trainer *t)
     TRY(trainer_pack(t));
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt));
-    const struct feed_order order = {.ramp = t->course.ramp,
-                                     .at = trainer_at(t),
-                                     .samples = t->at.samples,
-                                     .size = t->comm->size,
-                                     .rank = t->comm->rank,
-                                     .micro = c->batch.micro,
-                                     /* Whose last step is not known reads a little too far. */
-                                     .passes = t->scaling.rule->per_step ? INT64_MAX
-                                                                         : t->n_steps - t->at.step};
-    feed_begin(&t->feed, t->feed.loader, &order);
+    TRY(metrics_open(&t->metrics, t->comm, c->run.dir, t->at.attempt, t->monitor.vitals.n_groups));
+    feed_restart(t);
     return OK;
 }
 
@@ -289,6 +283,7 @@ void trainer_release(struct trainer *t)
     mem_free(t->groups);
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
+    monitor_release(&t->monitor);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
