@@ -81,16 +81,16 @@ ends 0 "then smaller ones" train 1 other batch.ramp= batch.global=11 schedule.wa
 says 'resumed .*step 1 of 3'
 
 # AdaScale measures its gain and with it the run's length: the same on any ranks and across a stop.
-gain="scaling.rule=adascale noise.every=1 batch.ramp= schedule.warmup=0 schedule.name=constant"
-ends 0 "adascale in the plan" plan $gain
+gain=(scaling.rule=adascale noise.every=1 batch.ramp= schedule.warmup=0 schedule.name=constant)
+ends 0 "adascale in the plan" plan "${gain[@]}"
 says '^steps +5 at a gain of 2.75, up to 14 at a gain of 1'
-for n in 1 2 3; do ends 0 "adascale on $n ranks" train $n "gain$n" $gain; done
+for n in 1 2 3; do ends 0 "adascale on $n ranks" train $n "gain$n" "${gain[@]}"; done
 for n in 2 3; do ends 0 "its bits on $n ranks" "$carat" diff "$work/gain1" "$work/gain$n"; done
 mkdir -p "$work/gaincut"; touch "$work/gaincut/stop"
-ends 75 "adascale is stopped" train 3 gaincut $gain
+ends 75 "adascale is stopped" train 3 gaincut "${gain[@]}"
 touch "$work/gaincut/stop"
-ends 75 "and again" train 2 gaincut $gain
-ends 0 "and goes on" train 1 gaincut $gain
+ends 75 "and again" train 2 gaincut "${gain[@]}"
+ends 0 "and goes on" train 1 gaincut "${gain[@]}"
 ends 0 "its bits across stops" "$carat" diff "$work/gain1" "$work/gaincut"
 ends 0 "adascale's rates" bash -c "'$carat' inspect '$work/gain1' --csv | awk -F, '
     NR == 1 {for (i = 1; i <= NF; i++) if (\$i == \"lr\") k = i; next}
