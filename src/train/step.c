@@ -174,13 +174,13 @@ int trainer_step(struct trainer *t, struct step_result *r)
     r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
     bool allowed = monitor_allows(t, r, &s);
-    take_gain(t);
     if (allowed)
         TRY(update(t, r));
     rc = monitor_conclude(t, r, allowed);
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
-    gain_count(&t->gain, &t->scaling, r->batch);
+    gain_count(&t->gain, &t->scaling, r->batch); /* the gain that it had */
+    take_gain(t);
     t->at.step++;
     t->at.samples += (uint64_t)r->batch;
     t->at.sched_samples += r->batch;

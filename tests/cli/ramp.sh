@@ -80,6 +80,24 @@ ends 75 "one step" train 1 other batch.ramp= batch.global=30 schedule.warmup=0
 ends 0 "then smaller ones" train 1 other batch.ramp= batch.global=11 schedule.warmup=0
 says 'resumed .*step 1 of 3'
 
+# AdaScale measures its gain and with it the run's length: the same on any ranks and across a stop.
+gain=(scaling.rule=adascale noise.every=1 batch.ramp= schedule.warmup=0 schedule.name=constant)
+ends 0 "adascale in the plan" plan "${gain[@]}"
+says '^steps +5 at a gain of 2.75, up to 14 at a gain of 1'
+for n in 1 2 3; do ends 0 "adascale on $n ranks" train $n "gain$n" "${gain[@]}"; done
+for n in 2 3; do ends 0 "its bits on $n ranks" "$carat" diff "$work/gain1" "$work/gain$n"; done
+mkdir -p "$work/gaincut"; touch "$work/gaincut/stop"
+ends 75 "adascale is stopped" train 3 gaincut "${gain[@]}"
+touch "$work/gaincut/stop"
+ends 75 "and again" train 2 gaincut "${gain[@]}"
+ends 0 "and goes on" train 1 gaincut "${gain[@]}"
+ends 0 "its bits across stops" "$carat" diff "$work/gain1" "$work/gaincut"
+ends 0 "adascale's rates" bash -c "'$carat' inspect '$work/gain1' --csv | awk -F, '
+    NR == 1 {for (i = 1; i <= NF; i++) if (\$i == \"lr\") k = i; next}
+    NR == 2 && \$k != 0.003 {print \"the first is not the base\"; exit 1}
+    NR > 2 && (\$k <= 0.003 || \$k > 0.003 * sqrt(2.75) * 1.000001) {print \$k; exit 1}
+    END {if (NR - 1 < 6 || NR - 1 > 13) {print NR - 1 \" steps\"; exit 1}}'"
+
 for bad in 'batch.ramp=0:2 x' 'batch.ramp=0:1 5 steps:11' 'batch.ramp=0:4 5 steps:9' \
     'batch.ramp=0:4 9 steps:8 5 steps:11' 'batch.ramp=0:0 5 steps:11' 'batch.ramp=5 steps:11'; do
     ends 78 "$bad" plan "$bad"; says 'batch\.ramp'
