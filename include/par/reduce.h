@@ -45,8 +45,8 @@ size_t reducer_bytes(const struct team *t, const struct shard *s, const struct r
  * reducer_finish). Borrowed; NULL: nothing is measured. Local. */
 void reducer_set_prof(struct reducer *r, struct prof *p);
 
-/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this rank's
- * pieces by group. Local. */
+/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this
+ * rank's pieces by group. Local. */
 void reducer_set_groups(struct reducer *r, const struct squares *by, struct exactsum *sum);
 /* Whether each micro-batch's sum of squares is taken, on its way through reducer_ready. Local. */
 void reducer_measure(struct reducer *r, bool yes);

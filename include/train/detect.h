@@ -38,13 +38,13 @@ enum { DETECT_BIN_N = sizeof(struct detect_bin) / sizeof(double) };
 struct detect {
     struct detect_scalars {
         double on[N_DETECTORS];
-        double seen;                        /* finite steps so far */
-        double loss_sum, clip_sum, weight;  /* of exponential averages */
-        double start, best;                 /* the first loss; the lowest smoothed one */
-        double above, above_since;          /* steps in a row that it was too high; the first */
-        double valid, valid_smooth, rises;  /* the last validation, and rises in a row */
-        double bin_width;                   /* tokens; 0 before the first step */
-        double next_look;                   /* tokens at which a plateau is looked for again */
+        double seen;                       /* finite steps so far */
+        double loss_sum, clip_sum, weight; /* of exponential averages */
+        double start, best;                /* the first loss; the lowest smoothed one */
+        double above, above_since;         /* steps in a row that it was too high; the first */
+        double valid, valid_smooth, rises; /* the last validation, and rises in a row */
+        double bin_width;                  /* tokens; 0 before the first step */
+        double next_look;                  /* tokens at which a plateau is looked for again */
     } s;
     double loss[DETECT_WINDOW_MAX], grad[DETECT_WINDOW_MAX]; /* rings of the last `window` */
     struct detect_bin bin[DETECT_BINS];

@@ -197,7 +197,7 @@ double detect_autocorrelation(const double *v, int n)
 bool detect_oscillation(struct detect *d, const struct detect_limits *l,
                         const struct detect_step *v, struct sight *out)
 {
-    double in_order[DETECT_WINDOW_MAX];
+    double in_order[DETECT_WINDOW_MAX] = {0};
     int n = (int)l->window, first = (int)fmod(d->s.seen, (double)n);
     bool was = d->s.on[DETECT_OSCILLATION] != 0, met = false;
     out->since = v->step - n + 1;
@@ -206,8 +206,8 @@ bool detect_oscillation(struct detect *d, const struct detect_limits *l,
             in_order[i] = d->loss[(first + i) % n];
         out->value = detect_autocorrelation(in_order, n);
         /* Few independent values have a correlation of their own. */
-        met = out->value < fmin(l->oscillation, -SIGMAS_99 / sqrt(n)) +
-                               (was ? OSCILLATION_CLEARS : 0);
+        met = out->value <
+              fmin(l->oscillation, -SIGMAS_99 / sqrt(n)) + (was ? OSCILLATION_CLEARS : 0);
     }
     snprintf(out->text, sizeof out->text,
              "the loss swings from step to step: over %d steps its correlation with the step before"

@@ -17,7 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILL = 1 << 14, BESIDE_MAX = 1 << 22, WIDTH_MAX = 1024, NAMES_MAX = 1 << 16, N_ARRAYS = 1 + N_SIDES };
+enum {
+    FILL = 1 << 14,
+    BESIDE_MAX = 1 << 22,
+    WIDTH_MAX = 1024,
+    NAMES_MAX = 1 << 16,
+    N_ARRAYS = 1 + N_SIDES
+};
 
 const struct side_kind SIDES[N_SIDES] = {
     [SIDE_RANKS] = {"ranks", RANK_COLUMNS, R_N, SIDE_HEAD + R_N + 1},

@@ -296,8 +296,7 @@ int monitor_conclude(struct trainer *t, const struct step_result *r, bool update
     detect_average(&m->detect, &v);
     for (int i = 0; i < N_DETECTORS; i++) {
         struct sight sight = {0};
-        bool met = OF_MANY_STEPS[i] != NULL &&
-                   OF_MANY_STEPS[i](&m->detect, &m->limits, &v, &sight);
+        bool met = OF_MANY_STEPS[i] != NULL && OF_MANY_STEPS[i](&m->detect, &m->limits, &v, &sight);
         if (met && sight.is_new && !m->stops && !m->goes_back)
             decide(t, (enum detector)i, &sight, &at);
     }
