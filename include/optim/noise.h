@@ -24,11 +24,11 @@ struct noise_sums {
 
 /* What is carried from step to step: doubles alone, so that they are a row of the run's state. */
 struct noise {
-    double weight, weight_sq;               /* Σ of the averages' weights, and of their squares */
-    double trace, signal;                   /* weighted sums of tr Σ and |G|² */
-    double trace_sq, signal_sq, both;       /* and of their squares and product */
-    double steps_least, examples_least;     /* S_min and E_min of the run so far */
-    double last_trace, last_signal;         /* of the last step that was measured */
+    double weight, weight_sq;           /* Σ of the averages' weights, and of their squares */
+    double trace, signal;               /* weighted sums of tr Σ and |G|² */
+    double trace_sq, signal_sq, both;   /* and of their squares and product */
+    double steps_least, examples_least; /* S_min and E_min of the run so far */
+    double last_trace, last_signal;     /* of the last step that was measured */
 };
 enum { NOISE_N = sizeof(struct noise) / sizeof(double) };
 

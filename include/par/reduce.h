@@ -53,8 +53,8 @@ void reducer_set_prof(struct reducer *r, struct prof *p);
 /* Micro-batches of the steps that follow: one of the options' numbers, the same on every rank;
  * between two steps. Nothing is allocated. Local. */
 void reducer_set_micros(struct reducer *r, int64_t n_micro);
-/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this rank's
- * pieces by group. Local. */
+/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this
+ * rank's pieces by group. Local. */
 void reducer_set_groups(struct reducer *r, const struct squares *by, struct exactsum *sum);
 /* Whether each micro-batch's sum of squares is taken, on its way through reducer_ready. Local. */
 void reducer_measure(struct reducer *r, bool yes);

@@ -162,7 +162,7 @@ static void tile_finish(void *out, enum dtype tout, float *lse, const struct scr
 
 /* Returns the greatest score as an exponent of 2. */
 static float tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
-                     const struct scratch *c, const struct tile *t)
+                      const struct scratch *c, const struct tile *t)
 {
     struct block k;
     bool first = true;

@@ -197,7 +197,7 @@ double detect_autocorrelation(const double *v, int n)
 bool detect_oscillation(struct detect *d, const struct detect_limits *l,
                         const struct detect_step *v, struct sight *out)
 {
-    double in_order[DETECT_WINDOW_MAX];
+    double in_order[DETECT_WINDOW_MAX] = {0};
     int n = (int)l->window, first = (int)fmod(d->s.seen, (double)n);
     bool was = d->s.on[DETECT_OSCILLATION] != 0, met = false;
     out->since = v->step - n + 1;

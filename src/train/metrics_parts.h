@@ -31,8 +31,8 @@ extern const struct side_kind SIDES[N_SIDES];
 struct segment {
     int64_t attempt, n; /* of its name */
     char path[FS_PATH_MAX];
-    int64_t rows;              /* room for steps */
-    int64_t n_beside[N_SIDES]; /* rows a step beside it; 0: the array is not there */
+    int64_t rows;                        /* room for steps */
+    int64_t n_beside[N_SIDES];           /* rows a step beside it; 0: the array is not there */
     int64_t step_at, beside_at[N_SIDES]; /* where the arrays lie in the file */
     int step_width;
     int column[M_N]; /* the place of each in a row of /step; -1: not there */

@@ -142,8 +142,13 @@ void progress_step(const struct trainer *t, const struct step_result *r)
     }
 }
 
-/* A second line now and then: what the step's own is too short for. */
-enum { VITALS_EVERY_LINES = 50 };
+/* A second line now and then, and beside each validation: what the step's own is too short for. */
+static bool vitals_are_due(const struct trainer *t)
+{
+    const int64_t lines = 50, step = t->at.step, valid = t->conf->validate.every;
+    return step % (lines * t->conf->train.log_every) == 0 || (valid > 0 && step % valid == 0) ||
+           step == t->n_steps;
+}
 
 static void add_figure(struct str *line, const char *name, const char *form, double v)
 {
@@ -156,7 +161,7 @@ static void add_figure(struct str *line, const char *name, const char *form, dou
 void progress_vitals(const struct trainer *t, const double row[M_N])
 {
     struct str line = {0};
-    if (t->comm->rank != 0 || t->at.step % (VITALS_EVERY_LINES * t->conf->train.log_every) != 0)
+    if (t->comm->rank != 0 || !vitals_are_due(t))
         return;
     add_figure(&line, "accuracy", "%.1f%%", 100 * row[M_ACCURACY]);
     add_figure(&line, "perplexity", "%.4g", row[M_PERPLEXITY]);
@@ -166,7 +171,7 @@ void progress_vitals(const struct trainer *t, const double row[M_N])
     add_figure(&line, "noise", "%.3g", row[M_NOISE_SCALE]);
     add_figure(&line, "±", "%.2g", row[M_NOISE_ERROR]);
     add_figure(&line, "critical", "%.3g", row[M_CRITICAL_BATCH]);
-    log_info("     %6lld     %s", (long long)t->at.step, line.s);
+    log_info("vitals %4lld     %s", (long long)t->at.step, line.s);
     str_release(&line);
 }
 

@@ -312,7 +312,8 @@ static double greatest_score(const struct set *t)
         if (t->start != NULL && (size_t)t->start[row] > lo)
             lo = (size_t)t->start[row];
         for (size_t j = lo; j <= i; j++) {
-            const float *k = t->qkv + (first + j) * row_size(s) + (s->H + h / (s->H / s->K)) * s->Hd;
+            const float *k =
+                t->qkv + (first + j) * row_size(s) + (s->H + h / (s->H / s->K)) * s->Hd;
             double z = 0;
             for (size_t e = 0; e < s->Hd; e++)
                 z += (double)q[e] * (double)k[e] * (double)s->scale;

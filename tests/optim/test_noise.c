@@ -49,8 +49,8 @@ static struct noise_sums draw(uint64_t step, const int *size, int n, int targets
 START_TEST(one_step_is_the_formula)
 {
     /* Two contributions of one sequence and one target: g = (3, 0) and (1, 2). */
-    const struct noise_sums s = {.each_sq = 9 + 5, .total_sq = 16 + 4, .targets = 2, .n = 2,
-                                 .batch = 2};
+    const struct noise_sums s = {
+        .each_sq = 9 + 5, .total_sq = 16 + 4, .targets = 2, .n = 2, .batch = 2};
     double trace, signal, p = 7, q = 5, b = 1, B = 2;
     ck_assert(noise_of_step(&trace, &signal, &s));
     ck_assert_double_eq_tol(signal, (B * q - b * p) / (B - b), ROUNDING);
@@ -129,7 +129,8 @@ END_TEST
 START_TEST(what_cannot_be_measured_changes_nothing)
 {
     struct noise n = {0}, before;
-    const struct noise_sums good = {.each_sq = 14, .total_sq = 20, .targets = 2, .n = 2, .batch = 2};
+    const struct noise_sums good = {
+        .each_sq = 14, .total_sq = 20, .targets = 2, .n = 2, .batch = 2};
     noise_take(&n, &good, 0.9);
     before = n;
     struct noise_sums one = good, nan = good, none = good;

@@ -205,7 +205,8 @@ START_TEST(a_slope_has_its_confidence_interval)
     double slope, half;
     for (int i = 0; i < 4; i++) {
         double x = i, y = 1 + 2 * x + e[i];
-        s = (struct detect_bin){s.n + 1, s.x + x, s.y + y, s.xx + x * x, s.xy + x * y, s.yy + y * y};
+        s = (struct detect_bin){s.n + 1,      s.x + x,      s.y + y,
+                                s.xx + x * x, s.xy + x * y, s.yy + y * y};
     }
     detect_slope(&s, &slope, &half);
     ck_assert_double_eq_tol(slope, 2, DIGITS);

@@ -13,7 +13,8 @@
 
 static struct event make(int i)
 {
-    struct event e = {.step = 10 + i, .attempt = i / 2, .value = 0.1 * i, .sample_first = 64, .sample_n = 8};
+    struct event e = {
+        .step = 10 + i, .attempt = i / 2, .value = 0.1 * i, .sample_first = 64, .sample_n = 8};
     snprintf(e.kind, sizeof e.kind, "spike");
     snprintf(e.action, sizeof e.action, i % 2 ? "warn" : "back");
     snprintf(e.text, sizeof e.text, "the \"loss\" \\ of %d,\"crc32c\":\n ±", i);

@@ -421,9 +421,9 @@ END_TEST
 START_TEST(a_run_goes_back_so_often_and_no_more)
 {
     /* A limit that many steps exceed. */
-    const struct trial w = {
-        .extra = SPIKES "monitor.spike: back\nmonitor.spike_sigma: 1\nmonitor.back_most: 2\n",
-        .steps = 40};
+    const struct trial w = {.extra = SPIKES
+                            "monitor.spike: back\nmonitor.spike_sigma: 1\nmonitor.back_most: 2\n",
+                            .steps = 40};
     on_any_ranks(&out, &w);
     ck_assert_int_eq(out.rc, E_DIVERGED);
     ck_assert_int_eq(out.attempt, 2);

@@ -26,7 +26,8 @@ static inline void tiny_store(const char *path)
     ck_assert_int_eq(store_writer_new(&w, path, TINY_VOCAB), OK);
     for (int i = 0; i < TINY_TOKENS; i++) {
         bool follows = rng_uniform(1, 2, (uint64_t)i) < 0.75;
-        int32_t id = (int32_t)((follows ? (uint64_t)i * 7 : rng_u64(1, 3, (uint64_t)i)) % TINY_VOCAB);
+        int32_t id =
+            (int32_t)((follows ? (uint64_t)i * 7 : rng_u64(1, 3, (uint64_t)i)) % TINY_VOCAB);
         ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
         if (i % 43 == 42)
             ck_assert_int_eq(store_writer_end_document(w), OK);
