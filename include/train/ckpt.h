@@ -54,8 +54,8 @@ bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f);
 struct ckpt_array {
     const char *kind; /* "params", "exp_avg": the group's name */
     float *data;
-    bool slab;                 /* data is a whole slab of which this rank writes or reads its
-                                  pieces; else data is this rank's shard */
+    bool slab; /* data is a whole slab of which this rank writes or reads its
+                  pieces; else data is this rank's shard */
     const struct tensor_table *tensors; /* NULL: the set's, or the reader's */
     const struct shard *shard; /* who owns what; a shard of size 1 with more ranks: rank 0 writes,
                                   every rank reads all */

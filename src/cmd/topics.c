@@ -19,10 +19,43 @@ static void print_presets(FILE *f)
         print_row(f, spec_preset_name(i), spec_preset_note(i));
 }
 
+static void print_setting(FILE *f, const struct optim_rule *r, unsigned bit, const char *name,
+                          double own)
+{
+    if ((r->reads & bit) != 0)
+        fprintf(f, "; %s %g", name, own);
+}
+
+static void print_names(FILE *f, const struct optim_rule *r, unsigned bit, const char *names)
+{
+    if ((r->reads & bit) != 0)
+        fprintf(f, "; %s", names);
+}
+
+static void print_optimizer(FILE *f, const struct optim_rule *r)
+{
+    print_row(f, r->name, r->note);
+    fprintf(f, "%-14s [%s%d%s", "", r->last_is_momentum ? "with momentum " : "", r->n_slots,
+            r->not_in_hidden != 0 ? ", in layers' matrices 1" : "");
+    print_setting(f, r, OPTIM_BETA1, "beta1", r->beta1);
+    print_setting(f, r, OPTIM_BETA2, "beta2", r->beta2);
+    print_setting(f, r, OPTIM_EPS, "eps", r->eps);
+    print_setting(f, r, OPTIM_MOMENTUM, "momentum", r->momentum);
+    print_names(f, r, OPTIM_DAMPENING, "dampening");
+    print_names(f, r, OPTIM_NESTEROV, "nesterov");
+    print_names(f, r, OPTIM_TRUST, "trust");
+    print_names(f, r, OPTIM_DISTANCE, "d0, d_growth");
+    print_names(f, r, OPTIM_HYPER, "hyper_lr, hyper_cap");
+    fprintf(f, "]\n");
+}
+
 static void print_optimizers(FILE *f)
 {
     for (int i = 0; optim_row(i) != NULL; i++)
-        print_row(f, optim_row(i)->name, optim_row(i)->note);
+        print_optimizer(f, optim_row(i));
+    fprintf(f,
+            "\nIn brackets: floats of state that a parameter takes, and the settings under "
+            "optimizer.* that\nthe rule reads beside lr and weight_decay, with its own values.\n");
 }
 
 static void print_schedules(FILE *f)

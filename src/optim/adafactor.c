@@ -13,7 +13,7 @@
  * that MPI adds to them. */
 enum { ROWS, COLS };
 
-static const double TINY = 1e-30;      /* added to squared gradients */
+static const double TINY = 1e-30;       /* added to squared gradients */
 static const double LEAST_SCALE = 1e-3; /* of the weights that the rate is relative to */
 static const double DECAY_POWER = -0.8;
 
@@ -114,10 +114,27 @@ static void own_init(struct optim *o)
 
 /* ---- what the gradient says ---- */
 
-static void add_squares(double *restrict sum, const float *restrict g, size_t n)
+/* Squares of a row, to the columns' sums; returns the row's. */
+static double add_squares(double *restrict col, const float *restrict g, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        sum[i] += (double)g[i] * (double)g[i];
+    enum { LANES = 16 };
+    double lane[LANES] = {0};
+    size_t body = n / LANES * LANES;
+    for (size_t i = 0; i < body; i += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            double square = (double)g[i + l] * (double)g[i + l];
+            col[i + l] += square;
+            lane[l] += square;
+        }
+    for (size_t i = body; i < n; i++) {
+        double square = (double)g[i] * (double)g[i];
+        col[i] += square;
+        lane[i - body] += square;
+    }
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
 }
 
 static void measure_vector(const struct optim_part *p, float *row)
@@ -140,13 +157,12 @@ static void measure(const struct optim_part *p, double *sum)
         measure_vector(p, row);
         return;
     }
-    float *unit = a->message + a->n_rows + a->unit_at[p->group_i] +
-                  p->at / adafactor_unit(cols) * cols;
+    float *unit =
+        a->message + a->n_rows + a->unit_at[p->group_i] + p->at / adafactor_unit(cols) * cols;
     memset(a->col_sums, 0, cols * sizeof *a->col_sums);
     for (size_t i = 0; i < p->n / cols; i++) {
         const float *g = p->g + i * cols;
-        row[i] = (float)(scale * fold_sumsq(g, cols) / (double)cols + TINY);
-        add_squares(a->col_sums, g, cols);
+        row[i] = (float)(scale * add_squares(a->col_sums, g, cols) / (double)cols + TINY);
     }
     for (size_t k = 0; k < cols; k++)
         unit[k] = (float)(scale * a->col_sums[k]);
@@ -261,8 +277,8 @@ static void measure_update(const struct optim_part *p, double *sum)
         for (size_t at = row, n; at < row + length; at += n) {
             n = stretch(at, row + length);
             update_of(u, p, at, n);
-            sum[0] += fold_sumsq(u, n);
-            sum[1] += fold_sumsq(p->w + at, n);
+            sum[0] += fold_dot(u, u, n);
+            sum[1] += fold_dot(p->w + at, p->w + at, n);
         }
 }
 
@@ -301,6 +317,5 @@ const struct optim_rule optim_adafactor = {
     .stat_n = stat_n,
     .own_bytes = own_bytes,
     .own_init = own_init,
-    .note = "squared gradients by rows and columns alone, relative steps: optimizer.lr 1e-2 "
-            "(Shazeer & Stern 2018, algorithm 4)",
+    .note = "squares by rows and columns, relative rate: lr 1e-2 (Shazeer & Stern 2018, alg. 4)",
 };

@@ -110,7 +110,7 @@ const struct optim_rule optim_adam = {
     .n_passes = 1,
     .pass = {{.run = adam_run}},
     .moves = 7,
-    .note = "Adam (Kingma & Ba 2015); weight decay is part of the gradient",
+    .note = "Adam (Kingma & Ba 2015); decay is part of the gradient",
 };
 
 const struct optim_rule optim_adam_hd = {
@@ -127,5 +127,5 @@ const struct optim_rule optim_adam_hd = {
     .moves = 10,
     .n_scalars = 1,
     .scalar = {"adam_hd.rate"},
-    .note = "adam whose rate follows its hypergradient (Baydin et al. 2018, algorithm 5)",
+    .note = "adam whose rate follows its hypergradient (Baydin et al. 2018, alg. 5)",
 };

@@ -7,8 +7,8 @@
 static void measure(const struct optim_part *p, double *sum)
 {
     double scale = p->step->grad_scale;
-    sum[0] = fold_sumsq(p->w, p->n);
-    sum[1] = scale * scale * fold_sumsq(p->g, p->n);
+    sum[0] = fold_dot(p->w, p->w, p->n);
+    sum[1] = scale * scale * fold_dot(p->g, p->g, p->n);
 }
 
 /* Tensors without weight decay, the norms, are not adapted. */
@@ -62,5 +62,5 @@ const struct optim_rule optim_lars = {
     .n_passes = 2,
     .pass = {{.run = measure, .n_sums = 2, .by_tensor = true}, {.run = lars_run}},
     .moves = 7,
-    .note = "sgd whose rate in each matrix follows its norm (You et al. 2017)",
+    .note = "sgd whose rate in each matrix follows the norms (You et al. 2017, eq. 6)",
 };

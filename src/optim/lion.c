@@ -41,5 +41,5 @@ const struct optim_rule optim_lion = {
     .n_passes = 1,
     .pass = {{.run = lion_run}},
     .moves = 5,
-    .note = "steps by the sign of its momentum, at a tenth of adamw's rate (Chen et al. 2023)",
+    .note = "steps by the sign of its momentum; rate a tenth of adamw's (Chen et al. 2023)",
 };

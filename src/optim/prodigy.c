@@ -115,5 +115,5 @@ const struct optim_rule optim_prodigy = {
                [D_MAX] = "prodigy.d_max",
                [NUMERATOR] = "prodigy.numerator",
                [BEFORE] = "prodigy.d_before"},
-    .note = "adamw that finds its own rate; use optimizer.lr 1 (Mishchenko & Defazio 2024)",
+    .note = "adamw that finds its own rate; set lr 1 (Mishchenko & Defazio 2024, alg. 4)",
 };

@@ -59,5 +59,5 @@ const struct optim_rule optim_rmsprop = {
     .n_passes = 1,
     .pass = {{.run = rmsprop_run}},
     .moves = 7,
-    .note = "divides by the root of the average squared gradient (Tieleman & Hinton 2012)",
+    .note = "divides by the root of the averaged squared gradient (Tieleman & Hinton 2012)",
 };

@@ -112,6 +112,5 @@ const struct optim_rule optim_schedule_free = {
     .scalar = {[WEIGHTS] = "schedule_free.weights",
                [LR_MAX] = "schedule_free.lr_max",
                [BETA1] = "schedule_free.beta1"},
-    .note = "adamw that averages its weights in place of a decay; use schedule.name constant "
-            "(Defazio et al. 2024)",
+    .note = "averages adamw's weights; set schedule.name constant (Defazio et al. 2024)",
 };

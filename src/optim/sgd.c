@@ -13,7 +13,7 @@ static void descend(float *restrict w, const float *restrict g, size_t n, float 
 
 struct momentum {
     float keep, take; /* of the velocity, of the gradient in it */
-    float ahead;      /* of the velocity in a step that looks ahead; the gradient's part is then 1 */
+    float ahead; /* of the velocity in a step that looks ahead; the gradient's part is then 1 */
 };
 
 static void roll(float *restrict w, const float *restrict g, float *restrict u, size_t n,
@@ -54,8 +54,7 @@ const struct optim_rule optim_sgd = {
     .n_passes = 1,
     .pass = {{.run = sgd_run}},
     .moves = 5,
-    .note = "stochastic gradient descent with momentum (Sutskever et al. 2013), none by itself; "
-            "weight decay is part of the gradient",
+    .note = "stochastic gradient descent (Sutskever et al. 2013); decay is part of the gradient",
 };
 
 /* ---- hypergradient ---- */
@@ -86,8 +85,8 @@ static void descend_and_keep(float *restrict w, const float *restrict g, float *
 static void sgd_hd_run(const struct optim_part *p, double *sum)
 {
     (void)sum;
-    descend_and_keep(p->w, p->g, p->slot[0], p->n, (float)p->step->grad_scale,
-                     (float)part_decay(p), (float)part_lr(p));
+    descend_and_keep(p->w, p->g, p->slot[0], p->n, (float)p->step->grad_scale, (float)part_decay(p),
+                     (float)part_lr(p));
 }
 
 const struct optim_rule optim_sgd_hd = {
@@ -101,5 +100,5 @@ const struct optim_rule optim_sgd_hd = {
     .moves = 6,
     .n_scalars = 1,
     .scalar = {"sgd_hd.rate"},
-    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018, algorithm 4)",
+    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018, alg. 4)",
 };

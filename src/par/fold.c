@@ -59,9 +59,27 @@ void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
     }
 }
 
-static double add_lanes(double lane[LANES])
+double fold_sumsq(const float *x, size_t n)
 {
+    double lane[LANES] = {0};
+    size_t body = n / LANES * LANES;
+    for (size_t i = 0; i < body; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            lane[l] += (double)x[i + (size_t)l] * (double)x[i + (size_t)l];
+    for (size_t i = body; i < n; i++)
+        lane[i - body] += (double)x[i] * (double)x[i];
     for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
+/* More of them hide the additions' latency altogether. */
+enum { MANY = 32 };
+
+static double add_many(double lane[MANY])
+{
+    for (int half = MANY / 2; half > 0; half /= 2)
         for (int l = 0; l < half; l++)
             lane[l] += lane[l + half];
     return lane[0];
@@ -69,29 +87,24 @@ static double add_lanes(double lane[LANES])
 
 double fold_dot(const float *x, const float *y, size_t n)
 {
-    double lane[LANES] = {0};
-    size_t body = n / LANES * LANES;
-    for (size_t i = 0; i < body; i += LANES)
-        for (int l = 0; l < LANES; l++)
+    double lane[MANY] = {0};
+    size_t body = n / MANY * MANY;
+    for (size_t i = 0; i < body; i += MANY)
+        for (int l = 0; l < MANY; l++)
             lane[l] += (double)x[i + (size_t)l] * (double)y[i + (size_t)l];
     for (size_t i = body; i < n; i++)
         lane[i - body] += (double)x[i] * (double)y[i];
-    return add_lanes(lane);
-}
-
-double fold_sumsq(const float *x, size_t n)
-{
-    return fold_dot(x, x, n);
+    return add_many(lane);
 }
 
 double fold_abs(const float *x, size_t n)
 {
-    double lane[LANES] = {0};
-    size_t body = n / LANES * LANES;
-    for (size_t i = 0; i < body; i += LANES)
-        for (int l = 0; l < LANES; l++)
+    double lane[MANY] = {0};
+    size_t body = n / MANY * MANY;
+    for (size_t i = 0; i < body; i += MANY)
+        for (int l = 0; l < MANY; l++)
             lane[l] += fabs((double)x[i + (size_t)l]);
     for (size_t i = body; i < n; i++)
         lane[i - body] += fabs((double)x[i]);
-    return add_lanes(lane);
+    return add_many(lane);
 }

@@ -166,6 +166,16 @@ out:
     return rc;
 }
 
+/* A run without momentum may go on with it, from zero; then the last array is not in the file. */
+static bool lacks_momentum(const struct trainer *t, const char *path, const struct ckpt_array *last)
+{
+    if (!t->rule->last_is_momentum || t->optim.n_slots < t->rule->n_slots ||
+        ckpt_has_kind(path, last->kind))
+        return false;
+    log_info("changed         optimizer.momentum: %s begins at zero", last->kind);
+    return true;
+}
+
 int resume_newest(struct trainer *t, bool *found)
 {
     char path[FS_PATH_MAX];
@@ -177,6 +187,7 @@ int resume_newest(struct trainer *t, bool *found)
     struct ckpt_array array[CKPT_MAX_ARRAYS];
     int n = 0;
     add_arrays(t, array, &n);
+    n -= lacks_momentum(t, path, &array[n - 1]);
     TRY(ckpt_read(t->comm, path, t->tensors, array, n));
     TRY(zero_allgather(&t->holders, &t->whole, t->params));
     log_info("resumed         %s: step %lld of %lld, attempt %lld; it is the newest checkpoint "

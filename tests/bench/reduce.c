@@ -1,95 +1,18 @@
-/* What the gradient's sum and the update cost, against what memory allows: shared memory and
- * messages against MPI_Allreduce, additions against running sums and against fixed-point integers.
+/* What the gradient's sum costs, against what memory allows: shared memory and messages against
+ * MPI_Allreduce, additions against running sums and against fixed-point integers.
  * `mpirun -n 2 .build/release/tests/bench/reduce`; an argument is the bucket in MiB. For `make
  * bench`: ranks: 2 */
 #include "par/reduce.h"
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/mem.h"
-#include "optim/optim.h"
-#include "par/comm.h"
+#include "bench/bench.h"
 #include "par/zero.h"
 
-#include <math.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIB = 1 << 20, PART = 1 << 18, ROUNDS_MAX = 64, BUDGET_MIB = 8192 };
+enum { PART = 1 << 18 };
 
-static struct comm world;
 static size_t bucket_bytes = 16 * MIB;
-
-static void must(int rc)
-{
-    if (rc != OK)
-        fatal(rc, "%s", err_message());
-}
-
-static float *floats(size_t n)
-{
-    float *p;
-    must(mem_alloc(&p, n, sizeof *p, "bench"));
-    for (size_t i = 0; i < n; i++)
-        p[i] = (float)(i % 1000) * 1e-3f;
-    return p;
-}
-
-/* The least over rounds of the slowest rank's seconds: on a shared machine, what is in the way of a
- * round says nothing about the code. */
-static double timed(void (*work)(void *ctx), void *ctx, size_t bytes)
-{
-    double least = INFINITY;
-    int rounds = (int)((size_t)BUDGET_MIB * MIB / (bytes * 16));
-    rounds = rounds < 9 ? 9 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
-    work(ctx);
-    for (int i = 0; i < rounds; i++) {
-        MPI_Barrier(world.world);
-        double start = clock_now_s();
-        work(ctx);
-        double s = clock_now_s() - start;
-        MPI_Allreduce(MPI_IN_PLACE, &s, 1, MPI_DOUBLE, MPI_MAX, world.world);
-        least = fmin(least, s);
-    }
-    return least;
-}
-
-/* ---- what memory gives when all ranks ask at once ---- */
-
-struct adding {
-    float *g, *sum;
-    int64_t *fixed;
-    size_t n;
-};
-
-static void add_float(void *ctx)
-{
-    struct adding *a = ctx;
-    float *restrict sum = a->sum;
-    const float *restrict g = a->g;
-    for (size_t i = 0; i < a->n; i++)
-        sum[i] = sum[i] + g[i];
-}
-
-static void copy_float(void *ctx)
-{
-    struct adding *a = ctx;
-    memcpy(a->sum, a->g, a->n * sizeof *a->g);
-}
-
-/* Bytes/s of a rank, read and written: the better of a sum in place and of memcpy. */
-static double memory_rate(size_t n)
-{
-    struct adding a = {.g = floats(n), .sum = floats(n), .n = n};
-    double bytes = (double)(n * sizeof(float));
-    double add = 3 * bytes / timed(add_float, &a, n * sizeof(float));
-    double copy = 2 * bytes / timed(copy_float, &a, n * sizeof(float));
-    mem_free(a.g);
-    mem_free(a.sum);
-    return fmax(add, copy);
-}
 
 /* ---- the reduction ---- */
 
@@ -160,17 +83,6 @@ static void release(struct job *j)
 {
     reducer_free(j->r);
     mem_free(j->slab);
-}
-
-static void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void print(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (world.rank == 0)
-        vprintf(fmt, ap);
-    va_end(ap);
-    fflush(stdout);
 }
 
 /* Each rank reads its share of every rank's gradient and writes its share of the sum. */
@@ -248,48 +160,6 @@ static void bench_merge(size_t bytes)
     mem_free(a.fixed);
 }
 
-struct updating {
-    const struct optim_rule *rule;
-    struct optim_step step;
-    struct shard shard;
-    struct optim_group group;
-    float *params, *grad, *slot[OPTIM_MAX_SLOTS];
-};
-
-static void update(void *ctx)
-{
-    struct updating *u = ctx;
-    u->step.t++;
-    optim_update(u->rule, &u->step, &u->shard, &u->group, 1, u->params, u->grad, u->slot);
-}
-
-/* Each rank its share, all at once. */
-static void bench_update(size_t bytes, double rate)
-{
-    print("\nGB/s a rank of updating %.0f MiB of parameters, %d ranks at once\n",
-          (double)bytes / MIB, world.size);
-    print("%10s %14s %10s %12s\n", "rule", "bytes a value", "GB/s", "% of floor");
-    for (int i = 0; optim_row(i) != NULL; i++) {
-        struct updating u = {.rule = optim_row(i),
-                             .step = {1e-3, 0.9, 0.95, 1e-8, 0.1, 0.5, 0},
-                             .group = {{0, bytes / sizeof(float)}, true, 1}};
-        size_t n = bytes / sizeof(float);
-        shard_init(&u.shard, n, (size_t)16 * MIB, world.size, world.rank);
-        u.params = floats(n);
-        u.grad = floats(n);
-        for (int k = 0; k < u.rule->n_slots; k++)
-            u.slot[k] = floats(shard_count(&u.shard, world.rank));
-        int each = 4 * (2 * (1 + u.rule->n_slots) + 1);
-        double s = timed(update, &u, bytes);
-        double got = (double)each * (double)shard_count(&u.shard, world.rank) / s;
-        print("%10s %14d %10.2f %12.0f\n", u.rule->name, each, got * 1e-9, 100 * got / rate);
-        mem_free(u.params);
-        mem_free(u.grad);
-        for (int k = 0; k < u.rule->n_slots; k++)
-            mem_free(u.slot[k]);
-    }
-}
-
 int main(int argc, char **argv)
 {
     must(comm_init(&world, &argc, &argv));
@@ -300,7 +170,6 @@ int main(int argc, char **argv)
           world.size);
     struct comm apart = comm_without_teams(&world);
     bench_reduction(&world, "shared memory", F32, rate);
-    bench_update((size_t)512 * MIB, rate);
     bench_reduction(&apart, "messages", F32, rate);
     bench_reduction(&apart, "messages of bf16", BF16, rate);
     bench_orders((size_t)64 * MIB);

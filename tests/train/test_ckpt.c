@@ -319,6 +319,105 @@ START_TEST(written_by_n_read_by_m)
 }
 END_TEST
 
+/* A slot of the first tensors and of the last, and statistics with a layout of their own. */
+struct partial {
+    struct shard_zone zones[2];
+    struct shard shard, small;
+    struct tensor stat_rows[2];
+    struct tensor_table stats;
+    float *slot, stat[2 * 33];
+    struct ckpt_array array[2];
+};
+
+static void partial_init(struct partial *p, const struct comm *c)
+{
+    size_t first_end = rows[1].offset + rows[1].n;
+    *p = (struct partial){
+        .zones = {{.n = first_end, .unit = SHARD_BLOCK}, {.first = rows[5].offset, .n = rows[5].n}},
+        .stats = {.row = p->stat_rows, .n = 2, .n_elems = 2 * 33}};
+    ck_assert_int_eq(shard_deal(p->zones, 2, SMALL_BUCKET, c->size), OK);
+    shard_init_zones(&p->shard, table.n_elems, p->zones, 2, c->size, c->rank);
+    shard_init(&p->small, 2 * 33, SMALL_BUCKET, 1, 0);
+    for (int i = 0; i < 2; i++) {
+        p->stat_rows[i] = rows[i == 0 ? 2 : 4];
+        p->stat_rows[i].n_dims = 1;
+        p->stat_rows[i].n = p->stat_rows[i].dims[0] = 33;
+        p->stat_rows[i].offset = (size_t)i * 33;
+    }
+    ck_assert_int_eq(mem_alloc(&p->slot, shard_count(&p->shard, c->rank), sizeof(float), "slot"),
+                     OK);
+    p->array[0] = (struct ckpt_array){.kind = "exp_avg", .data = p->slot, .shard = &p->shard};
+    p->array[1] = (struct ckpt_array){.kind = "exp_avg_sq_row",
+                                      .data = p->stat,
+                                      .slab = true,
+                                      .tensors = &p->stats,
+                                      .shard = &p->small};
+}
+
+struct filling {
+    float *to;
+    size_t wrong;
+};
+
+static void fill_piece(void *ctx, struct range slab, size_t at)
+{
+    struct filling *f = ctx;
+    for (size_t i = 0; i < slab.n; i++)
+        f->to[at + i] = value(1, 5, slab.first + i);
+}
+
+static void check_piece(void *ctx, struct range slab, size_t at)
+{
+    struct filling *f = ctx;
+    for (size_t i = 0; i < slab.n; i++)
+        f->wrong += f->to[at + i] != value(1, 5, slab.first + i) && !in_gap(slab.first + i);
+}
+
+static void check_partial(const struct comm *c, const char *path)
+{
+    struct partial p;
+    partial_init(&p, c);
+    struct filling f = {.to = p.slot};
+    ck_all(c, ckpt_read(c, path, &table, p.array, 2) == OK);
+    shard_each(&p.shard, check_piece, &f);
+    for (size_t i = 0; i < 2 * 33; i++)
+        f.wrong += p.stat[i] != value(2, 5, i);
+    ck_all(c, f.wrong == 0);
+    mem_free(p.slot);
+}
+
+START_TEST(what_nobody_has_is_not_in_the_file)
+{
+    struct partial p;
+    struct ckpt_set set = {.meta = some_meta(5), .tensors = &table, .n_arrays = 2};
+    const char *path = path_of("partial.h5");
+    struct comm one = first_ranks(1);
+    hid_t f;
+    struct h5x_array a;
+    make_table(false);
+    partial_init(&p, &ck_world);
+    struct filling fill = {.to = p.slot};
+    shard_each(&p.shard, fill_piece, &fill);
+    for (size_t i = 0; i < 2 * 33; i++)
+        p.stat[i] = value(2, 5, i);
+    memcpy(set.array, p.array, sizeof p.array);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == OK);
+    mem_free(p.slot);
+    check_partial(&ck_world, path);
+    if (ck_world.rank == 0) {
+        check_partial(&one, path);
+        ck_assert_int_eq(h5x_open(&f, path, false), OK);
+        ck_assert_int_eq(h5x_describe(f, "/exp_avg/model.layers.0.mlp.down_proj.weight", &a), OK);
+        ck_assert_int_ne(h5x_describe(f, "/exp_avg/model.norm.weight", &a), OK);
+        ck_assert_int_eq(h5x_describe(f, "/exp_avg_sq_row/model.layers.0.mlp.up_proj.weight", &a),
+                         OK);
+        h5x_close(&f);
+        err_clear();
+    }
+    release_ranks(&one);
+}
+END_TEST
+
 START_TEST(meta_round_trips)
 {
     make_table(false);
@@ -854,6 +953,7 @@ static void add(TCase *t)
 {
     snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, written_by_n_read_by_m);
+    tcase_add_test(t, what_nobody_has_is_not_in_the_file);
     tcase_add_test(t, meta_round_trips);
     tcase_add_test(t, another_model_is_refused_by_name);
     tcase_add_test(t, a_flipped_payload_bit_is_named);
