@@ -114,10 +114,27 @@ static void own_init(struct optim *o)
 
 /* ---- what the gradient says ---- */
 
-static void add_squares(double *restrict sum, const float *restrict g, size_t n)
+/* Squares of a row, to the columns' sums; returns the row's. */
+static double add_squares(double *restrict col, const float *restrict g, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        sum[i] += (double)g[i] * (double)g[i];
+    enum { LANES = 16 };
+    double lane[LANES] = {0};
+    size_t body = n / LANES * LANES;
+    for (size_t i = 0; i < body; i += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            double square = (double)g[i + l] * (double)g[i + l];
+            col[i + l] += square;
+            lane[l] += square;
+        }
+    for (size_t i = body; i < n; i++) {
+        double square = (double)g[i] * (double)g[i];
+        col[i] += square;
+        lane[i - body] += square;
+    }
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
 }
 
 static void measure_vector(const struct optim_part *p, float *row)
@@ -145,8 +162,7 @@ static void measure(const struct optim_part *p, double *sum)
     memset(a->col_sums, 0, cols * sizeof *a->col_sums);
     for (size_t i = 0; i < p->n / cols; i++) {
         const float *g = p->g + i * cols;
-        row[i] = (float)(scale * fold_dot(g, g, cols) / (double)cols + TINY);
-        add_squares(a->col_sums, g, cols);
+        row[i] = (float)(scale * add_squares(a->col_sums, g, cols) / (double)cols + TINY);
     }
     for (size_t k = 0; k < cols; k++)
         unit[k] = (float)(scale * a->col_sums[k]);

@@ -32,14 +32,30 @@ static int find_zones(struct shard_zone *z, const struct optim_rule *rule,
         const struct optim_group *g = &groups[i];
         bool has_owner = !g->frozen && g->at.n > 0;
         bool plain = has_owner && !stays_whole(rule, g) && !has_rows(rule, g);
-        if (plain && joins)
+        if (has_owner && !(plain && joins)) {
+            z[n] = (struct shard_zone){.first = g->at.first, .unit = unit_of(rule, g)};
+            n++;
+        }
+        if (has_owner)
             z[n - 1].n = g->at.first + g->at.n - z[n - 1].first;
-        else if (has_owner)
-            z[n++] =
-                (struct shard_zone){.first = g->at.first, .n = g->at.n, .unit = unit_of(rule, g)};
         joins = plain;
     }
     return n;
+}
+
+/* The zones that are cut by units, with buckets counted among them alone. */
+static void select_few(struct optim_layout *l)
+{
+    int at = 0;
+    for (int i = 0; i < l->n_zones; i++) {
+        struct shard_zone *few = &l->few[l->n_few];
+        *few = l->zones[i];
+        if (few->unit == 0)
+            continue;
+        few->at_bucket = at;
+        at += (int)((few->n + few->bucket - 1) / few->bucket);
+        l->n_few++;
+    }
 }
 
 int optim_layout_init(struct optim_layout *l, const struct optim_rule *rule,
@@ -51,17 +67,7 @@ int optim_layout_init(struct optim_layout *l, const struct optim_rule *rule,
     TRY(mem_alloc(&l->few, (size_t)n_groups, sizeof *l->few, "division of tensors"));
     l->n_zones = find_zones(l->zones, rule, groups, n_groups);
     TRY(shard_deal(l->zones, l->n_zones, bucket_bytes, size));
-    int at = 0;
-    for (int i = 0; i < l->n_zones; i++) {
-        const struct shard_zone *z = &l->zones[i];
-        int end = i + 1 < l->n_zones ? z[1].at_bucket
-                                     : z->at_bucket + (int)((z->n + z->bucket - 1) / z->bucket);
-        if (z->unit == 0)
-            continue;
-        l->few[l->n_few] = *z;
-        l->few[l->n_few++].at_bucket = at;
-        at += end - z->at_bucket;
-    }
+    select_few(l);
     return OK;
 }
 

@@ -349,7 +349,7 @@ int trainer_save(struct trainer *t)
 {
     char path[FS_PATH_MAX], size[32];
     struct ckpt_set set;
-    double bytes;
+    double bytes = 0;
     int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
     if (rc == OK)
         rc = resume_describe(t, &set);

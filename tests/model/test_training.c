@@ -4,6 +4,7 @@
 #include "kern/gemm16.h"
 #include "model/block.h"
 #include "model/convert.h"
+#include "model/kvcache.h"
 #include "ref/gemma_ref.h"
 #include "ref/ref.h"
 #include "tiny.h"
@@ -457,6 +458,30 @@ START_TEST(coordinates_do_not_grow_with_width)
 }
 END_TEST
 
+/* Generation goes by the same constants. */
+START_TEST(mup_holds_in_generation)
+{
+    struct model_spec s = tiny_spec(3);
+    const struct model_options o = {.training = true};
+    struct setup u;
+    struct kvcache *cache;
+    s.mup_base = 4;
+    begin(&u, &s, &o);
+    size_t V = (size_t)s.V;
+    float *all = ref_floats(TINY_N * V), *last = ref_floats(V);
+    struct batch_view one = {.B = 1, .T = TINY_T, .token = u.batch.token, .target = u.batch.target};
+    model_logits(u.m, u.params, &one, all);
+    ck_assert_int_eq(kvcache_new(&cache, &s, TINY_T), OK);
+    ck_assert_int_eq(kvcache_feed(cache, u.params, u.batch.token, TINY_T, last), OK);
+    for (size_t v = 0; v < V; v++)
+        ck_assert_double_eq_tol((double)last[v], (double)all[(TINY_T - 1) * V + v], TOL_SUM);
+    kvcache_free(cache);
+    free(all);
+    free(last);
+    end(&u);
+}
+END_TEST
+
 /* What is exported computes the same in the plain form. */
 START_TEST(mup_is_exported_as_a_plain_model)
 {
@@ -516,6 +541,7 @@ static void add(TCase *t)
     tcase_add_test(t, frozen_tensors_save_their_work);
     tcase_add_test(t, mup_of_the_base_width_changes_no_bit);
     tcase_add_test(t, coordinates_do_not_grow_with_width);
+    tcase_add_test(t, mup_holds_in_generation);
     tcase_add_test(t, mup_is_exported_as_a_plain_model);
     tcase_add_test(t, mup_base_is_kept_in_json);
 }
