@@ -39,6 +39,7 @@ enum prof_phase {
     PROF_OPTIM,
     PROF_GATHER,
     PROF_PACK,
+    PROF_MONITOR,
     PROF_METRICS,
     PROF_REST,
     PROF_N

@@ -95,14 +95,14 @@ struct config {
         double noise_scale; /* scaling.noise_scale, sequences; 0: not known */
     } scaling;
     struct {
-        int64_t every; /* noise.every, steps; 0: never */
+        int64_t every; /* noise.every, steps; 0: never; -1: as often as is cheap */
         double decay;  /* noise.decay */
     } noise;
     struct {
         /* What to do: off | warn | skip | stop | back, each as far as it makes sense. */
         char nonfinite[8], spike[8], diverged[8], oscillation[8], plateau[8], overfit[8];
-        double spike_sigma, margin, oscillation_limit, back_rate;
-        int64_t spike_window, diverged_steps, overfit_times, back_skip, back_most;
+        double spike_sigma, margin, oscillation_limit, clip_limit, back_rate;
+        int64_t every, spike_window, diverged_steps, overfit_times, back_skip, back_most;
     } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */

@@ -43,6 +43,8 @@ uint64_t loader_n_samples(const struct loader *l);
 /* Asks the thread for samples at positions first … first+n-1 of the training order; they are read
  * while the caller computes. Two requests may be outstanding. */
 void loader_want(struct loader *l, uint64_t first, int n);
+/* Waits for all requests and drops what they read. */
+void loader_drop(struct loader *l);
 /* Waits for the oldest request. The error of its reading, if any. */
 int loader_next(struct loader *l, struct sample_block *out);
 

@@ -29,9 +29,10 @@ size_t attention_scratch(const struct attention_shape *s);
 /* out[B·T, H·Hd], of type tout, from qkv[B·T, (H+2K)·Hd], each row the query heads, key heads,
  * value heads. lse[B, H, T] (natural log of the softmax's denominator, maximum included) is kept
  * for the backward pass, may be NULL. start[B,T]: first position that query (b,t) may see
- * (documents), NULL: 0. */
-void attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const int32_t *start,
-                   const struct attention_shape *s, float *scratch);
+ * (documents), NULL: 0. Returns the greatest score that any query sees, cap included; far below
+ * any score when there are none or none is a number. */
+float attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const int32_t *start,
+                    const struct attention_shape *s, float *scratch);
 
 /* dqkv[B·T, (H+2K)·Hd] (overwritten) from dout[B·T, H·Hd] and the forward's out, lse, qkv. */
 void attention_bwd(float *dqkv, const float *dout, const void *out, enum dtype tout,

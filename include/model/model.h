@@ -20,9 +20,10 @@ struct batch_view {
 
 /* What a pass yields: sums over its counted targets, so that they add up over micro-batches. */
 struct pass_result {
-    double loss_sum;  /* nats */
-    double n_targets; /* counted targets (sum of weights) */
-    double n_correct; /* counted targets that had the greatest logit */
+    double loss_sum;   /* nats */
+    double n_targets;  /* counted targets (sum of weights) */
+    double n_correct;  /* counted targets that had the greatest logit */
+    double most_logit; /* the greatest of attention's scores, cap included; not a sum */
 };
 
 struct model;

@@ -16,6 +16,7 @@ struct net {
     size_t at[TENSOR_N_KINDS]; /* a kind's offset in the slab, in layer 0 */
     size_t layer_stride;       /* floats from layer to layer in the slab */
     struct prof *prof;         /* borrowed; NULL: nothing is measured */
+    float *most_logit;         /* attention's greatest score in a pass; the model's */
     /* With bfloat16 products: the library's part, and the packed weights. */
     struct gemm16 *products;
     struct forms forms;

@@ -8,6 +8,7 @@
 #include "par/comm.h"
 #include "par/exactsum.h"
 #include "par/shard.h"
+#include "par/squares.h"
 #include "par/sumplan.h"
 #include "par/window.h"
 
@@ -59,6 +60,10 @@ struct reducer {
     /* Buckets, from the last to the first; -1: none left. */
     int to_send, to_fold;
     struct exactsum sumsq;
+    struct squares by_group; /* the same by groups of tensors, where group_sum is set */
+    struct exactsum *group_sum;
+    bool measures; /* each micro-batch's own sum of squares */
+    double squares_here, last_squares;
     double bytes; /* moved since the last lap */
     int rc;
 };

@@ -5,6 +5,7 @@
 #include "base/half.h"
 #include "par/shard.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Floats: a few tiles fit the first-level cache; sums of squares are taken tile by tile. */
@@ -24,8 +25,9 @@ void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t fi
                 float *tiles);
 
 /* Adds the topmost array into those below it, `merges` times, over [first, first+n): the result is
- * in slab[top - merges], what lies above is used up. */
-void fold_down(float *const *slab, int top, int merges, size_t first, size_t n);
+ * in slab[top - merges], what lies above is used up. squares: returns the sum of the topmost's
+ * squares as it was before, else 0. */
+double fold_down(float *const *slab, int top, int merges, size_t first, size_t n, bool squares);
 
 /* The sum of squares in double, where the square of a float is exact; its order depends on n alone.
  */

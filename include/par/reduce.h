@@ -20,6 +20,7 @@
 #include "par/comm.h"
 #include "par/exactsum.h"
 #include "par/shard.h"
+#include "par/squares.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -52,6 +53,14 @@ void reducer_set_prof(struct reducer *r, struct prof *p);
 /* Micro-batches of the steps that follow: one of the options' numbers, the same on every rank;
  * between two steps. Nothing is allocated. Local. */
 void reducer_set_micros(struct reducer *r, int64_t n_micro);
+/* From the next step on sum[by->n_groups] (borrowed, as is by->part) gets the squares of this rank's
+ * pieces by group. Local. */
+void reducer_set_groups(struct reducer *r, const struct squares *by, struct exactsum *sum);
+/* Whether each micro-batch's sum of squares is taken, on its way through reducer_ready. Local. */
+void reducer_measure(struct reducer *r, bool yes);
+/* That of the micro-batch which was given last; the same on whichever rank. Local. */
+double reducer_last_squares(const struct reducer *r);
+
 /* Begins a step; returns this rank's range of its micro-batches. Local. */
 struct range reducer_begin(struct reducer *r);
 /* The slab that the next micro-batch (in order, the range's first first) must write its gradient

@@ -25,8 +25,8 @@ int facts_times(struct facts *f, const struct report_run *runs, int n);
 int facts_setup(struct facts *f, const struct report_run *runs, int n);
 int facts_differences(struct facts *f, const struct report_run *runs, int n);
 
-/* Steps over which the report smooths a run's curves: a fiftieth of its rows. */
-double report_smoothing(const struct report_run *r);
+/* Values over which the report smooths a curve of n of them: a fiftieth. */
+double smoothing_of(int64_t n);
 
 /* "1,234,567" into buf; returns buf. */
 char *count_text(char *buf, size_t n, double count);

@@ -42,12 +42,14 @@ struct plot {
     char title[PLOT_NAME]; /* plain text, as all that follows */
     char caption[512];     /* one sentence */
     char x_label[PLOT_NAME], y_label[PLOT_NAME];
+    struct extent x_all; /* that the x axis holds at the least; lo > hi: only its curves */
     double x_unit;       /* ticks show x over this; 0: 1 */
     bool log_y;          /* where the values span enough and are all positive */
     bool zero_y;         /* y begins at 0 */
+    double y_most;       /* the y axis ends there at the latest; 0: no limit */
     struct curve *curve; /* [PLOT_MAX_CURVES], owned */
     int n_curves;
-    char (*bar_name)[16]; /* [n_bars] of x = 0, 1, …, owned; NULL: x is a number */
+    char (*bar_name)[16]; /* [n_bars] of x = 0, 1, …, owned; "": none; NULL: x is a number */
     int n_bars;
     const struct plot_mark *mark; /* borrowed */
     int n_marks;

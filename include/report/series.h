@@ -19,6 +19,11 @@ bool extent_any(const struct extent *e);
  * Without memory for it the values stay as they are. */
 void series_smooth(double *v, int64_t n, double steps);
 
+/* Drops what is not finite where values mostly stand alone between such rows: they are measured
+ * every so many steps, and a line is to join them. Elsewhere gaps stay. z as below; returns the new
+ * n. */
+int64_t series_join(double *x, double *y, double *z, int64_t n);
+
 /* Leaves at most 2·buckets + 2 points of a series in x order: where there are more, both ends and
  * the least and the greatest of each of `buckets` equal parts of x, in their order, so that spikes
  * stay. Gaps of a whole bucket stay gaps. What is not finite becomes NaN. Works in place (x, y [n];

@@ -54,8 +54,8 @@ bool ckpt_meta_fact(const struct ckpt_meta *m, int i, struct ckpt_fact *f);
 struct ckpt_array {
     const char *kind; /* "params", "exp_avg": the group's name */
     float *data;
-    bool slab;                 /* data is a whole slab of which this rank writes or reads its
-                                  pieces; else data is this rank's shard */
+    bool slab; /* data is a whole slab of which this rank writes or reads its
+                  pieces; else data is this rank's shard */
     const struct tensor_table *tensors; /* NULL: the set's, or the reader's */
     const struct shard *shard; /* who owns what; a shard of size 1 with more ranks: rank 0 writes,
                                   every rank reads all */
@@ -96,6 +96,10 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
  * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
  * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
+/* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
+ * leaves; where all are, the oldest stays. Root alone does the work. Collective. E_IO; E_DATA when
+ * there is none at all. */
+int ckpt_leave(const struct comm *c, const char *run_dir, int64_t before);
 /* "<run_dir>/checkpoints/step-000001000.h5". */
 int ckpt_path(char *path, const char *run_dir, int64_t step);
 /* Writes `latest`, then deletes what keep and keep_every (steps) do not hold, never under two. Root

@@ -16,9 +16,9 @@ struct feed_order {
 
 /* Begins; two requests are made at once. A rank may have no micro-batch in some steps or in all. */
 void feed_begin(struct feed *f, struct loader *l, const struct feed_order *order);
+/* Begins where the trainer stands, whatever was requested before. */
+void feed_restart(struct trainer *t);
 /* The next micro-batch of this rank as the model wants it; requests the one after the next. */
 int feed_next(struct feed *f, struct batch_view *b, int T);
-/* Takes what is requested and requests nothing more: feed_begin may follow. */
-int feed_drain(struct feed *f);
 
 #endif

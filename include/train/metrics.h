@@ -1,9 +1,11 @@
 /* Per-step metrics in HDF5, written so that a killed process loses no acknowledged row.
  *
- * metrics/seg-<attempt>-<n>.h5: preallocated /step [S][G] and /ranks [S][ranks][K], float64 and
- * NaN-filled, named by the attribute `columns`; each row carries step, attempt and CRC-32C. A step
- * writes raw data only (pwrite into the preallocated extent). metrics.h5 presents the whole run,
- * one dataset a column, highest attempt first where attempts overlap. */
+ * metrics/seg-<attempt>-<n>.h5: preallocated /step [S][G], /ranks [S][ranks][K] and
+ * /layers [S][layers + 2][K'], float64 and NaN-filled, named by the attribute `columns`; each row
+ * carries step, attempt and CRC-32C. A step writes raw data only (pwrite into the preallocated
+ * extent). Columns are found by their names, so segments with fewer of them are read as well.
+ * metrics.h5 presents the whole run, one dataset a column, highest attempt first where attempts
+ * overlap, with its events (train/events.h). */
 #ifndef CARAT_TRAIN_METRICS_H
 #define CARAT_TRAIN_METRICS_H
 
@@ -26,6 +28,17 @@ enum metric {
     M_PEAK_FRACTION,
     M_VALID_LOSS,
     M_VALID_ACCURACY,
+    M_PERPLEXITY,
+    M_LOSS_SMOOTH,
+    M_BATCH,
+    M_UPDATE_RATIO,
+    M_CLIP_RATE,
+    M_ATTENTION_LOGIT,
+    M_NOISE_SCALE,
+    M_NOISE_ERROR,
+    M_CRITICAL_BATCH,
+    M_NOISE_TRACE,
+    M_NOISE_SIGNAL,
     M_N
 };
 /* Per-rank columns, seconds of the step and bytes. */
@@ -40,11 +53,15 @@ enum rank_metric {
     R_N
 };
 
+/* Columns by layer: a row for the embedding, one a layer, and one for the final norm. */
+enum layer_metric { L_GRAD_NORM, L_UPDATE_RATIO, L_N };
+
 struct metric_column {
     const char *name, *unit, *help;
 };
 extern const struct metric_column METRIC_COLUMNS[M_N];
 extern const struct metric_column RANK_COLUMNS[R_N];
+extern const struct metric_column LAYER_COLUMNS[L_N];
 
 struct metrics;
 
@@ -52,13 +69,19 @@ struct metrics;
  * Local. */
 int metrics_next_attempt(const char *run_dir, int64_t *attempt);
 
-/* Opens a new segment for an attempt of the run in run_dir. Collective. E_IO. */
-int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt);
-/* One step's rows: root writes row[M_N] (NaN where not measured), every rank its rank_row[R_N].
+/* Opens a new segment for an attempt of the run in run_dir. n_groups: rows by layer, 0 for none.
+ * Collective. E_IO. */
+int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt,
+                 int64_t n_groups);
+/* Goes on in a new segment as another attempt. Collective. E_IO. */
+int metrics_renew(struct metrics *m, int64_t attempt);
+/* One step's rows: root writes row[M_N] (NaN where not measured) and by_layer[n_groups][L_N] (NULL:
+ * not measured in this step), every rank its rank_row[R_N].
  * A full segment is closed and the next begun (collective then: all ranks call it at the same
  * step). Every 30 s of root's clock the file is fdatasynced by root. Returns the code of this
  * rank's write; the caller agrees on it in the step's packed reduction. */
-int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N]);
+int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
+                 const double *by_layer);
 /* Writes validation figures into the row of a step already written (same attempt). Root. Local. */
 int metrics_amend(struct metrics *m, const double row[M_N]);
 /* fsync, close, and metrics.h5 written anew by root (temporary name, rename). Collective. */
@@ -79,8 +102,11 @@ struct metrics_ranks {
     double *mean;        /* [ranks][R_N], NaN where nothing was measured (mem_free) */
 };
 int metrics_read_ranks(const char *run_dir, struct metrics_ranks *r);
-/* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (a rank's rows counted
- * too). E_DATA when it is none or damaged beyond that. Local. */
+/* The rows by layer of the same steps: rows[n][n_groups][L_N], NaN where not measured (mem_free);
+ * n_groups 0 and rows NULL when no segment has them. Local. */
+int metrics_read_layers(const char *run_dir, double **rows, int64_t *n, int64_t *n_groups);
+/* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (those by rank and by
+ * layer counted too). E_DATA when it is none or damaged beyond that. Local. */
 struct metrics_segment {
     int64_t attempt, ranks, room, rows, n_bad, last_step;
 };

@@ -9,6 +9,10 @@
  * E_CONFIG, all of them listed. Collective. */
 int resume_newest(struct trainer *t, bool *found);
 
+/* Goes back, in a run that is under way, to its newest checkpoint of fewer than `step` completed
+ * steps (or the oldest that there is); later ones are set aside. Collective. */
+int resume_before(struct trainer *t, int64_t step);
+
 /* Fills a checkpoint set that describes the trainer's present state (borrowed memory but for
  * set->meta, which the caller releases). */
 int resume_describe(struct trainer *t, struct ckpt_set *set);

@@ -8,7 +8,9 @@
 struct sums {
     struct exactsum loss;  /* of token losses, nats */
     struct exactsum sumsq; /* of the summed gradient */
+    struct exactsum each;  /* of micro-batches' squared gradients, each over its targets */
     int64_t targets, correct;
+    int64_t n_each;     /* micro-batches in `each` */
     int64_t stop, save; /* ranks that ask for it */
     int64_t errors;     /* ranks that failed */
 };

@@ -5,6 +5,7 @@
 #include "conf/config.h"
 #include "data/loader.h"
 #include "model/model.h"
+#include "optim/noise.h"
 #include "optim/optim.h"
 #include "optim/schedule.h"
 #include "par/pin.h"
@@ -13,7 +14,9 @@
 #include "train/ckpt.h"
 #include "train/derive.h"
 #include "train/metrics.h"
+#include "train/monitor.h"
 #include "train/optimizer.h"
+#include "train/pace.h"
 #include "train/rates.h"
 #include "train/regularize.h"
 #include "train/run.h"
@@ -27,7 +30,7 @@ struct progress {
     double targets;        /* counted targets */
     double train_s;        /* seconds in steps */
     int64_t attempt;
-    int64_t skipped; /* updates left out in a row because a value was not finite */
+    int64_t skipped; /* updates left out in a row by the monitor */
 };
 
 /* What one step yields; the same on all ranks but for the times. */
@@ -56,7 +59,6 @@ struct feed {
     struct range mine; /* this rank's micro-batches of it */
     size_t next;       /* the next of them */
     int64_t passes;    /* steps that are still to be requested, this one included */
-    int outstanding;   /* requests that are not yet taken */
 };
 
 /* Which state a trainer begins with, and whether it keeps a run. */
@@ -108,6 +110,9 @@ struct trainer {
     int64_t n_micro; /* micro-batches of a step of batch.global */
     struct progress at;
     struct state state_rows; /* of whoever keeps numbers from step to step */
+    struct noise noise;      /* the gradient's, up to the last step */
+    struct monitor monitor;
+    struct pace pace;
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
@@ -140,9 +145,6 @@ void trainer_set_prof(struct trainer *t, struct prof *p);
 struct ramp_at trainer_at(const struct trainer *t);
 /* Course, scaling and schedule from the configuration and what is done (t->at). E_CONFIG. Local. */
 int trainer_derive(struct trainer *t);
-
-/* Reads ahead from the trainer's place in the data. Before it, what was requested is drained. */
-void trainer_feed(struct trainer *t);
 
 /* The parameters have changed: packs them anew for bf16 products, each rank of a team its part.
  * Collective over the team. E_RANK. */

@@ -32,6 +32,7 @@ const struct prof_name PROF_NAMES[PROF_N] = {
     [PROF_OPTIM] = {PART_UPDATE, "optimizer", "clip, decay, update of the shard"},
     [PROF_GATHER] = {PART_UPDATE, "all-gather", "every rank gets all parameters"},
     [PROF_PACK] = {PART_UPDATE, "pack", "weights in the form that products read"},
+    [PROF_MONITOR] = {PART_UPDATE, "monitor", "norms by layer, size of the update, detectors"},
     [PROF_METRICS] = {PART_IO, "metrics", "rows and the progress line"},
     [PROF_REST] = {PART_IO, "rest", "what no other phase covers"},
 };

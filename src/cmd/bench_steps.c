@@ -200,6 +200,7 @@ static struct config steps_config(const struct config *conf, const struct bench_
     c.batch.ramp[0] = '\0'; /* steps of batch.global */
     c.train.length = (struct amount){1e9, UNIT_STEPS};
     c.train.time_limit_s = 0;
+    monitor_quiet(&c);
     return c;
 }
 

@@ -12,6 +12,7 @@
 #include "model/spec.h"
 #include "train/ckpt.h"
 #include "train/ckpt_index.h"
+#include "train/events.h"
 #include "train/metrics.h"
 
 #include <inttypes.h>
@@ -228,6 +229,8 @@ static int add_column(hid_t file, const char *group, const struct metric_column 
     char name[128];
     struct h5x_array a;
     snprintf(name, sizeof name, "%s/%s", group, c->name);
+    if (H5Lexists(file, name, H5P_DEFAULT) <= 0)
+        return OK; /* written before there was such a column */
     TRY(h5x_describe(file, name, &a));
     json_t *row = json_object();
     add_text(row, "column", name);
@@ -249,6 +252,8 @@ static int look_at_metrics(const struct request *r, json_t *o)
         rc = add_column(file, "", &METRIC_COLUMNS[i], list, &rows);
     for (int i = 0; i < R_N && rc == OK; i++)
         rc = add_column(file, "/ranks", &RANK_COLUMNS[i], list, &rows);
+    for (int i = 0; i < L_N && rc == OK; i++)
+        rc = add_column(file, "/layers", &LAYER_COLUMNS[i], list, &rows);
     if (rc != OK)
         err_context(rc, "%s", r->path);
     add_count(o, "rows", rows);
@@ -293,6 +298,10 @@ static int add_last_row(const char *run, json_t *o)
             add_number(o, "valid_loss", valid);
         add_number(o, "lr", last[M_LR]);
         add_number(o, "tokens_per_s", last[M_TOKENS_PER_S]);
+        if (!isnan(last[M_NOISE_SCALE]))
+            add_number(o, "noise_scale", last[M_NOISE_SCALE]);
+        if (!isnan(last[M_CRITICAL_BATCH]))
+            add_number(o, "critical_batch", last[M_CRITICAL_BATCH]);
     }
     mem_free(rows);
     return OK;
@@ -333,6 +342,21 @@ static int add_checkpoints(const char *run, json_t *o)
     return OK;
 }
 
+/* How many, and the last of them. */
+static int add_events(const char *run, json_t *o)
+{
+    struct event *list;
+    size_t n, n_bad;
+    TRY(events_read(run, &list, &n, &n_bad));
+    add_count(o, "events", (int64_t)n);
+    if (n > 0)
+        add_text(o, "last_event", list[n - 1].text);
+    if (n_bad > 0)
+        add_count(o, "bad_events", (int64_t)n_bad);
+    mem_free(list);
+    return OK;
+}
+
 static int look_at_run(const struct request *r, json_t *o)
 {
     char line[512];
@@ -341,6 +365,7 @@ static int look_at_run(const struct request *r, json_t *o)
     first_line(line, sizeof line, r->path, "FAILED");
     add_text(o, "failed", line);
     TRY(add_last_row(r->path, o));
+    TRY(add_events(r->path, o));
     return add_checkpoints(r->path, o);
 }
 

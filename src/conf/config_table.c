@@ -60,7 +60,7 @@ const struct conf_key CONF_KEYS[] = {
     INT("model.heads", model.heads, -1, 1 << 16, "-1", "", NEVER,
         "Query heads; -1: as the preset has it."),
     INT("model.kv_heads", model.kv_heads, -1, 1 << 16, "-1", "", NEVER,
-        "Key and value heads; -1: as the preset has it."),
+        "Key and value heads; -1: as the preset has it.", "Shazeer 2019; Ainslie et al. 2023"),
     INT("model.head_dim", model.head_dim, -1, 1 << 16, "-1", "", NEVER,
         "Size of a head; -1: as the preset has it."),
     INT("model.ffn", model.ffn, -1, 1 << 22, "-1", "", NEVER,
@@ -120,7 +120,7 @@ const struct conf_key CONF_KEYS[] = {
         "Momentum of sgd, rmsprop, lars and muon; -1: the rule's own.",
         "Polyak 1964; Sutskever et al. 2013"),
     F64("optimizer.dampening", optimizer.dampening, 0, 1, "0", "", PATH,
-        "The gradient's part in sgd's momentum is 1 less this."),
+        "The gradient's part in sgd's momentum is 1 less this.", "torch.optim's SGD"),
     CHOICE("optimizer.nesterov", optimizer.nesterov, "off|on", "off", PATH,
            "sgd looks ahead along its momentum.", "Nesterov 1983; Sutskever et al. 2013"),
     F64("optimizer.weight_decay", optimizer.weight_decay, 0, 100, "0.1", "", PATH,
@@ -132,7 +132,8 @@ const struct conf_key CONF_KEYS[] = {
     F64("optimizer.clip_value", optimizer.clip_value, 0, 1e9, "0", "", PATH,
         "Each element of the mean gradient, clipped by norms where that is on, is cut to this "
         "size; "
-        "0: no clipping."),
+        "0: no clipping.",
+        "Mikolov 2012"),
     F64("optimizer.clip_adaptive", optimizer.clip_adaptive, 0, 1e9, "0", "", PATH,
         "In the layers' matrices a row's mean gradient may have at most this share of the row's "
         "own norm (0.01 is usual); the embedding, which is the output layer, is left alone. After "
@@ -152,10 +153,12 @@ const struct conf_key CONF_KEYS[] = {
         "multiplied by it."),
 
     F64("regularize.l1", regularize.l1, 0, 100, "0", "", PATH,
-        "The sign of a matrix's weight times this joins its mean gradient, after clipping."),
+        "The sign of a matrix's weight times this joins its mean gradient, after clipping.",
+        "Tibshirani 1996"),
     F64("regularize.l2", regularize.l2, 0, 100, "0", "", PATH,
         "A matrix's weight times this joins its mean gradient, after clipping: decay that goes "
-        "through the rule, where optimizer.weight_decay of adamw does not."),
+        "through the rule, where optimizer.weight_decay of adamw does not.",
+        "Krogh & Hertz 1992"),
     F64("regularize.dropout", regularize.dropout, 0, 0.99, "0", "", PATH,
         "Share of the values that attention and feed-forward layers add to the residual stream "
         "which training sets to zero, drawn by seed and sample: the same on any number of ranks. "
@@ -202,7 +205,8 @@ const struct conf_key CONF_KEYS[] = {
            "counted in "
            "samples, as fractions."),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
-           "steps", PATH, "Length of the warmup: an amount or a share of the run."),
+           "steps", PATH, "Length of the warmup: an amount or a share of the run.",
+           "Goyal et al. 2017, section 2.2"),
     CHOICE("schedule.warmup_shape", schedule.warmup_shape,
            "linear|constant|gradual|exponential|none", "linear", PATH,
            "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
@@ -210,19 +214,22 @@ const struct conf_key CONF_KEYS[] = {
            "warmup.",
            "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
     F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
-        "Where a constant or gradual warmup begins, as a share of the peak."),
+        "Where a constant or gradual warmup begins, as a share of the peak.",
+        "Goyal et al. 2017, section 2.2"),
     F64("schedule.final", schedule.final, -1, 1, "-1", "", PATH,
         "Last learning rate as a share of the peak, lowest of restarts and of reduce_on_plateau; "
         "-1: the rule's own, 0.1 of most."),
     F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
-        "Factor of step, multi_step, exponential and cyclical_exp."),
+        "Factor of step, multi_step, exponential and cyclical_exp.",
+        "torch.optim.lr_scheduler's StepLR, MultiStepLR, ExponentialLR and CyclicLR"),
     AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "30%",
            "steps", PATH,
            "Time from the warmup's end to the first fall of step and between two, and in which "
            "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup."),
     TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
          "When multi_step falls, counted from the start of the run or of its piece: \"50% 75%\", "
-         "\"1000 steps, 4Mtok\"."),
+         "\"1000 steps, 4Mtok\".",
+         "torch.optim.lr_scheduler's MultiStepLR"),
     F64("schedule.power", schedule.power, -10, 10, "0", "", PATH,
         "Exponent of polynomial (above 0) and of power (below 0); 0: the rule's own, 1 and -0.51.",
         "Shen et al. 2024"),
@@ -240,14 +247,18 @@ const struct conf_key CONF_KEYS[] = {
         "Smith & Topin 2018"),
     F64("schedule.base", schedule.base, -1, 1, "-1", "", PATH,
         "Lowest rate of the cyclical rules and first of one_cycle, as a share of the peak; -1: the "
-        "rule's own, 0.25 and 0.04."),
+        "rule's own, 0.25 and 0.04.",
+        "Smith 2017; Smith & Topin 2018"),
     INT("schedule.phases", schedule.phases, 2, 3, "2", "", PATH,
-        "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end."),
+        "one_cycle: 2: up, then down to the end; 3: up, down the same way, then to the end.",
+        "Smith & Topin 2018; torch.optim.lr_scheduler's OneCycleLR"),
     F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
-        "one_cycle: momentum, or beta1, where the rate is highest."),
+        "one_cycle: momentum, or beta1, where the rate is highest.",
+        "Smith 2018 (cyclical momentum)"),
     F64("schedule.momentum_high", schedule.momentum_high, 0, 0.999999, "0.95", "", PATH,
         "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
-        "optimizer's own is kept."),
+        "optimizer's own is kept.",
+        "Smith 2018 (cyclical momentum)"),
     AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
            "steps", PATH,
            "warmup_stable_decay: length of the decay at the run's end; %: of what follows the "
@@ -262,11 +273,14 @@ const struct conf_key CONF_KEYS[] = {
            "warmup's length.",
            "Vaswani et al. 2017, eq. 3"),
     F64("schedule.factor", schedule.factor, 1e-9, 1, "0.1", "", PATH,
-        "reduce_on_plateau: the rate is multiplied by this."),
+        "reduce_on_plateau: the rate is multiplied by this.",
+        "torch.optim.lr_scheduler's ReduceLROnPlateau"),
     INT("schedule.patience", schedule.patience, 0, 1 << 20, "10", "validations", PATH,
-        "reduce_on_plateau: validations without a better loss that are borne with."),
+        "reduce_on_plateau: validations without a better loss that are borne with.",
+        "torch.optim.lr_scheduler's ReduceLROnPlateau"),
     F64("schedule.threshold", schedule.threshold, 0, 1, "1e-4", "", PATH,
-        "reduce_on_plateau: a loss is better below the best times 1 less this."),
+        "reduce_on_plateau: a loss is better below the best times 1 less this.",
+        "torch.optim.lr_scheduler's ReduceLROnPlateau"),
     TEXT("schedule.pieces", schedule.pieces, "", "NAME AMOUNT KEY=VALUE ..., ...", PATH,
          "piecewise: rules in turn, each with its length and keys of its own: \"constant 1000 "
          "steps, cosine 50% final=0.3, exponential gamma=0.5\"; % in keys is of the piece. A piece "
@@ -276,21 +290,28 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
          "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
     INT("scaling.base_batch", scaling.base_batch, -1, 1 << 24, "-1", "sequences", PATH,
-        "The batch at which optimizer.lr was tuned; -1: batch.global."),
+        "The batch at which optimizer.lr was tuned; -1: batch.global.",
+        "Goyal et al. 2017, section 2.1"),
     F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
         "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
         "0: not known.",
         "McCandlish et al. 2018, eq. 2.8"),
 
-    INT("noise.every", noise.every, 0, WHOLE, "1", "steps", SAFE,
-        "Measure the gradient noise scale every so many steps; 0: never.",
+    INT("noise.every", noise.every, -1, WHOLE, "-1", "steps", SAFE,
+        "Measure the gradient noise scale every so many steps; 0: never; -1: as often as takes no "
+        "more than about 1 % of a step, which is each one from micro-batches of 512 tokens on.",
         "McCandlish et al. 2018, appendix A"),
     F64("noise.decay", noise.decay, 0, 0.9999999, "0.99", "", SAFE,
-        "Smoothing of its numerator and denominator, a measurement."),
+        "Smoothing of its numerator and denominator, a measurement.",
+        "McCandlish et al. 2018, appendix A.1"),
 
+    INT("monitor.every", monitor.every, 0, WHOLE, "1", "steps", SAFE,
+        "Measure norms by layer, the size of the update and the greatest attention logit every so "
+        "many steps; 0: never."),
     CHOICE("monitor.nonfinite", monitor.nonfinite, "skip|stop|back", "skip", PATH,
            "A loss or gradient that is not finite: skip: leave the update out; stop: end with exit "
-           "code 76; back: go back to a checkpoint, lower the rate, leave the samples out."),
+           "code 76; back: go back to a checkpoint, lower the rate, leave the samples out.",
+           "Micikevicius et al. 2018, section 3.2"),
     CHOICE("monitor.spike", monitor.spike, "off|warn|skip|stop|back", "warn", PATH,
            "A loss or gradient norm far above those of the steps before it."),
     F64("monitor.spike_sigma", monitor.spike_sigma, 1, 1e6, "6", "standard deviations", PATH,
@@ -300,7 +321,8 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("monitor.diverged", monitor.diverged, "off|warn|stop|back", "stop", PATH,
            "A smoothed loss that stays above its start, or above its best by monitor.margin."),
     F64("monitor.margin", monitor.margin, 0, 1e6, "0.5", "nat", PATH,
-        "Divergence: above the best smoothed loss by this and by a tenth of it."),
+        "Divergence: above the best smoothed loss by this and by a tenth of it, or above the "
+        "first by half of this."),
     INT("monitor.diverged_steps", monitor.diverged_steps, 1, WHOLE, "200", "steps", PATH,
         "Divergence: for so many steps in a row."),
     CHOICE("monitor.oscillation", monitor.oscillation, "off|warn|stop", "warn", PATH,
@@ -312,9 +334,11 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("monitor.overfit", monitor.overfit, "off|warn|stop", "warn", PATH,
            "A validation loss that rises while the training loss falls."),
     INT("monitor.overfit_times", monitor.overfit_times, 1, 1 << 20, "3", "validations", PATH,
-        "Overfitting: rises in a row."),
+        "Overfitting: rises in a row.", "Prechelt 1998 (the criterion UP)"),
+    F64("monitor.clip_limit", monitor.clip_limit, 0, 1, "0.5", "", PATH,
+        "Warn where more than this share of the recent steps was clipped; 1: never."),
     F64("monitor.back_rate", monitor.back_rate, 1e-6, 1, "0.5", "", PATH,
-        "Each going back multiplies the rate by this."),
+        "Each going back multiplies the rate by this.", "Zhang et al. 2022 (OPT), section 2.5"),
     INT("monitor.back_skip", monitor.back_skip, 0, WHOLE, "0", "steps", PATH,
         "Batches left out after going back, from the checkpoint's on; 0: up to and with the "
         "offending one.",

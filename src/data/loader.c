@@ -224,6 +224,15 @@ void loader_want(struct loader *l, uint64_t first, int n)
     pthread_mutex_unlock(&l->lock);
 }
 
+void loader_drop(struct loader *l)
+{
+    pthread_mutex_lock(&l->lock);
+    while (l->n_read < l->n_wanted)
+        pthread_cond_wait(&l->ready, &l->lock);
+    l->n_taken = l->n_wanted;
+    pthread_mutex_unlock(&l->lock);
+}
+
 int loader_next(struct loader *l, struct sample_block *out)
 {
     pthread_mutex_lock(&l->lock);

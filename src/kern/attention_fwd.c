@@ -141,6 +141,15 @@ static void finish_rows(const struct scratch *c, const struct tile *t)
     }
 }
 
+/* The greatest score of any row, before top becomes a log-sum-exp; NaN loses against numbers. */
+static float greatest_top(const struct scratch *c, const struct tile *t)
+{
+    float most = LOWEST_TOP;
+    for (size_t r = 0; r < t->n; r++)
+        most = c->top[r] > most ? c->top[r] : most;
+    return most;
+}
+
 static void tile_finish(void *out, enum dtype tout, float *lse, const struct scratch *c,
                         const struct tile *t)
 {
@@ -151,7 +160,8 @@ static void tile_finish(void *out, enum dtype tout, float *lse, const struct scr
         lse[lse_at(t, r)] = c->top[r] * LN2;
 }
 
-static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
+/* Returns the greatest score as an exponent of 2. */
+static float tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
                      const struct scratch *c, const struct tile *t)
 {
     struct block k;
@@ -164,22 +174,27 @@ static void tile_fwd(void *out, enum dtype tout, float *lse, const float *qkv,
         block_fwd(c, &k, t, first);
         first = false;
     }
+    float most = greatest_top(c, t);
     tile_finish(out, tout, lse, c, t);
+    return most;
 }
 
-void attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const int32_t *start,
-                   const struct attention_shape *s, float *scratch)
+float attention_fwd(void *out, enum dtype tout, float *lse, const float *qkv, const int32_t *start,
+                    const struct attention_shape *s, float *scratch)
 {
+    float most = LOWEST_TOP;
     struct scratch c;
     struct tile t;
     struct place p = {0};
     scratch_cut(&c, scratch, s);
     if (s->B * s->T == 0)
-        return;
+        return most;
     do {
         if (p.row == 0)
             pack_head(&c, qkv, &p, s);
         tile_init(&t, &p, start, s);
-        tile_fwd(out, tout, lse, qkv, &c, &t);
+        float here = tile_fwd(out, tout, lse, qkv, &c, &t);
+        most = here > most ? here : most;
     } while (place_next(&p, s));
+    return most * LN2;
 }

@@ -201,8 +201,9 @@ static void attend(const struct here *h)
     struct attention_shape s = block_attention(h->n, h->p, h->layer);
     struct rows att = rows(h, ACT_ATT);
     float *lse = h->a->plan.use == USE_TRAIN ? buffer(h, ACT_LSE) : NULL;
-    attention_fwd(att.at, att.type, lse, buffer(h, ACT_QKV), h->p->start, &s,
-                  act(h->a, ACT_SCRATCH, 0));
+    float most = attention_fwd(att.at, att.type, lse, buffer(h, ACT_QKV), h->p->start, &s,
+                               act(h->a, ACT_SCRATCH, 0));
+    *h->n->most_logit = most > *h->n->most_logit ? most : *h->n->most_logit;
     lap_attention(h, PROF_ATTENTION, &s, 4);
 }
 

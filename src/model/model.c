@@ -3,11 +3,13 @@
 #include "base/err.h"
 #include "model/head.h"
 
+#include <math.h>
 #include <string.h>
 
 struct model {
     struct net net;
     bool training;
+    float most_logit; /* of the present pass */
 };
 
 /* Positions of one pass: far more than fit into any memory, and few enough that no size overflows.
@@ -46,6 +48,7 @@ int model_new(struct model **m, const struct model_spec *s, int B, int T,
     new->net.also = o->also;
     new->net.dropout = o->dropout;
     new->net.dropout_seed = o->seed;
+    new->net.most_logit = &new->most_logit;
     if (rc != OK)
         mem_free(new);
     else
@@ -136,6 +139,7 @@ static struct pass pass_of(const struct net *n, const struct batch_view *b)
 static void run_layers(const struct net *n, const struct pass *p, const float *params,
                        const int32_t *token)
 {
+    *n->most_logit = -INFINITY;
     block_embed(n, p, params, token);
     for (int l = 0; l < n->spec.L; l++)
         block_fwd(n, p, l, params);
@@ -147,6 +151,7 @@ void model_loss(struct model *m, const float *params, const struct batch_view *b
     struct pass p = pass_of(&m->net, b);
     run_layers(&m->net, &p, params, b->token);
     head_loss(&m->net, &p, params, b, NULL, out);
+    out->most_logit = m->most_logit;
     if (token_loss != NULL)
         memcpy(token_loss, act(&m->net.acts, ACT_LOSS, 0), p.N * sizeof *token_loss);
 }
@@ -206,6 +211,7 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
     p.drops = n->dropout > 0;
     run_layers(n, &p, params, b->token);
     head_loss(n, &p, params, b, grads, out);
+    out->most_logit = m->most_logit;
     clear_grads(&n->table, grads);
     prof_lap(n->prof, PROF_EMBED_BWD, 0, 0);
     block_between_bwd(n, &p, n->spec.L, params, grads, true);

@@ -65,6 +65,8 @@ int buckets_begin(struct reducer *r)
 {
     r->to_send = r->to_fold = r->shard.n_buckets - 1;
     exactsum_clear(&r->sumsq);
+    for (int i = 0; r->group_sum != NULL && i < r->by_group.n_groups; i++)
+        exactsum_clear(&r->group_sum[i]);
     for (int i = 0; i < N_SLOTS && i <= r->to_fold; i++)
         TRY(receive_bucket(r, r->to_fold - i));
     return OK;
@@ -122,6 +124,8 @@ static void fold_bucket(struct reducer *r, int k)
         float *out = r->slab[0] + piece.first + done;
         fold_terms(out, term, n, done, part, r->tiles);
         exactsum_add(&r->sumsq, fold_sumsq(out, part));
+        if (r->group_sum != NULL)
+            squares_add(&r->by_group, r->group_sum, out, piece.first + done, part);
     }
     r->bytes += (double)(piece.n * sizeof(float)) * (n > 1 ? n + 1 : 1);
 }

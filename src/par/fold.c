@@ -46,19 +46,6 @@ void fold_terms(float *out, const struct fold_term *term, int n_terms, size_t fi
         memcpy(out, stack[0], n * sizeof *out);
 }
 
-void fold_down(float *const *slab, int top, int merges, size_t first, size_t n)
-{
-    size_t end = first + n;
-    for (size_t at = first; merges > 0 && at < end; at += FOLD_TILE) {
-        size_t part = end - at < FOLD_TILE ? end - at : FOLD_TILE;
-        float *newest = slab[top] + at; /* just written, so in the cache: sums pass through it */
-        for (int m = 1; m < merges; m++)
-            add(newest, slab[top - m] + at, newest, part);
-        float *last = slab[top - merges] + at;
-        add(last, last, newest, part);
-    }
-}
-
 double fold_sumsq(const float *x, size_t n)
 {
     double lane[LANES] = {0};
@@ -107,4 +94,22 @@ double fold_abs(const float *x, size_t n)
     for (size_t i = body; i < n; i++)
         lane[i - body] += fabs((double)x[i]);
     return add_many(lane);
+}
+
+double fold_down(float *const *slab, int top, int merges, size_t first, size_t n, bool squares)
+{
+    size_t end = first + n;
+    double sum = 0;
+    for (size_t at = first; (squares || merges > 0) && at < end; at += FOLD_TILE) {
+        size_t part = end - at < FOLD_TILE ? end - at : FOLD_TILE;
+        float *newest = slab[top] + at; /* just written, so in the cache: sums pass through it */
+        if (squares)
+            sum += fold_sumsq(newest, part);
+        for (int m = 1; m < merges; m++)
+            add(newest, slab[top - m] + at, newest, part);
+        float *last = slab[top - merges] + at;
+        if (merges > 0)
+            add(last, last, newest, part);
+    }
+    return sum;
 }

@@ -238,6 +238,22 @@ void reducer_set_prof(struct reducer *r, struct prof *p)
     r->prof = p;
 }
 
+void reducer_set_groups(struct reducer *r, const struct squares *by, struct exactsum *sum)
+{
+    r->by_group = *by;
+    r->group_sum = sum;
+}
+
+void reducer_measure(struct reducer *r, bool yes)
+{
+    r->measures = yes;
+}
+
+double reducer_last_squares(const struct reducer *r)
+{
+    return r->last_squares;
+}
+
 /* Takes the next micro-batch onto the stack before it is computed: where its gradient goes, and
  * what is added to it, is known then. */
 static void stack_next(struct reducer *r)
@@ -289,8 +305,8 @@ static void lap(struct reducer *r, enum prof_phase phase)
 void reducer_ready(void *reducer, size_t first, size_t n)
 {
     struct reducer *r = reducer;
-    fold_down(r->slab, r->top, r->merges, first, n);
-    r->bytes += r->merges > 0 ? (double)(n * sizeof(float)) * (r->merges + 2) : 0;
+    r->squares_here += fold_down(r->slab, r->top, r->merges, first, n, r->measures);
+    r->bytes += (double)(n * sizeof(float)) * (r->merges > 0 ? r->merges + 2 : r->measures);
     if (r->n_done + 1 == r->mine.n) {
         bool moved;
         buckets_publish(r, first);
@@ -299,6 +315,8 @@ void reducer_ready(void *reducer, size_t first, size_t n)
     }
     if (first == 0) {
         r->n_done++;
+        r->last_squares = r->squares_here;
+        r->squares_here = 0;
         stack_next(r);
     }
     lap(r, PROF_REDUCE_HIDDEN);

@@ -11,9 +11,9 @@
 
 enum { SMOOTH_PARTS = 50 };
 
-double report_smoothing(const struct report_run *r)
+double smoothing_of(int64_t n)
 {
-    return r->n > SMOOTH_PARTS ? (double)r->n / SMOOTH_PARTS : 1;
+    return n > SMOOTH_PARTS ? (double)n / SMOOTH_PARTS : 1;
 }
 
 char *count_text(char *buf, size_t n, double count)
@@ -118,7 +118,7 @@ static void smooth_loss(const struct report_run *r, char *cell, size_t n, bool b
         return;
     }
     report_column(r, M_LOSS, v);
-    series_smooth(v, r->n, report_smoothing(r));
+    series_smooth(v, r->n, smoothing_of(r->n));
     double last = series_last(v, r->n);
     if (best)
         say_value_at(r, v, least_row(r, v), cell, n);

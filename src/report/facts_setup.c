@@ -59,9 +59,12 @@ static void make_optimizer(const struct report_run *r, char *cell, size_t n)
 static void make_schedule(const struct report_run *r, char *cell, size_t n)
 {
     char warmup[64];
-    if (r->has_conf)
-        snprintf(cell, n, "%s, warmup %s, last rate %.4g of the peak", r->conf.schedule.name,
-                 amount_text(&r->conf.schedule.warmup, warmup, sizeof warmup),
+    if (!r->has_conf)
+        return;
+    int len = snprintf(cell, n, "%s, warmup %s", r->conf.schedule.name,
+                       amount_text(&r->conf.schedule.warmup, warmup, sizeof warmup));
+    if (r->conf.schedule.final >= 0) /* else the rule's own */
+        snprintf(cell + len, n - (size_t)len, ", last rate %.4g of the peak",
                  r->conf.schedule.final);
 }
 

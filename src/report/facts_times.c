@@ -39,14 +39,14 @@ static double all_parts(const struct report_run *r)
     return all;
 }
 
-static void write_part(const struct report_run *r, int part, char *cell, size_t n)
+static void write_part(const struct report_run *r, int part, bool with_most, char *cell, size_t n)
 {
     double mean, most, all = all_parts(r);
     over_ranks(r, part, &mean, &most);
     if (!isfinite(mean) || !(all > 0))
         return;
     int len = snprintf(cell, n, "%.3g ms, %.1f%%", 1000 * mean, 100 * mean / all);
-    if (r->ranks.ranks > 1)
+    if (with_most && r->ranks.ranks > 1)
         snprintf(cell + len, n - (size_t)len, ", at most %.3g", 1000 * most);
 }
 
@@ -65,7 +65,7 @@ int facts_times(struct facts *f, const struct report_run *runs, int n)
             return rc;
         }
         for (int i = 0; i < n; i++)
-            write_part(&runs[i], part, f->row[f->n].cell[i], FACT_CELL);
+            write_part(&runs[i], part, n == 1, f->row[f->n].cell[i], FACT_CELL);
         facts_keep_row(f, facts_any_cell(f));
     }
     return OK;

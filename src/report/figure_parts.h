@@ -17,8 +17,10 @@ struct figure {
     enum figure_x x;
     double (*transform)(double); /* of every value; NULL: none */
     bool log, zero, smooth;
-    bool if_varies; /* no figure of what is the same in all steps */
-    bool clip_line; /* with optimizer.clip_norm */
+    bool log_if_apart; /* where the runs' greatest values are far from each other */
+    bool from_start;   /* of several runs: what diverges leaves the figure, for the others' sake */
+    bool if_varies;    /* no figure of what is the same in all steps */
+    bool clip_line;    /* with optimizer.clip_norm */
 };
 
 /* A figure on its way, at one run. */

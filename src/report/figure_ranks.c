@@ -31,15 +31,21 @@ static double bar_value(const struct report_run *r, int part, int k, int n)
     return sum / (double)(end - first);
 }
 
-static void name_bar(char name[16], const struct report_run *r, int k, int n, bool alone)
+static void name_bar(char name[16], const struct report_run *r, int k, int n)
 {
     int64_t first = r->ranks.ranks * k / n, last = r->ranks.ranks * (k + 1) / n - 1;
-    if (!alone)
-        snprintf(name, 16, "%.15s", k == 0 ? r->name : "");
-    else if (first == last)
+    if (first == last)
         snprintf(name, 16, "%d", (int)first);
     else
         snprintf(name, 16, "%d-%d", (int)first, (int)last);
+}
+
+/* A run's name stands under the middle of its bars, as much of it as they are wide. */
+static void name_run(char (*name)[16], const struct report_run *r, int bars, int all_bars)
+{
+    enum { LETTERS = 96 }; /* along the axis */
+    int room = LETTERS * bars / all_bars;
+    snprintf(name[(bars - 1) / 2], 16, "%.*s", room < 1 ? 1 : room > 15 ? 15 : room, r->name);
 }
 
 /* Puts a part on top of what is there in base, the height of each bar so far. */
@@ -67,9 +73,14 @@ static int name_bars(struct plot *p, const struct report_run *runs, int n)
     for (int i = 0; i < n; i++)
         p->n_bars += bars_of(&runs[i], n);
     TRY(mem_alloc(&p->bar_name, (size_t)p->n_bars, sizeof *p->bar_name, "names of bars"));
-    for (int i = 0; i < n; i++)
-        for (int k = 0, bars = bars_of(&runs[i], n); k < bars; k++)
-            name_bar(p->bar_name[at++], &runs[i], k, bars, n == 1);
+    for (int i = 0; i < n; i++) {
+        int bars = bars_of(&runs[i], n);
+        for (int k = 0; k < bars && n == 1; k += (bars + 31) / 32) /* room for 32 */
+            name_bar(p->bar_name[k], &runs[i], k, bars);
+        if (n > 1)
+            name_run(p->bar_name + at, &runs[i], bars, p->n_bars);
+        at += bars;
+    }
     return OK;
 }
 

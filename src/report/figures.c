@@ -9,8 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Points of all curves of a figure together: a page of twelve figures stays well under 1 MB. */
-enum { BUCKETS = 600, BUCKETS_MIN = 60, BUCKETS_MAX = 400, POINT_BUCKETS = 40 };
+/* Points of all curves of a figure together, and of those drawn as points, which take more bytes:
+ * a page of twelve figures stays under 1 MB. With more runs than that, raw values would be a haze.
+ */
+enum {
+    BUCKETS = 600,
+    BUCKETS_MIN = 30,
+    BUCKETS_MAX = 400,
+    POINT_BUCKETS = 80,
+    POINT_BUCKETS_MIN = 4,
+    FAINT_RUNS_MAX = 6
+};
 
 static const char *const X_NAMES[X_N] = {"steps", "tokens", "time in steps"};
 
@@ -22,6 +31,7 @@ static const struct figure FIGURES[] = {
      .points = "valid_loss",
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "Mean cross entropy a token of each step's batch"},
     {.title = "Loss by tokens",
      .y_label = "loss, nat",
@@ -30,6 +40,7 @@ static const struct figure FIGURES[] = {
      .x = X_TOKENS,
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "The same loss against the tokens consumed, as runs of different batches compare"},
     {.title = "Loss by time",
      .y_label = "loss, nat",
@@ -38,11 +49,13 @@ static const struct figure FIGURES[] = {
      .x = X_TIME,
      .log = true,
      .smooth = true,
+     .from_start = true,
      .caption = "The same loss against the seconds spent in steps, without validation and saving"},
     {.title = "Learning rate",
      .y_label = "learning rate",
      .column = "lr",
      .zero = true,
+     .log_if_apart = true,
      .caption = "Rate of each step, as the schedule and the batch make it"},
     {.title = "Gradient norm",
      .y_label = "norm",
@@ -64,6 +77,28 @@ static const struct figure FIGURES[] = {
      .zero = true,
      .if_varies = true,
      .caption = "Sequences of each step, all ranks together"},
+    {.title = "Update ratio",
+     .y_label = "update / weights",
+     .column = "update_ratio",
+     .log = true,
+     .smooth = true,
+     .caption =
+         "Norm of a step's change of the weights over the norm of the weights; about 1e-3 is "
+         "usual"},
+    {.title = "Clipped steps",
+     .y_label = "steps, %",
+     .column = "clip_rate",
+     .transform = figure_percent,
+     .zero = true,
+     .caption = "Share of the steps whose gradient was clipped, averaged; much of it asks for a "
+                "lower rate"},
+    {.title = "Largest attention logit",
+     .y_label = "logit",
+     .column = "attention_logit",
+     .log = true,
+     .smooth = true,
+     .caption = "Greatest attention score of each step's batch; growth without end comes before "
+                "divergence"},
     {.title = "Validation loss",
      .y_label = "loss, nat",
      .points = "valid_loss",
@@ -124,10 +159,19 @@ static void fill_y(double *y, const struct report_run *r, const char *column,
         y[i] = transform(y[i]);
 }
 
+static int clamp(int v, int least, int most)
+{
+    return v < least ? least : v > most ? most : v;
+}
+
 static int buckets_of(const struct plot_maker *m)
 {
-    int buckets = BUCKETS / (m->n_runs > 0 ? m->n_runs : 1);
-    return buckets < BUCKETS_MIN ? BUCKETS_MIN : buckets > BUCKETS_MAX ? BUCKETS_MAX : buckets;
+    return clamp(BUCKETS / m->n_runs, BUCKETS_MIN, BUCKETS_MAX);
+}
+
+static int point_buckets_of(const struct plot_maker *m)
+{
+    return clamp(POINT_BUCKETS / (m->n_runs + 1), POINT_BUCKETS_MIN, POINT_BUCKETS);
 }
 
 static void add_column(const struct plot_maker *m, const struct report_run *r, const char *column,
@@ -138,8 +182,9 @@ static void add_column(const struct plot_maker *m, const struct report_run *r, c
         return;
     fill_x(c->x, r, m->figure->x);
     fill_y(c->y, r, column, m->figure->transform);
+    c->n = series_join(c->x, c->y, NULL, c->n);
     if (kind == CURVE_LINE && m->figure->smooth)
-        series_smooth(c->y, c->n, report_smoothing(r));
+        series_smooth(c->y, c->n, smoothing_of(c->n));
     c->n = series_thin(c->x, c->y, NULL, c->n, buckets_of(m));
 }
 
@@ -159,7 +204,7 @@ static void add_points(const struct plot_maker *m, const struct report_run *r, e
             c->x[n] = c->x[i];
             c->y[n++] = c->y[i];
         }
-    c->n = series_thin(c->x, c->y, NULL, n, POINT_BUCKETS); /* more would hide each other */
+    c->n = series_thin(c->x, c->y, NULL, n, point_buckets_of(m));
 }
 
 /* From the value less its error up to the value and its error; never down to 0, which a logarithmic
@@ -181,44 +226,67 @@ static void add_band(const struct plot_maker *m, const struct report_run *r)
         c->y[i] = fmax(value - error, value / 1000);
         c->z[i] = value + error;
     }
+    c->n = series_join(c->x, c->y, c->z, c->n);
     c->n = series_thin(c->x, c->y, c->z, c->n, buckets_of(m));
 }
 
 /* ---- one figure ---- */
 
+/* "critical batch" of the column critical_batch. */
+static char *plain_name(char name[PLOT_NAME], const char *column)
+{
+    snprintf(name, PLOT_NAME, "%s", column);
+    for (char *c = name; *c != '\0'; c++)
+        *c = *c == '_' ? ' ' : *c;
+    return name;
+}
+
 static void add_further(const struct plot_maker *m, const struct report_run *r)
 {
     enum { N = sizeof m->figure->also / sizeof *m->figure->also };
+    char title[PLOT_NAME];
     for (int i = 0; i < N && m->n_runs == 1; i++)
         if (m->figure->also[i] != NULL && report_has(r, metric_find(m->figure->also[i]))) {
             struct plot_maker further = *m;
             further.look += i + 1;
-            add_column(&further, r, m->figure->also[i], CURVE_LINE, m->figure->also[i]);
+            add_column(&further, r, m->figure->also[i], CURVE_LINE,
+                       plain_name(title, m->figure->also[i]));
         }
+}
+
+/* Several runs go by their names; of one alone the line says what it is. */
+static void name_line(char title[PLOT_NAME], const struct plot_maker *m, const struct report_run *r,
+                      bool smooth)
+{
+    if (m->n_runs > 1)
+        snprintf(title, PLOT_NAME, "%s", r->name);
+    else if (smooth)
+        snprintf(title, PLOT_NAME, "mean over %.0f steps", smoothing_of(r->n));
+    else
+        plain_name(title, m->figure->also[0] != NULL ? m->figure->column : "each step");
+}
+
+static void add_main_line(const struct plot_maker *m, const struct report_run *r)
+{
+    const struct figure *f = m->figure;
+    bool smooth = f->smooth && smoothing_of(r->n) > 2;
+    char title[PLOT_NAME];
+    if (smooth && m->n_runs <= FAINT_RUNS_MAX)
+        add_column(m, r, f->column, CURVE_FAINT, m->n_runs == 1 ? "each step" : "");
+    name_line(title, m, r, smooth);
+    add_column(m, r, f->column, CURVE_LINE, title);
 }
 
 static void add_curves(const struct plot_maker *m, const struct report_run *r)
 {
     const struct figure *f = m->figure;
-    bool alone = m->n_runs == 1, smooth = f->smooth && report_smoothing(r) > 2;
-    char title[PLOT_NAME] = "";
+    const char *validation = m->n_runs == 1 ? "validation" : f->column == NULL ? r->name : "";
     add_band(m, r);
-    if (f->column != NULL && report_has(r, metric_find(f->column))) {
-        if (smooth)
-            add_column(m, r, f->column, CURVE_FAINT, alone ? "each step" : "");
-        if (smooth && alone)
-            snprintf(title, sizeof title, "mean over %.0f steps", report_smoothing(r));
-        else
-            snprintf(title, sizeof title, "%s",
-                     alone ? f->also[0] ? f->column : "each step" : r->name);
-        add_column(m, r, f->column, CURVE_LINE, title);
-    }
+    if (f->column != NULL && report_has(r, metric_find(f->column)))
+        add_main_line(m, r);
     add_further(m, r);
     if (f->points != NULL && report_has(r, metric_find(f->points)))
-        add_points(m, r, f->column != NULL ? CURVE_POINTS : CURVE_LINE_POINTS,
-                   alone               ? "validation"
-                   : f->column != NULL ? ""
-                                       : r->name);
+        add_points(m, r, f->column != NULL ? CURVE_POINTS : CURVE_LINE_POINTS, validation);
 }
 
 /* The limits of clipping, each once. */
@@ -242,6 +310,17 @@ static double longest(const struct report_run *runs, int n, enum figure_x kind)
     for (int i = 0; i < n; i++)
         most = fmax(most, figure_x_of(&runs[i], kind, runs[i].n - 1));
     return most;
+}
+
+/* All figures of one kind have the same axis, wherever their values begin. */
+static void span_x(struct plot *p, const struct report_run *runs, int n, enum figure_x kind)
+{
+    p->x_all = EXTENT_NONE;
+    for (int i = 0; i < n; i++) {
+        double ends[] = {figure_x_of(&runs[i], kind, 0),
+                         figure_x_of(&runs[i], kind, runs[i].n - 1)};
+        extent_add(&p->x_all, ends, 2);
+    }
 }
 
 /* The largest unit of which the axis is at least twice as long. */
@@ -284,23 +363,58 @@ static bool any_varies(const struct report_run *runs, int n, const char *column)
     return false;
 }
 
+/* Beside a ten times greater one a curve would lie on the axis. */
+static bool far_apart(const struct report_run *runs, int n, const char *column)
+{
+    int k = metric_find(column);
+    struct extent peaks = EXTENT_NONE;
+    for (int i = 0; i < n && k >= 0; i++) {
+        struct extent e = EXTENT_NONE;
+        for (int64_t row = 0; row < runs[i].n; row++)
+            extent_add(&e, &runs[i].rows[row * M_N + k], 1);
+        if (extent_any(&e))
+            extent_add(&peaks, &e.hi, 1);
+    }
+    return extent_any(&peaks) && peaks.lo > 0 && peaks.hi >= 10 * peaks.lo;
+}
+
+/* Twice the greatest of the runs' first values; 0 when nothing is above that. */
+static double limit_from_start(const struct report_run *runs, int n, const char *column)
+{
+    int k = metric_find(column);
+    double most = 0;
+    struct extent all = EXTENT_NONE;
+    for (int i = 0; i < n && k >= 0; i++) {
+        double first = runs[i].rows[k];
+        most = isfinite(first) ? fmax(most, 2 * first) : most;
+        for (int64_t row = 0; row < runs[i].n; row++)
+            extent_add(&all, &runs[i].rows[row * M_N + k], 1);
+    }
+    return extent_any(&all) && all.hi > most ? most : 0;
+}
+
 static void write_caption(struct plot *p, const struct figure *f, const struct report_run *runs,
                           int n)
 {
     bool points = f->column != NULL && any_has(runs, n, f->points);
-    snprintf(p->caption, sizeof p->caption, "%s%s%s.", f->caption,
+    snprintf(p->caption, sizeof p->caption, "%s%s%s%s.", f->caption,
              points ? "; the points are validation" : "",
-             f->smooth && n > 1 ? "; lines are means over a fiftieth of each run" : "");
+             f->smooth && n > 1 ? "; lines are means over a fiftieth of each run" : "",
+             p->y_most > 0 ? "; what rises above twice the first loss leaves the figure" : "");
 }
 
 static void make_figure(struct plot *p, const struct figure *f, const struct report_run *runs,
                         int n)
 {
-    *p = (struct plot){.log_y = f->log, .zero_y = f->zero};
+    bool apart = f->log_if_apart && far_apart(runs, n, f->column);
+    *p = (struct plot){.log_y = f->log || apart, .zero_y = f->zero};
     snprintf(p->title, sizeof p->title, "%s", f->title);
     snprintf(p->y_label, sizeof p->y_label, "%s", f->y_label);
+    if (f->from_start && n > 1)
+        p->y_most = limit_from_start(runs, n, f->column);
     write_caption(p, f, runs, n);
     name_x(p, runs, n, f->x);
+    span_x(p, runs, n, f->x);
     if (f->if_varies && !any_varies(runs, n, f->column))
         return;
     for (int i = 0; i < n; i++)

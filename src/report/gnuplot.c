@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* Runs gnuplot without the user's own settings; output and errors go to the file. The exit status,
  * 127 when it cannot be started. */
 static int run(const char *argument, const char *output)

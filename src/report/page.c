@@ -29,7 +29,7 @@ static const char HEAD[] =
     ".wide{overflow-x:auto}\n"
     "table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}\n"
     "th,td{text-align:left;vertical-align:top;padding:.2rem 1.2rem .2rem 0;"
-    "border-bottom:1px solid var(--rule);overflow-wrap:anywhere}\n"
+    "border-bottom:1px solid var(--rule);max-width:40rem;overflow-wrap:break-word}\n"
     "th{font-weight:600}tbody th{font-weight:400;color:var(--soft);white-space:nowrap}\n"
     "figure{margin:1.6rem 0}figure h3{font-size:1rem;margin:0 0 .2rem}\n"
     "figcaption{margin-top:.3rem}figcaption,footer{color:var(--soft);font-size:.9rem}\n"

@@ -88,7 +88,8 @@ static void give_air(struct extent *e, bool logarithmic, bool from_zero)
 
 void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *log_y)
 {
-    *x = *y = EXTENT_NONE;
+    *y = EXTENT_NONE;
+    *x = p->x_all.hi > p->x_all.lo ? p->x_all : EXTENT_NONE;
     for (int i = 0; i < p->n_curves; i++) {
         const struct curve *c = &p->curve[i];
         if (c->kind == CURVE_LEVEL || c->kind == CURVE_BAND)
@@ -103,6 +104,8 @@ void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *l
         *x = *y = (struct extent){0, 1};
         return;
     }
+    if (p->y_most > y->lo)
+        y->hi = fmin(y->hi, p->y_most);
     add_levels(p, y);
     *log_y = p->log_y && y->lo > 0 && y->hi / y->lo >= LOG_FROM;
     give_air(y, *log_y, p->zero_y && y->lo >= 0);

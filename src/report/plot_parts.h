@@ -17,7 +17,7 @@ struct plot_look {
     const char *colour, *dashes;
     int point;
 };
-const struct plot_look *plot_look(int i);
+struct plot_look plot_look(int i);
 
 /* gnuplot's program for the figure, which it writes into the file. */
 void plot_script(struct str *script, const struct plot *p, const char *file);

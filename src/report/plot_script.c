@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct plot_look *plot_look(int i)
+struct plot_look plot_look(int i)
 {
     static const struct plot_look looks[] = {
         {"0072B2", "solid", 7},      {"D55E00", "(9,4)", 5},       {"009E73", "(2,3)", 9},
@@ -12,7 +12,8 @@ const struct plot_look *plot_look(int i)
         {"7F7F7F", "(3,3)", 8},      {"8C510A", "(12,3,2,3)", 12},
     };
     enum { N = sizeof looks / sizeof *looks };
-    return &looks[i % N];
+    const struct plot_look *other = &looks[(i + i / N) % N]; /* each colour with other dashes */
+    return (struct plot_look){looks[i % N].colour, other->dashes, other->point};
 }
 
 /* A text in gnuplot's single quotes, where only they themselves mean something. */
@@ -63,13 +64,15 @@ static void add_ticks(struct str *s, const char *axis, struct extent e, double u
 
 static void add_bar_names(struct str *s, const struct plot *p)
 {
-    int every = (p->n_bars + 31) / 32; /* more would run into each other */
+    const char *between = "";
     str_add(s, "set xtics (");
-    for (int i = 0; i < p->n_bars; i += every) {
-        str_add(s, i > 0 ? ", " : "");
-        quote(s, p->bar_name[i]);
-        str_addf(s, " %d", i);
-    }
+    for (int i = 0; i < p->n_bars; i++)
+        if (p->bar_name[i][0] != '\0') {
+            str_add(s, between);
+            quote(s, p->bar_name[i]);
+            str_addf(s, " %d", i);
+            between = ", ";
+        }
     str_add(s, ") scale 0\n");
 }
 
@@ -127,33 +130,33 @@ static enum curve_kind visible_kind(const struct curve *c)
 
 static void add_style(struct str *s, const struct curve *c)
 {
-    const struct plot_look *l = plot_look(c->look);
+    const struct plot_look l = plot_look(c->look);
     switch (visible_kind(c)) {
     case CURVE_FAINT:
-        str_addf(s, "using 1:2 with lines lw 1 lc rgb '#80%s'", l->colour);
+        str_addf(s, "using 1:2 with lines lw 1 lc rgb '#80%s'", l.colour);
         break;
     case CURVE_POINTS:
-        str_addf(s, "using 1:2 with points pt %d ps 0.7 lc rgb '#%s'", l->point, l->colour);
+        str_addf(s, "using 1:2 with points pt %d ps 0.7 lc rgb '#%s'", l.point, l.colour);
         break;
     case CURVE_LINE_POINTS:
-        str_addf(s, "using 1:2 with linespoints lw 1.5 dt %s pt %d ps 0.6 lc rgb '#%s'", l->dashes,
-                 l->point, l->colour);
+        str_addf(s, "using 1:2 with linespoints lw 1.5 dt %s pt %d ps 0.6 lc rgb '#%s'", l.dashes,
+                 l.point, l.colour);
         break;
     case CURVE_BAND:
         str_addf(s, "using 1:2:3 with filledcurves fs transparent solid 0.25 noborder lc rgb '#%s'",
-                 l->colour);
+                 l.colour);
         break;
     case CURVE_BARS:
         str_addf(s,
                  "using 1:2:($1-0.4):($1+0.4):2:3 with boxxyerror fs solid 0.85 border rgb "
                  "'#808080' lw 0.5 lc rgb '#%s'",
-                 l->colour);
+                 l.colour);
         break;
     case CURVE_LEVEL:
-        str_addf(s, "using 1:2 with lines lw 1 dt (6,4) lc rgb '#%s'", l->colour);
+        str_addf(s, "using 1:2 with lines lw 1 dt (6,4) lc rgb '#%s'", l.colour);
         break;
     default:
-        str_addf(s, "using 1:2 with lines lw 2 dt %s lc rgb '#%s'", l->dashes, l->colour);
+        str_addf(s, "using 1:2 with lines lw 2 dt %s lc rgb '#%s'", l.dashes, l.colour);
     }
 }
 

@@ -74,7 +74,7 @@ static void add_mark(struct str *out, const struct plot_mark *m, double x,
                      const struct plot_box *box, bool with_number)
 {
     double top = box->top, bottom = box->bottom;
-    const char *colour = m->look >= 0 ? plot_look(m->look)->colour : "7F7F7F";
+    const char *colour = m->look >= 0 ? plot_look(m->look).colour : "7F7F7F";
     str_add(out, "<g class=\"mark\"><title>");
     html_text(out, m->text);
     str_addf(out,

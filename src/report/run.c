@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- columns ---- */
@@ -127,9 +128,14 @@ static void add_standing(struct report_run *r)
                  gone ? "killed:" : "running, says its lock:", who);
 }
 
-/* The last part of a path, without slashes behind it. */
+/* The last part of a path, without slashes behind it; of "." and ".." that of the folder they are.
+ */
 static void last_part(char name[RUN_NAME], const char *path)
 {
+    char real[FS_PATH_MAX];
+    size_t dots = strspn(path, "./");
+    if (path[0] == '.' && path[dots] == '\0' && realpath(path, real) != NULL)
+        path = real;
     const char *end = path + strlen(path);
     while (end > path + 1 && end[-1] == '/')
         end--;

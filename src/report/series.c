@@ -111,6 +111,21 @@ static void clean(double *y, double *z, int64_t n)
         }
 }
 
+int64_t series_join(double *x, double *y, double *z, int64_t n)
+{
+    int64_t good = 0, pairs = 0, kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        good += isfinite(y[i]);
+        pairs += i > 0 && isfinite(y[i]) && isfinite(y[i - 1]);
+    }
+    if (2 * pairs >= good)
+        return n;
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(y[i]))
+            kept = put_point(x, y, z, kept, x[i], y[i], z != NULL ? z[i] : NAN);
+    return kept;
+}
+
 int64_t series_thin(double *x, double *y, double *z, int64_t n, int buckets)
 {
     clean(y, z, n);
@@ -193,8 +208,8 @@ static int linear_ticks(double *at, struct extent e)
 static int decade_ticks(double *at, struct extent e, const double *digits, int every)
 {
     int n = 0;
-    double first = floor(log10(e.lo)), last = floor(log10(e.hi));
-    for (double k = first; k <= last; k += every)
+    int first = (int)floor(log10(e.lo)), last = (int)floor(log10(e.hi));
+    for (int k = first; k <= last; k += every)
         for (const double *d = digits; *d > 0; d++) {
             double v = *d * pow(10, k);
             if (v < e.lo * (1 - 1e-9) || v > e.hi * (1 + 1e-9))

@@ -129,7 +129,7 @@ static void add_curve(struct plot *p, const struct report_run *r, int column, bo
     report_column(r, M_STEP, c->x);
     report_column(r, column, c->y);
     if (smooth)
-        series_smooth(c->y, c->n, report_smoothing(r));
+        series_smooth(c->y, c->n, smoothing_of(r->n));
     c->n = series_thin(c->x, c->y, NULL, c->n, BUCKETS);
 }
 

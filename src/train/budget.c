@@ -7,6 +7,7 @@
 #include "train/optimizer.h"
 #include "train/rates.h"
 #include "train/regularize.h"
+#include "train/vitals.h"
 
 #include <string.h>
 
@@ -78,6 +79,17 @@ bool budget_shares_params(const struct config *c)
     return strcmp(c->parallel.share_params, "on") == 0 && is_sharded(c);
 }
 
+/* What monitoring keeps is most where a rank's part is. */
+static double largest_vitals(const struct tensor_table *tensors, struct shard s)
+{
+    size_t most = 0;
+    for (s.rank = 0; s.rank < s.size && s.rank < RANKS_TRIED; s.rank++) {
+        size_t n = vitals_bytes(tensors, &s);
+        most = n > most ? n : most;
+    }
+    return (double)most;
+}
+
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
                   const struct optimizer_size *optimizer, const struct shard *shard,
                   const struct tensor_table *tensors, const struct team *t)
@@ -96,6 +108,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
+    add(b, "monitoring", largest_vitals(tensors, *shard));
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }

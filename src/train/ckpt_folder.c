@@ -261,6 +261,32 @@ int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest, int64
     return agree(c, c->rank == 0 ? retain_as_root(run_dir, newest, keep, keep_every) : OK);
 }
 
+static int leave_one(const char *run_dir, int64_t step)
+{
+    char path[FS_PATH_MAX], left[FS_PATH_MAX + 8];
+    TRY(ckpt_path(path, run_dir, step));
+    snprintf(left, sizeof left, "%s.left", path);
+    log_info("left            %s: of the branch that ends here", left);
+    return fs_rename(path, left);
+}
+
+static int leave_as_root(const char *run_dir, int64_t before)
+{
+    int64_t *step;
+    size_t n;
+    TRY(ckpt_list(run_dir, &step, &n, NULL));
+    int rc = n > 0 ? OK : ERR(E_DATA, "%s/checkpoints has nothing to go back to", run_dir);
+    for (size_t i = 0; i + 1 < n && step[i] >= before && rc == OK; i++)
+        rc = leave_one(run_dir, step[i]);
+    mem_free(step);
+    return rc;
+}
+
+int ckpt_leave(const struct comm *c, const char *run_dir, int64_t before)
+{
+    return agree(c, c->rank == 0 ? leave_as_root(run_dir, before) : OK);
+}
+
 struct cleaning {
     const char *folder;
     int rc;

@@ -32,7 +32,6 @@ static void request(struct feed *f)
     int64_t first = (int64_t)(f->mine.first + f->next) * f->micro;
     int64_t n = least(f->micro, f->batch - first);
     loader_want(f->loader, f->samples + (uint64_t)first, (int)n);
-    f->outstanding++;
     if (++f->next == f->mine.n)
         advance(f, 1);
 }
@@ -52,11 +51,25 @@ void feed_begin(struct feed *f, struct loader *l, const struct feed_order *order
     request(f);
 }
 
+void feed_restart(struct trainer *t)
+{
+    const struct feed_order order = {.ramp = t->course.ramp,
+                                     .at = trainer_at(t),
+                                     .samples = t->at.samples,
+                                     .size = t->comm->size,
+                                     .rank = t->comm->rank,
+                                     .micro = t->conf->batch.micro,
+                                     /* Whose last step is not known reads a little too far. */
+                                     .passes = t->scaling.rule->per_step ? INT64_MAX
+                                                                         : t->n_steps - t->at.step};
+    loader_drop(t->feed.loader);
+    feed_begin(&t->feed, t->feed.loader, &order);
+}
+
 int feed_next(struct feed *f, struct batch_view *b, int T)
 {
     struct sample_block s;
     int rc = loader_next(f->loader, &s);
-    f->outstanding--;
     if (rc != 0)
         return rc;
     request(f);
@@ -68,15 +81,4 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
                              .start = s.start,
                              .first = s.first};
     return 0;
-}
-
-int feed_drain(struct feed *f)
-{
-    struct sample_block s;
-    int rc = 0;
-    for (; f->outstanding > 0; f->outstanding--) {
-        int taken = loader_next(f->loader, &s);
-        rc = rc != 0 ? rc : taken;
-    }
-    return rc;
 }

@@ -33,6 +33,9 @@ static void fill_row(const struct trainer *t, const struct step_result *r, doubl
     row[M_CLIP] = r->clip;
     row[M_STEP_S] = r->step_s;
     row[M_TOKENS_PER_S] = tokens_per_s;
+    row[M_PERPLEXITY] = exp(r->loss);
+    row[M_BATCH] = (double)r->batch;
+    monitor_fill(t, row);
     row[M_PEAK_FRACTION] =
         tokens_per_s * spec_flops_per_token(&t->spec, (int)t->conf->batch.seq_len) / t->peak_flops;
 }
@@ -58,6 +61,7 @@ static void observe(struct trainer *t, double loss)
 static int validate(struct trainer *t, double row[M_N])
 {
     struct evaluation e;
+    double begin = clock_now_s();
     if (!t->valid_loader)
         return OK;
     TRY(evaluate(t->comm, t->model, t->params, t->valid_loader, validation_samples(t),
@@ -66,9 +70,12 @@ static int validate(struct trainer *t, double row[M_N])
     row[M_VALID_ACCURACY] = e.accuracy;
     progress_valid(t, e.loss, e.accuracy, e.targets);
     observe(t, e.loss);
-    if (t->comm->rank == 0)
-        t->pending = metrics_amend(t->metrics, row);
-    return OK;
+    if (t->comm->rank == 0) {
+        int rc = metrics_amend(t->metrics, row);
+        t->pending = t->pending != OK ? t->pending : rc;
+    }
+    pace_valid(&t->pace, clock_now_s() - begin);
+    return monitor_validated(t, e.loss);
 }
 
 /* A sample of text, by root. That it could not be made is no reason to end a run. */
@@ -125,8 +132,11 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     rank_row[R_SAVE_S] = t->unreported_save_s;
     rank_row[R_MEM_BYTES] = (double)mem_bytes();
     t->unreported_save_s = 0;
-    t->pending = metrics_step(t->metrics, row, rank_row);
+    int rc = metrics_step(t->metrics, row, rank_row, monitor_by_layer(t));
+    t->pending = t->pending != OK ? t->pending : rc;
+    pace_step(&t->pace, r->step_s / (double)r->batch);
     progress_step(t, r);
+    progress_vitals(t, row);
 }
 
 /* Validation and a sample, by the weights that are worth it. */
@@ -151,6 +161,8 @@ static int after_step(struct trainer *t, const struct step_result *r)
     const struct config *c = t->conf;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
+    if (monitor_wants_back(t))
+        return monitor_go_back(t);
     TRY(look(t, row, last));
     if (last || r->stop)
         return agree(t->comm, t->pending);
@@ -163,7 +175,10 @@ static int run_steps(struct trainer *t)
 {
     while (t->at.step < t->n_steps) {
         struct step_result r;
-        TRY(trainer_step(t, &r));
+        int rc = trainer_step(t, &r);
+        if (rc == E_DIVERGED)
+            loop_report(t, &r, (double[M_N]){0}); /* what ended it is worth its row */
+        TRY(rc);
         TRY(after_step(t, &r));
         if (r.stop && t->at.step < t->n_steps) {
             TRY(trainer_save(t));
@@ -188,12 +203,16 @@ int train_loop(struct trainer *t)
     if (t->at.step >= t->n_steps)
         log_info("nothing to do   the run is at step %lld of %lld; a greater train.steps goes on",
                  (long long)t->at.step, (long long)t->n_steps);
+    if (t->saved_step < 0 && monitor_may_go_back(t->conf))
+        TRY(trainer_save(t));
     int rc = run_steps(t);
-    if (rc != OK && rc != E_STOPPED)
+    if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);
+    if (rc == E_DIVERGED)
+        return rc;
     drop_requests(t);
     progress_end(t, rc);
     return rc;

@@ -125,8 +125,7 @@ int mark_return(struct mark *m, struct trainer *t)
     t->n_steps = m->n_steps;
     t->pending = m->pending;
     t->failed_saves = m->failed_saves;
-    TRY(agree(t->comm, feed_drain(&t->feed)));
-    trainer_feed(t);
+    feed_restart(t);
     return OK;
 }
 

@@ -34,6 +34,32 @@ const struct metric_column METRIC_COLUMNS[M_N] = {
     [M_VALID_LOSS] = {"valid_loss", "nat",
                       "mean cross entropy on the validation split after the step"},
     [M_VALID_ACCURACY] = {"valid_accuracy", "1", "accuracy on the validation split after the step"},
+    [M_PERPLEXITY] = {"perplexity", "1", "exponential of the loss"},
+    [M_LOSS_SMOOTH] = {"loss_smooth", "nat", "exponential average of the loss"},
+    [M_BATCH] = {"batch", "1", "sequences of this step, all ranks"},
+    [M_UPDATE_RATIO] = {"update_ratio", "1",
+                        "Euclidean norm of the step's change of the weights over that of the "
+                        "weights before it"},
+    [M_CLIP_RATE] = {"clip_rate", "1", "share of steps that clipped, an exponential average"},
+    [M_ATTENTION_LOGIT] = {"attention_logit", "1",
+                           "greatest attention logit of the step's batch, soft cap included"},
+    [M_NOISE_SCALE] = {"noise_scale", "1", "gradient noise scale B_simple, in sequences"},
+    [M_NOISE_ERROR] = {"noise_error", "1", "standard error of the noise scale, in sequences"},
+    [M_CRITICAL_BATCH] = {"critical_batch", "1",
+                          "critical batch of the run so far by its noise scales, in sequences"},
+    [M_NOISE_TRACE] = {"noise_trace", "1",
+                       "variance of one sequence's gradient, measured in this step"},
+    [M_NOISE_SIGNAL] = {"noise_signal", "1",
+                        "squared norm of the true gradient, measured in this step"},
+};
+
+const struct metric_column LAYER_COLUMNS[L_N] = {
+    [L_GRAD_NORM] = {"grad_norm", "1",
+                     "Euclidean norm of the mean gradient before clipping; row 0 the embedding, "
+                     "then the layers, last the final norm"},
+    [L_UPDATE_RATIO] = {"update_ratio", "1",
+                        "norm of the step's change of the weights over theirs before it; the same "
+                        "rows"},
 };
 
 const struct metric_column RANK_COLUMNS[R_N] = {
@@ -49,6 +75,7 @@ const struct metric_column RANK_COLUMNS[R_N] = {
 struct metrics {
     const struct comm *c;
     char run_dir[FS_PATH_MAX];
+    int64_t n_groups; /* rows by layer */
     struct segment segment;
     int fd;
     int64_t used;           /* rows written into the segment */
@@ -85,23 +112,26 @@ static int write_step_row(const struct metrics *m, int64_t at, const double row[
                      m->segment.path);
 }
 
-static int write_rank_row(const struct metrics *m, int64_t at, const double row[M_N],
-                          const double rank_row[R_N])
+static int write_beside(const struct metrics *m, enum side side, int64_t at, int64_t i,
+                        const double row[M_N], const double *values)
 {
-    double sealed[RANK_WIDTH] = {row[M_STEP], row[M_ATTEMPT]};
-    memcpy(sealed + RANK_HEAD, rank_row, sizeof(double) * R_N);
-    metrics_seal(sealed, RANK_WIDTH);
-    return fs_pwrite(m->fd, sealed, sizeof sealed, segment_rank_at(&m->segment, at, m->c->rank),
-                     m->segment.path);
+    const struct side_kind *k = &SIDES[side];
+    double sealed[SIDE_MOST] = {row[M_STEP], row[M_ATTEMPT]};
+    memcpy(sealed + SIDE_HEAD, values, sizeof(double) * (size_t)k->n_columns);
+    metrics_seal(sealed, k->width);
+    return fs_pwrite(m->fd, sealed, sizeof(double) * (size_t)k->width,
+                     segment_beside_at(&m->segment, side, at, i), m->segment.path);
 }
 
 /* ---- segments ---- */
 
-static int64_t rows_for(int ranks, int64_t n)
+static int64_t rows_for(const struct segment *s)
 {
-    int64_t a_row = (int64_t)sizeof(double) * (STEP_WIDTH + (int64_t)ranks * RANK_WIDTH);
-    int64_t rows = SEGMENT_BYTES / a_row;
-    int64_t most = n == 0 ? ROWS_FIRST : ROWS_MAX;
+    int64_t width = STEP_WIDTH;
+    for (int i = 0; i < N_SIDES; i++)
+        width += s->n_beside[i] * SIDES[i].width;
+    int64_t rows = SEGMENT_BYTES / (width * (int64_t)sizeof(double));
+    int64_t most = s->n == 0 ? ROWS_FIRST : ROWS_MAX;
     return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
@@ -121,10 +151,12 @@ static int sync_and_close(struct metrics *m)
 /* Collective. */
 static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
 {
-    m->segment.attempt = attempt;
-    m->segment.n = n;
+    m->segment = (struct segment){.attempt = attempt, .n = n};
+    m->segment.n_beside[SIDE_RANKS] = m->c->size;
+    m->segment.n_beside[SIDE_LAYERS] = m->n_groups;
+    m->segment.rows = rows_for(&m->segment);
     m->used = 0;
-    TRY(segment_create(m->c, &m->segment, m->run_dir, rows_for(m->c->size, n)));
+    TRY(segment_create(m->c, &m->segment, m->run_dir));
     m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
     return agree(
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
@@ -166,7 +198,8 @@ static int prepare_folder(const char *run_dir, int64_t attempt, int64_t *n)
     return first_free(run_dir, attempt, n);
 }
 
-int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt)
+int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt,
+                 int64_t n_groups)
 {
     int64_t n = 0;
     struct metrics *m;
@@ -179,6 +212,7 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     rc = agree_bcast(c, 0, rc, &n, sizeof n);
     if (rc == OK) {
         m->c = c;
+        m->n_groups = n_groups;
         m->fd = -1;
         m->synced_s = clock_now_s();
         memcpy(m->run_dir, run_dir, strlen(run_dir) + 1);
@@ -198,6 +232,12 @@ static int next_segment(struct metrics *m)
     return begin_segment(m, m->segment.attempt, m->segment.n + 1);
 }
 
+int metrics_renew(struct metrics *m, int64_t attempt)
+{
+    TRY(agree(m->c, sync_and_close(m)));
+    return begin_segment(m, attempt, 0);
+}
+
 /* Rows are safe from a killed process once written; from a lost node once this has passed them. */
 static int sync_sometimes(struct metrics *m)
 {
@@ -210,7 +250,16 @@ static int sync_sometimes(struct metrics *m)
     return OK;
 }
 
-int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N])
+static int write_layers(const struct metrics *m, int64_t at, const double row[M_N],
+                        const double *by_layer)
+{
+    for (int64_t i = 0; by_layer != NULL && i < m->n_groups; i++)
+        TRY(write_beside(m, SIDE_LAYERS, at, i, row, by_layer + i * L_N));
+    return OK;
+}
+
+int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
+                 const double *by_layer)
 {
     if (m->fd < 0)
         return ERR(E_IO, "%s: closed after an earlier failure", m->segment.path);
@@ -220,9 +269,11 @@ int metrics_step(struct metrics *m, const double row[M_N], const double rank_row
     m->step[at] = (int64_t)row[M_STEP];
     if (fault_hit("metrics.row"))
         return ERR(E_IO, "%s: cannot write (fault metrics.row)", m->segment.path);
-    TRY(write_rank_row(m, at, row, rank_row));
-    if (m->c->rank == 0)
+    TRY(write_beside(m, SIDE_RANKS, at, m->c->rank, row, rank_row));
+    if (m->c->rank == 0) {
+        TRY(write_layers(m, at, row, by_layer));
         TRY(write_step_row(m, at, row));
+    }
     return sync_sometimes(m);
 }
 

@@ -1,8 +1,8 @@
 /* What the parts of the metrics share: the layout of a segment and the coding of its rows.
  *
  * A segment holds /step [S][STEP_WIDTH]: the columns of enum metric, then the CRC-32C of their
- * bytes as a number; and /ranks [S][ranks][RANK_WIDTH]: step, attempt, the columns of enum
- * rank_metric, CRC-32C. A row that was never written is all NaN. */
+ * bytes as a number; and beside it /ranks and /layers, some rows a step: step, attempt, their
+ * columns, CRC-32C. A row that was never written is all NaN. */
 #ifndef CARAT_TRAIN_METRICS_PARTS_H
 #define CARAT_TRAIN_METRICS_PARTS_H
 
@@ -16,23 +16,38 @@
 #define METRICS_KIND   "carat metrics"
 #define METRICS_FORMAT 1
 
-enum { STEP_WIDTH = M_N + 1, RANK_HEAD = 2, RANK_WIDTH = RANK_HEAD + R_N + 1 };
+/* The arrays beside /step. */
+enum side { SIDE_RANKS, SIDE_LAYERS, N_SIDES };
+
+enum { STEP_WIDTH = M_N + 1, SIDE_HEAD = 2, SIDE_MOST = SIDE_HEAD + R_N + L_N + 1 };
+
+struct side_kind {
+    const char *name; /* "ranks" */
+    const struct metric_column *column;
+    int n_columns, width;
+};
+extern const struct side_kind SIDES[N_SIDES];
 
 struct segment {
     int64_t attempt, n; /* of its name */
     char path[FS_PATH_MAX];
-    int64_t rows, ranks;      /* room for rows; ranks that write */
-    int64_t step_at, rank_at; /* where the arrays lie in the file */
+    int64_t rows;              /* room for steps */
+    int64_t n_beside[N_SIDES]; /* rows a step beside it; 0: the array is not there */
+    int64_t step_at, beside_at[N_SIDES]; /* where the arrays lie in the file */
+    int step_width;
+    int column[M_N]; /* the place of each in a row of /step; -1: not there */
 };
 
 static inline int64_t segment_step_at(const struct segment *s, int64_t row)
 {
-    return s->step_at + row * STEP_WIDTH * (int64_t)sizeof(double);
+    return s->step_at + row * s->step_width * (int64_t)sizeof(double);
 }
 
-static inline int64_t segment_rank_at(const struct segment *s, int64_t row, int64_t rank)
+static inline int64_t segment_beside_at(const struct segment *s, enum side side, int64_t row,
+                                        int64_t i)
 {
-    return s->rank_at + (row * s->ranks + rank) * RANK_WIDTH * (int64_t)sizeof(double);
+    return s->beside_at[side] +
+           (row * s->n_beside[side] + i) * SIDES[side].width * (int64_t)sizeof(double);
 }
 
 /* Puts the CRC of row[0 … width-2] into its last place; tells whether it fits what is before it. */
@@ -48,9 +63,9 @@ int segment_path(char *path, const char *run_dir, int64_t attempt, int64_t n);
 int segment_list(const char *run_dir, struct segment **list, size_t *n);
 /* Fills the rest from the file, which is untrusted. E_DATA. Local. */
 int segment_open(struct segment *s);
-/* Creates, fills with NaN and publishes the segment of this attempt and number for `rows` rows.
- * Collective. E_IO. */
-int segment_create(const struct comm *c, struct segment *s, const char *run_dir, int64_t rows);
+/* Creates, fills with NaN and publishes the segment of this attempt and number, for its rows and
+ * those beside them. Collective. E_IO. */
+int segment_create(const struct comm *c, struct segment *s, const char *run_dir);
 /* Removes what a killed start left half made. Root. */
 int segment_clean(const char *run_dir);
 
@@ -65,7 +80,15 @@ struct history {
     struct history_row *row; /* one a step, in step order */
     int64_t n, n_bad; /* rows; rows left out for a wrong CRC, and segments that cannot be read */
 };
+/* The most rows beside a step in any segment. */
+int64_t history_most(const struct history *h, enum side side);
 int history_read(struct history *h, const char *run_dir);
 void history_release(struct history *h);
+
+/* Rows beside the steps, turned over into columns: calls put for each piece of steps in turn with
+ * v[columns][room][most], of which the first n steps of each column count; NaN where there is no
+ * row. E_IO, E_MEM, and what put returns. */
+typedef int (*history_put_fn)(void *ctx, int64_t first, int64_t n, int64_t room, const double *v);
+int history_turn(const struct history *h, enum side side, history_put_fn put, void *ctx);
 
 #endif

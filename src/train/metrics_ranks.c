@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROWS_READ = 16384 };
+enum { ROWS_READ = 16384, WIDTH = SIDE_HEAD + R_N + 1 };
 
 struct averager {
     const struct history *h;
     int in;          /* the open segment's file */
     int64_t segment; /* which one is open; -1: none */
-    double *row;     /* [ranks][RANK_WIDTH] of one step */
+    double *row;     /* [ranks][WIDTH] of one step */
     int64_t *count;  /* [ranks][R_N] */
     struct metrics_ranks *out;
 };
@@ -24,12 +24,12 @@ struct averager {
 static void take_row(struct averager *a, double step)
 {
     for (int64_t r = 0; r < a->out->ranks; r++) {
-        const double *row = a->row + r * RANK_WIDTH;
-        if (!metrics_is_sealed(row, RANK_WIDTH) || row[0] != step)
+        const double *row = a->row + r * WIDTH;
+        if (!metrics_is_sealed(row, WIDTH) || row[0] != step)
             continue;
         for (int64_t i = 0; i < R_N; i++)
-            if (isfinite(row[RANK_HEAD + i])) {
-                a->out->mean[r * R_N + i] += row[RANK_HEAD + i];
+            if (isfinite(row[SIDE_HEAD + i])) {
+                a->out->mean[r * R_N + i] += row[SIDE_HEAD + i];
                 a->count[r * R_N + i]++;
             }
     }
@@ -46,8 +46,8 @@ static int read_row(struct averager *a, const struct history_row *from)
         if (a->in < 0)
             return ERR(E_IO, "%s: cannot open: %s", s->path, strerror(errno));
     }
-    TRY(fs_pread(a->in, a->row, (size_t)s->ranks * RANK_WIDTH * sizeof(double),
-                 segment_rank_at(s, from->at, 0), s->path));
+    TRY(fs_pread(a->in, a->row, (size_t)s->n_beside[SIDE_RANKS] * WIDTH * sizeof(double),
+                 segment_beside_at(s, SIDE_RANKS, from->at, 0), s->path));
     take_row(a, from->v[M_STEP]);
     a->out->rows++;
     return OK;
@@ -55,7 +55,7 @@ static int read_row(struct averager *a, const struct history_row *from)
 
 static int64_t ranks_of(const struct history *h, int64_t i)
 {
-    return h->segment[h->row[i].segment].ranks;
+    return h->segment[h->row[i].segment].n_beside[SIDE_RANKS];
 }
 
 /* Of each stretch one row, at a place that differs from stretch to stretch: what happens every so
@@ -78,7 +78,7 @@ static int average(const struct history *h, struct metrics_ranks *r)
     int rc;
     TRY_OUT(mem_alloc(&r->mean, (size_t)n, sizeof *r->mean, "means of the ranks"));
     TRY_OUT(mem_alloc(&a.count, (size_t)n, sizeof *a.count, "counts of the ranks"));
-    TRY_OUT(mem_alloc(&a.row, (size_t)r->ranks, RANK_WIDTH * sizeof *a.row, "rank rows"));
+    TRY_OUT(mem_alloc(&a.row, (size_t)r->ranks, WIDTH * sizeof *a.row, "rank rows"));
     rc = read_rows(&a);
     for (int64_t i = 0; i < n; i++)
         r->mean[i] = a.count[i] > 0 ? r->mean[i] / (double)a.count[i] : NAN;

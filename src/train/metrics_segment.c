@@ -17,7 +17,18 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILL = 1 << 14, RANKS_MAX = 1 << 22, N_ARRAYS = 2 };
+enum {
+    FILL = 1 << 14,
+    BESIDE_MAX = 1 << 22,
+    WIDTH_MAX = 1024,
+    NAMES_MAX = 1 << 16,
+    N_ARRAYS = 1 + N_SIDES
+};
+
+const struct side_kind SIDES[N_SIDES] = {
+    [SIDE_RANKS] = {"ranks", RANK_COLUMNS, R_N, SIDE_HEAD + R_N + 1},
+    [SIDE_LAYERS] = {"layers", LAYER_COLUMNS, L_N, SIDE_HEAD + L_N + 1},
+};
 
 int segment_folder(char *path, const char *run_dir)
 {
@@ -113,28 +124,81 @@ int segment_clean(const char *run_dir)
 
 /* ---- opening ---- */
 
+static int wrong_arrays(void)
+{
+    return ERR(E_DATA, "its arrays are not those of a segment of metrics");
+}
+
+static bool is_f64(const struct h5x_array *a, int n_dims)
+{
+    return a->class == H5T_FLOAT && a->elem_bytes == sizeof(double) && a->n_dims == n_dims &&
+           a->n > 0;
+}
+
+/* The place of each column by the names in the file, which are separated by commas. */
+static void find_columns(struct segment *s, const char *names)
+{
+    for (int i = 0; i < M_N; i++)
+        s->column[i] = -1;
+    for (int at = 0; *names != '\0'; at++) {
+        size_t n = strcspn(names, ",");
+        for (int i = 0; i < M_N; i++)
+            if (strlen(METRIC_COLUMNS[i].name) == n &&
+                memcmp(METRIC_COLUMNS[i].name, names, n) == 0 && at < s->step_width - 1)
+                s->column[i] = at;
+        names += n + (names[n] == ',');
+    }
+}
+
+static int read_columns(struct segment *s, hid_t file)
+{
+    char *names;
+    hid_t d = H5Dopen2(file, "/step", H5P_DEFAULT);
+    if (d < 0)
+        return h5x_error(E_DATA, "/step: cannot open");
+    int rc = h5x_get_text_alloc(d, "columns", NAMES_MAX, &names);
+    H5Dclose(d);
+    TRY(rc);
+    find_columns(s, names);
+    mem_free(names);
+    return s->column[M_STEP] >= 0 && s->column[M_ATTEMPT] >= 0 ? OK : wrong_arrays();
+}
+
+static int read_side(struct segment *s, hid_t file, enum side side)
+{
+    char name[32];
+    struct h5x_array a;
+    snprintf(name, sizeof name, "/%s", SIDES[side].name);
+    s->n_beside[side] = 0;
+    if (side != SIDE_RANKS && H5Lexists(file, name, H5P_DEFAULT) <= 0)
+        return OK;
+    TRY(h5x_describe(file, name, &a));
+    if (!is_f64(&a, 3) || a.dims[2] != (hsize_t)SIDES[side].width ||
+        a.dims[0] != (hsize_t)s->rows || a.dims[1] > BESIDE_MAX)
+        return wrong_arrays();
+    s->n_beside[side] = (int64_t)a.dims[1];
+    s->beside_at[side] = a.offset;
+    return OK;
+}
+
 static int read_layout(struct segment *s, hid_t file)
 {
     char kind[32];
     int64_t format;
-    struct h5x_array step, rank;
+    struct h5x_array step;
     TRY(h5x_get_text(file, "kind", kind, sizeof kind));
     TRY(h5x_get_i64(file, "format", &format));
     if (strcmp(kind, METRICS_KIND) != 0 || format != METRICS_FORMAT)
         return ERR(E_DATA, "not a segment of metrics in format %d", METRICS_FORMAT);
     TRY(h5x_describe(file, "/step", &step));
-    TRY(h5x_describe(file, "/ranks", &rank));
-    bool good = step.class == H5T_FLOAT && step.elem_bytes == sizeof(double) &&
-                rank.class == H5T_FLOAT && rank.elem_bytes == sizeof(double) && step.n_dims == 2 &&
-                rank.n_dims == 3 && step.dims[1] == STEP_WIDTH && rank.dims[2] == RANK_WIDTH &&
-                step.dims[0] == rank.dims[0] && step.n > 0 && rank.n > 0 &&
-                rank.dims[1] <= RANKS_MAX;
-    if (!good)
-        return ERR(E_DATA, "its arrays are not those of a segment of metrics");
+    if (!is_f64(&step, 2) || step.dims[1] < 3 || step.dims[1] > WIDTH_MAX)
+        return wrong_arrays();
     s->rows = (int64_t)step.dims[0];
-    s->ranks = (int64_t)rank.dims[1];
+    s->step_width = (int)step.dims[1];
     s->step_at = step.offset;
-    s->rank_at = rank.offset;
+    TRY(read_columns(s, file));
+    for (int i = 0; i < N_SIDES; i++)
+        TRY(read_side(s, file, (enum side)i));
     return OK;
 }
 
@@ -151,13 +215,23 @@ int segment_open(struct segment *s)
 
 /* ---- creation ---- */
 
+static int make_side(const struct segment *s, hid_t file, enum side side)
+{
+    char name[32];
+    const hsize_t dims[3] = {(hsize_t)s->rows, (hsize_t)s->n_beside[side],
+                             (hsize_t)SIDES[side].width};
+    snprintf(name, sizeof name, "/%s", SIDES[side].name);
+    return dims[1] > 0 ? h5x_make_dataset(file, name, H5T_IEEE_F64LE, 3, dims, NULL) : OK;
+}
+
 static int make_arrays(void *ctx, hid_t file)
 {
     const struct segment *s = ctx;
     const hsize_t step[2] = {(hsize_t)s->rows, STEP_WIDTH};
-    const hsize_t rank[3] = {(hsize_t)s->rows, (hsize_t)s->ranks, RANK_WIDTH};
     TRY(h5x_make_dataset(file, "/step", H5T_IEEE_F64LE, 2, step, NULL));
-    return h5x_make_dataset(file, "/ranks", H5T_IEEE_F64LE, 3, rank, NULL);
+    for (int i = 0; i < N_SIDES; i++)
+        TRY(make_side(s, file, (enum side)i));
+    return OK;
 }
 
 /* Names and units of the columns, separated by commas, as attributes of a dataset. */
@@ -191,7 +265,11 @@ static int put_attributes(hid_t file, const struct segment *s)
     TRY(h5x_put_i64(file, "attempt", s->attempt));
     TRY(h5x_put_i64(file, "segment", s->n));
     TRY(put_columns(file, "/step", "", METRIC_COLUMNS, M_N));
-    return put_columns(file, "/ranks", "step,attempt,", RANK_COLUMNS, R_N);
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->n_beside[i] > 0)
+            TRY(put_columns(file, SIDES[i].name, "step,attempt,", SIDES[i].column,
+                            SIDES[i].n_columns));
+    return OK;
 }
 
 /* Root's: attributes, places, and the disk's promise. */
@@ -220,20 +298,21 @@ static int fill_range(int fd, int64_t at, struct range doubles, const double *na
     return OK;
 }
 
-/* This rank's share of both arrays becomes NaN: by own writes, whose failures are seen. */
+/* This rank's share of all arrays becomes NaN: by own writes, whose failures are seen. */
 static int fill(const struct comm *c, const struct segment *s, const char *temp)
 {
     static double nan[FILL];
     size_t steps = (size_t)s->rows * STEP_WIDTH;
-    size_t ranks = (size_t)s->rows * (size_t)s->ranks * RANK_WIDTH;
     for (int i = 0; i < FILL; i++)
         nan[i] = NAN;
     int fd = open(temp, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return ERR(E_IO, "%s: cannot open: %s", temp, strerror(errno));
     int rc = fill_range(fd, s->step_at, split_even(steps, c->size, c->rank), nan, temp);
-    if (rc == OK)
-        rc = fill_range(fd, s->rank_at, split_even(ranks, c->size, c->rank), nan, temp);
+    for (int i = 0; i < N_SIDES && rc == OK; i++) {
+        size_t n = (size_t)(s->rows * s->n_beside[i] * SIDES[i].width);
+        rc = fill_range(fd, s->beside_at[i], split_even(n, c->size, c->rank), nan, temp);
+    }
     if (rc == OK && fsync(fd) != 0)
         rc = ERR(E_IO, "%s: cannot fsync: %s", temp, strerror(errno));
     if (close(fd) != 0 && rc == OK)
@@ -250,11 +329,9 @@ static int build(const struct comm *c, struct segment *s, const char *temp)
     return agree(c, c->rank == 0 ? fs_rename(temp, s->path) : OK);
 }
 
-int segment_create(const struct comm *c, struct segment *s, const char *run_dir, int64_t rows)
+int segment_create(const struct comm *c, struct segment *s, const char *run_dir)
 {
     char temp[FS_PATH_MAX] = "";
-    s->rows = rows;
-    s->ranks = c->size;
     int rc = segment_path(s->path, run_dir, s->attempt, s->n);
     if (rc == OK &&
         snprintf(temp, sizeof temp, "%s.tmp-%ld", s->path, (long)getpid()) >= (int)sizeof temp)

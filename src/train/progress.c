@@ -31,6 +31,9 @@ static void banner_batch(const struct trainer *t)
              (long long)c->batch.micro, (long long)most,
              most * c->batch.micro * t->comm->size == c->batch.global ? "" : " (uneven: at most)",
              fmt_si(tokens, sizeof tokens, (double)c->batch.global * (double)c->batch.seq_len));
+    if (t->n_micro == 1 && c->noise.every != 0)
+        log_info("noise scale     not measured: a step is one micro-batch; batch.micro below "
+                 "batch.global measures it");
     if (t->n_micro < t->comm->size)
         log_warn("%d of %d ranks have no micro-batch; lower batch.micro or use fewer ranks",
                  t->comm->size - (int)t->n_micro, t->comm->size);
@@ -106,15 +109,16 @@ void progress_banner(const struct trainer *t)
              (long long)t->n_steps);
 }
 
-/* Steps of this attempt set the pace, by the sequence since the batch may grow; the first is slower
- * (first touch) and soon outweighed. */
-static double seconds_left(const struct trainer *t, const struct step_result *r)
+/* What is left, for people: "?" while nothing is known. */
+static const char *time_left(const struct trainer *t, char *buf, size_t n)
 {
-    static double smooth;
-    double pace = r->step_s / (double)r->batch;
+    struct pace pace = t->pace;
     int64_t all = course_at(&t->course, t->n_steps).samples;
-    smooth = smooth == 0 ? pace : 0.9 * smooth + 0.1 * pace;
-    return smooth * (double)(all - t->at.sched_samples);
+    const struct pace_plan plan = {t->at.step, t->n_steps, t->conf->validate.every,
+                                   t->conf->checkpoint.every, (double)(all - t->at.sched_samples)};
+    pace.save_s = t->save_s;
+    double left = pace_left_s(&pace, &plan);
+    return isnan(left) ? "?" : fmt_duration(buf, n, left);
 }
 
 void progress_step(const struct trainer *t, const struct step_result *r)
@@ -129,14 +133,41 @@ void progress_step(const struct trainer *t, const struct step_result *r)
     snprintf(line, sizeof line,
              "step %6lld/%lld  loss %.4f  lr %.2e  grad %.3f  %s tok/s  %2.0f%% peak  left %s",
              (long long)t->at.step, (long long)t->n_steps, r->loss, r->lr, r->grad_norm,
-             fmt_si(rate, sizeof rate, tokens_per_s), 100 * peak,
-             fmt_duration(left, sizeof left, seconds_left(t, r)));
+             fmt_si(rate, sizeof rate, tokens_per_s), 100 * peak, time_left(t, left, sizeof left));
     if (log_is_terminal()) {
         log_status("%s", line);
         log_file("%s", line);
     } else if (t->at.step % c->train.log_every == 0 || t->at.step == t->n_steps) {
         log_info("%s", line);
     }
+}
+
+/* A second line now and then: what the step's own is too short for. */
+enum { VITALS_EVERY_LINES = 50 };
+
+static void add_figure(struct str *line, const char *name, const char *form, double v)
+{
+    if (isnan(v))
+        return;
+    str_addf(line, "  %s ", name);
+    str_addf(line, form, v);
+}
+
+void progress_vitals(const struct trainer *t, const double row[M_N])
+{
+    struct str line = {0};
+    if (t->comm->rank != 0 || t->at.step % (VITALS_EVERY_LINES * t->conf->train.log_every) != 0)
+        return;
+    add_figure(&line, "accuracy", "%.1f%%", 100 * row[M_ACCURACY]);
+    add_figure(&line, "perplexity", "%.4g", row[M_PERPLEXITY]);
+    add_figure(&line, "update", "%.2e", row[M_UPDATE_RATIO]);
+    add_figure(&line, "clipped", "%.0f%%", 100 * row[M_CLIP_RATE]);
+    add_figure(&line, "logit", "%.3g", row[M_ATTENTION_LOGIT]);
+    add_figure(&line, "noise", "%.3g", row[M_NOISE_SCALE]);
+    add_figure(&line, "±", "%.2g", row[M_NOISE_ERROR]);
+    add_figure(&line, "critical", "%.3g", row[M_CRITICAL_BATCH]);
+    log_info("     %6lld     %s", (long long)t->at.step, line.s);
+    str_release(&line);
 }
 
 void progress_valid(const struct trainer *t, double loss, double accuracy, double targets)

@@ -161,6 +161,24 @@ out:
     return rc;
 }
 
+static int load(struct trainer *t, const char *path)
+{
+    struct ckpt_array array[CKPT_MAX_ARRAYS];
+    int n = 0;
+    TRY(agree(t->comm, check_meta(t, path)));
+    add_arrays(t, array, &n);
+    TRY(ckpt_read(t->comm, path, t->tensors, array, n));
+    return zero_allgather(&t->holders, &t->whole, t->params);
+}
+
+int resume_before(struct trainer *t, int64_t step)
+{
+    char path[FS_PATH_MAX];
+    TRY(ckpt_leave(t->comm, t->conf->run.dir, step));
+    TRY(ckpt_newest(t->comm, t->conf->run.dir, path));
+    return load(t, path);
+}
+
 /* The last file by its name, without touching the folder: a live run may be at work in it. */
 static int find_newest(const char *run_dir, char *path)
 {
@@ -190,12 +208,7 @@ int resume_newest(struct trainer *t, bool *found)
     *found = path[0] != '\0';
     if (!*found)
         return OK;
-    TRY(agree(t->comm, check_meta(t, path)));
-    struct ckpt_array array[CKPT_MAX_ARRAYS];
-    int n = 0;
-    add_arrays(t, array, &n);
-    TRY(ckpt_read(t->comm, path, t->tensors, array, n));
-    TRY(zero_allgather(&t->holders, &t->whole, t->params));
+    TRY(load(t, path));
     log_info("resumed         %s: step %lld of %lld, attempt %lld; it is the newest checkpoint "
              "that verifies",
              path, (long long)t->at.step, (long long)t->n_steps, (long long)t->at.attempt);

@@ -1,7 +1,7 @@
 /* One optimizer step, from top to bottom. */
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/log.h"
+#include "base/fault.h"
 #include "par/agree.h"
 #include "par/zero.h"
 #include "train/feed.h"
@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* After so many updates in a row were left out, the run is taken to have diverged. */
-enum { MAX_SKIPPED = 10 };
+/* What a test's spike is: far above any gradient. */
+#define SPIKE 1e6f
 
 /* The seconds since *mark, which moves on to now. */
 static double lap(double *mark)
@@ -28,6 +28,17 @@ static void give_zero(struct trainer *t)
 {
     memset(reducer_slab(t->reducer), 0, t->tensors->n_elems * sizeof(float));
     reducer_ready(t->reducer, 0, t->tensors->n_elems);
+}
+
+/* A grad_ready_fn on the way to the reducer, where tests spoil a gradient. */
+static void pass_on(void *trainer, size_t first, size_t n)
+{
+    const struct trainer *t = trainer;
+    if (first == 0 && fault_hit("grad"))
+        reducer_slab(t->reducer)[0] = NAN;
+    if (first == 0 && fault_hit("grad.spike"))
+        reducer_slab(t->reducer)[0] = SPIKE;
+    reducer_ready(t->reducer, first, n);
 }
 
 static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *r)
@@ -47,9 +58,9 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
             give_zero(t);
             continue;
         }
-        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, reducer_ready,
-                   t->reducer);
+        model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, pass_on, t);
         sums_add_pass(s, &p);
+        monitor_pass(t, s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
     int reduced = reducer_finish(t->reducer);
@@ -69,6 +80,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
     r->gain = gain_of(&t->gain, &t->scaling, r->batch);
     r->set = derive_step(&t->schedule, t->conf, &t->course, &t->scaling, trainer_at(t), &t->gain);
+    r->set.lr *= t->monitor.back.rate;
     if (t->forced_lr > 0)
         r->set.lr = t->forced_lr;
     r->lr = r->set.lr;
@@ -108,28 +120,17 @@ static int update(struct trainer *t, struct step_result *r)
         TRY(zero_allgather(&each, &t->shard, grad));
     prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
+    monitor_before(t);
     regularizer_apply(t, grad, s.grad_scale, r->grad_norm, r->targets);
     optim_update(&t->optim, &s, t->params, grad);
     r->lr = t->optim.lr;
     prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
+    monitor_after(t);
     r->time[R_OPTIM_S] = lap(&mark);
     int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
     prof_lap(t->prof, PROF_GATHER, 0, t->prof != NULL ? gather_bytes(t) : 0);
     r->time[R_GATHER_S] = lap(&mark);
     return rc != OK ? rc : trainer_pack(t);
-}
-
-static int leave_out_update(struct trainer *t, const struct step_result *r)
-{
-    log_warn("step %lld: loss %g, gradient norm %g: the update is left out",
-             (long long)t->at.step + 1, r->loss, r->grad_norm);
-    if (++t->at.skipped < MAX_SKIPPED)
-        return OK;
-    return ERR(E_DIVERGED,
-               "the loss or the gradient was not finite in %d steps in a row; lower optimizer.lr, "
-               "lengthen schedule.warmup or lower optimizer.clip_norm, and go on from an older "
-               "checkpoint",
-               MAX_SKIPPED);
 }
 
 /* A file in the run folder that asks for something; who keeps none is not asked. Root. */
@@ -148,12 +149,22 @@ static bool wants_stop(const struct trainer *t, double step_s)
             stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
 }
 
+/* What AdaScale goes by in the steps that follow. */
+static void take_gain(struct trainer *t)
+{
+    if (t->noise.weight == 0)
+        return;
+    t->gain.trace = noise_trace(&t->noise);
+    t->gain.signal = noise_signal(&t->noise);
+}
+
 int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
     *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
     prof_start(t->prof);
+    monitor_begin(t);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
     s.save = t->comm->rank == 0 && is_asked(t, "save");
@@ -162,12 +173,11 @@ int trainer_step(struct trainer *t, struct step_result *r)
     prof_lap(t->prof, PROF_AGREE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
-    if (r->finite) {
+    bool allowed = monitor_allows(t, r, &s);
+    take_gain(t);
+    if (allowed)
         TRY(update(t, r));
-        t->at.skipped = 0;
-    } else {
-        TRY(leave_out_update(t, r));
-    }
+    rc = monitor_conclude(t, r, allowed);
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
     gain_count(&t->gain, &t->scaling, r->batch);
@@ -177,5 +187,5 @@ int trainer_step(struct trainer *t, struct step_result *r)
     t->at.targets += r->targets;
     t->at.train_s += r->step_s;
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
-    return OK;
+    return rc;
 }

@@ -3,8 +3,8 @@
 #include "par/agree.h"
 #include <math.h>
 
-enum { AT_LOSS = 0, AT_SUMSQ = EXACT_LIMBS + 1, AT_COUNTS = 2 * (EXACT_LIMBS + 1), N_COUNTS = 5 };
-enum { N_PACKED = AT_COUNTS + N_COUNTS };
+enum { PACKED = EXACT_LIMBS + 1, N_SUMS = 3, N_COUNTS = 6 };
+enum { AT_COUNTS = N_SUMS * PACKED, N_PACKED = AT_COUNTS + N_COUNTS };
 
 void sums_add_pass(struct sums *s, const struct pass_result *r)
 {
@@ -17,14 +17,16 @@ int sums_reduce(const struct comm *c, struct sums *s, int rc)
 {
     int64_t v[N_PACKED];
     s->errors = rc != OK;
-    exactsum_pack(&s->loss, v + AT_LOSS);
-    exactsum_pack(&s->sumsq, v + AT_SUMSQ);
-    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->stop, &s->save, &s->errors};
+    struct exactsum *sums[N_SUMS] = {&s->loss, &s->sumsq, &s->each};
+    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->n_each,
+                                 &s->stop,    &s->save,    &s->errors};
+    for (int i = 0; i < N_SUMS; i++)
+        exactsum_pack(sums[i], v + i * PACKED);
     for (int i = 0; i < N_COUNTS; i++)
         v[AT_COUNTS + i] = *counts[i];
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, v, N_PACKED, MPI_INT64_T, MPI_SUM, c->world));
-    exactsum_unpack(&s->loss, v + AT_LOSS);
-    exactsum_unpack(&s->sumsq, v + AT_SUMSQ);
+    for (int i = 0; i < N_SUMS; i++)
+        exactsum_unpack(sums[i], v + i * PACKED);
     for (int i = 0; i < N_COUNTS; i++)
         *counts[i] = v[AT_COUNTS + i];
     return s->errors ? agree(c, rc) : OK;

@@ -156,7 +156,9 @@ static int lay_out(struct trainer *t)
     t->tensors = model_tensors(t->model);
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
-    return optimizer_init(t);
+    TRY(optimizer_init(t));
+    TRY(state_add(&t->state_rows, "noise", (double *)&t->noise, NOISE_N));
+    return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 
 static int start_fresh(struct trainer *t)
@@ -227,7 +229,8 @@ static int open_run(struct trainer *t)
 {
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt);
+    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
+                        t->monitor.vitals.n_groups);
 }
 
 /* Parameters and state of the first step. */
@@ -242,20 +245,6 @@ static int take_state(struct trainer *t)
         TRY(start_fresh(t));
     TRY(optimizer_begin(t, resumed));
     return trainer_pack(t);
-}
-
-void trainer_feed(struct trainer *t)
-{
-    const struct feed_order order = {.ramp = t->course.ramp,
-                                     .at = trainer_at(t),
-                                     .samples = t->at.samples,
-                                     .size = t->comm->size,
-                                     .rank = t->comm->rank,
-                                     .micro = t->conf->batch.micro,
-                                     /* Whose last step is not known reads a little too far. */
-                                     .passes = t->scaling.rule->per_step ? INT64_MAX
-                                                                         : t->n_steps - t->at.step};
-    feed_begin(&t->feed, t->feed.loader, &order);
 }
 
 static int build(struct trainer *t)
@@ -279,13 +268,14 @@ static int build(struct trainer *t)
     TRY(hold_forms(t));
     const struct reduce_options o = budget_reduction(c);
     TRY(reducer_new(&t->reducer, t->comm, &t->shard, &o));
+    reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     if (t->start == START_RUN)
         TRY(take_folder(t));
     TRY(measure_peak(t));
     TRY(take_state(t));
     if (t->start == START_RUN)
         TRY(open_run(t));
-    trainer_feed(t);
+    feed_restart(t);
     return OK;
 }
 
@@ -330,6 +320,7 @@ void trainer_release(struct trainer *t)
     mem_free(t->groups);
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
+    monitor_release(&t->monitor);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);

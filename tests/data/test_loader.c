@@ -189,6 +189,27 @@ START_TEST(documents_are_kept_apart)
 }
 END_TEST
 
+START_TEST(requests_may_be_dropped)
+{
+    const int docs[] = {1000};
+    struct sample_block b;
+    open_docs(docs, 1);
+    struct loader *l = start(10, false, BOUNDARY_NONE, 4);
+    loader_drop(l); /* none */
+    loader_want(l, 0, 4);
+    loader_want(l, 4, 4);
+    loader_drop(l);
+    loader_want(l, 20, 2);
+    loader_want(l, 30, 2); /* two may be outstanding again */
+    ck_assert_int_eq(loader_next(l, &b), OK);
+    ck_assert_int_eq(b.token[0], 200);
+    ck_assert_int_eq(loader_next(l, &b), OK);
+    ck_assert_int_eq(b.token[0], 300);
+    loader_free(l);
+    close_docs();
+}
+END_TEST
+
 START_TEST(a_block_stays_while_two_are_read)
 {
     const int docs[] = {1000};
@@ -293,6 +314,7 @@ static void add(TCase *t)
     tcase_add_test(t, epochs_hold_each_sample_once);
     tcase_add_test(t, file_order_repeats);
     tcase_add_test(t, documents_are_kept_apart);
+    tcase_add_test(t, requests_may_be_dropped);
     tcase_add_test(t, a_block_stays_while_two_are_read);
     tcase_add_test(t, a_split_too_short);
     tcase_add_test(t, errors_of_the_thread_arrive);

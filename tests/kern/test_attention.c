@@ -299,6 +299,52 @@ START_TEST(follows_the_twin_over_many_tiles)
 }
 END_TEST
 
+/* Over all queries and the keys that each sees. */
+static double greatest_score(const struct set *t)
+{
+    const struct attention_shape *s = &t->s;
+    double most = -INFINITY;
+    for (size_t at = 0; at < s->B * s->T * s->H; at++) {
+        size_t row = at / s->H, h = at % s->H, i = row % s->T, first = row - i, lo = 0;
+        const float *q = t->qkv + row * row_size(s) + h * s->Hd;
+        if (s->window != 0 && i + 1 > s->window)
+            lo = i + 1 - s->window;
+        if (t->start != NULL && (size_t)t->start[row] > lo)
+            lo = (size_t)t->start[row];
+        for (size_t j = lo; j <= i; j++) {
+            const float *k = t->qkv + (first + j) * row_size(s) + (s->H + h / (s->H / s->K)) * s->Hd;
+            double z = 0;
+            for (size_t e = 0; e < s->Hd; e++)
+                z += (double)q[e] * (double)k[e] * (double)s->scale;
+            most = fmax(most, s->cap != 0 ? (double)s->cap * tanh(z / (double)s->cap) : z);
+        }
+    }
+    return most;
+}
+
+static void compare_greatest(struct attention_shape s, uint32_t longest)
+{
+    struct set t = set_new(s, longest ? documents(&s, longest) : NULL);
+    double want = greatest_score(&t);
+    double got = (double)attention_fwd(t.out, F32, NULL, t.qkv, t.start, &t.s, t.scratch);
+    ck_assert_msg(fabs(got - want) < FWD_TOLERANCE * fmax(1, fabs(want)), "%g, not %g", got, want);
+    set_free(&t);
+}
+
+START_TEST(tells_the_greatest_score)
+{
+    for (size_t i = 0; i < ref_n_sizes; i++) {
+        struct attention_shape s = shape(2, ref_sizes[i], 4, 2, 12);
+        compare_greatest(s, 0);
+        compare_greatest(s, 9);
+        s.window = 6;
+        compare_greatest(s, 0);
+        s.cap = 1.5f;
+        compare_greatest(s, 9);
+    }
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, twin_has_the_right_gradient);
@@ -312,6 +358,7 @@ static void add(TCase *t)
     tcase_add_test(t, does_not_depend_on_alignment);
     tcase_add_test(t, leaves_alone_what_lies_between_rows);
     tcase_add_test(t, survives_large_scores);
+    tcase_add_test(t, tells_the_greatest_score);
     tcase_add_test(t, decodes_like_attention);
 }
 

@@ -70,6 +70,11 @@ START_TEST(axes_hold_the_values)
     level->y[0] = 150;
     plot_axes(&p, &x, &y, &log_y);
     ck_assert_double_gt(y.hi, 150);
+    level->y[0] = 1e9;
+    p.y_most = 50; /* what is above leaves the figure */
+    plot_axes(&p, &x, &y, &log_y);
+    ck_assert(y.hi >= 50 && y.hi < 80);
+    p.y_most = 0;
     for (int i = 0; i < N; i++)
         c->y[i] = 7; /* no span at all */
     level->y[0] = 7;

@@ -51,13 +51,13 @@ static int write_steps(const char *run, int64_t attempt, int64_t first, int64_t 
 {
     struct metrics *m;
     double row[M_N], rank_row[R_N];
-    TRY(metrics_open(&m, &ck_world, run, attempt));
+    TRY(metrics_open(&m, &ck_world, run, attempt, 0));
     int rc = OK;
     for (int64_t step = first; step <= last && rc == OK; step++) {
         make_row(row, step, attempt);
         for (int i = 0; i < R_N; i++)
             rank_row[i] = i == R_MEM_BYTES ? 1 << 20 : rank_seconds(i, step, ck_world.rank);
-        rc = metrics_step(m, row, rank_row);
+        rc = metrics_step(m, row, rank_row, NULL);
     }
     int closed = metrics_close(m);
     return rc != OK ? rc : closed;
@@ -257,7 +257,7 @@ START_TEST(what_is_no_run_is_refused)
     struct report_run r;
     const char *path = run_path("empty");
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, path, 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, path, 0, 0) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
     if (ck_world.rank == 0) {
         ck_assert_int_eq(report_run_load(&r, path), E_DATA);
@@ -279,6 +279,24 @@ START_TEST(names_differ)
 }
 END_TEST
 
+START_TEST(a_folder_has_a_name_from_within)
+{
+    struct report_run r;
+    char here[FS_PATH_MAX];
+    const char *path = run_path("within");
+    write_run(path);
+    if (ck_world.rank == 0) {
+        ck_assert_ptr_nonnull(getcwd(here, sizeof here));
+        ck_assert_int_eq(chdir(path), 0);
+        ck_assert_int_eq(report_run_load(&r, "./"), OK);
+        ck_assert_str_eq(r.name, "within");
+        report_run_release(&r);
+        ck_assert_int_eq(chdir(here), 0);
+    }
+    MPI_Barrier(ck_world.world);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     snprintf(dir, sizeof dir, "%s", ck_folder());
@@ -287,6 +305,7 @@ static void add(TCase *t)
     tcase_add_test(t, settings_failure_and_lock_are_told);
     tcase_add_test(t, what_is_no_run_is_refused);
     tcase_add_test(t, names_differ);
+    tcase_add_test(t, a_folder_has_a_name_from_within);
 }
 
 int main(int argc, char **argv)

@@ -117,6 +117,20 @@ START_TEST(thinning_keeps_gaps_and_pairs)
 }
 END_TEST
 
+START_TEST(what_is_measured_now_and_then_is_joined)
+{
+    double few_x[] = {1, 2, 3, 4, 5, 6, 7}, few_y[] = {NAN, 5, NAN, NAN, 6, NAN, 7};
+    ck_assert_int_eq(series_join(few_x, few_y, NULL, 7), 3);
+    ck_assert(few_x[0] == 2 && few_x[1] == 5 && few_x[2] == 7);
+    ck_assert(few_y[0] == 5 && few_y[1] == 6 && few_y[2] == 7);
+    /* A gap in what is measured in every step stays one. */
+    double x7[] = {1, 2, 3, 4, 5, 6, 7}, y7[] = {5, 5, NAN, NAN, 6, 6, 6};
+    ck_assert_int_eq(series_join(x7, y7, NULL, 7), 7);
+    ck_assert(isnan(y7[2]));
+    ck_assert_int_eq(series_join(x7, y7, NULL, 0), 0);
+}
+END_TEST
+
 START_TEST(thinning_never_grows_whatever_x_is)
 {
     /* Rows at one x, as of a run that was written twice. */
@@ -189,6 +203,7 @@ static void add(TCase *t)
     tcase_add_test(t, smoothing_passes_over_what_is_not_finite);
     tcase_add_test(t, thinning_keeps_spikes_and_ends);
     tcase_add_test(t, thinning_keeps_gaps_and_pairs);
+    tcase_add_test(t, what_is_measured_now_and_then_is_joined);
     tcase_add_test(t, thinning_never_grows_whatever_x_is);
     tcase_add_test(t, medians_and_last_values);
     tcase_add_test(t, ticks_fit_any_span);

@@ -761,6 +761,31 @@ START_TEST(retention_keeps_what_it_should)
 }
 END_TEST
 
+START_TEST(a_branch_is_left)
+{
+    make_table(false);
+    const char *run = fresh_run("left");
+    char path[FS_PATH_MAX], left[FS_PATH_MAX + 8];
+    ck_all(&ck_world, ckpt_leave(&ck_world, run, 5) == E_DATA); /* nothing to go back to */
+    for (int64_t step = 2; step <= 8; step += 2)
+        save_step(run, step);
+    barrier();
+    ck_all(&ck_world, ckpt_leave(&ck_world, run, 6) == OK);
+    barrier();
+    ck_all(&ck_world, has_step(run, 2) && has_step(run, 4) && !has_step(run, 6));
+    ck_assert_int_eq(ckpt_path(path, run, 8), OK);
+    snprintf(left, sizeof left, "%s.left", path);
+    ck_all(&ck_world, fs_exists(left));
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, strstr(path, "step-000000004.h5") != NULL);
+    barrier();
+    /* Where all are of the branch, the oldest stays. */
+    ck_all(&ck_world, ckpt_leave(&ck_world, run, 1) == OK);
+    barrier();
+    ck_all(&ck_world, has_step(run, 2) && !has_step(run, 4));
+}
+END_TEST
+
 START_TEST(the_newest_whole_file_is_found)
 {
     make_table(false);
@@ -965,6 +990,7 @@ static void add(TCase *t)
     tcase_add_test(t, what_cannot_be_read_back_is_named);
     tcase_add_test(t, a_path_that_cannot_be_is_refused_at_once);
     tcase_add_test(t, retention_keeps_what_it_should);
+    tcase_add_test(t, a_branch_is_left);
     tcase_add_test(t, the_newest_whole_file_is_found);
     tcase_add_test(t, another_format_is_refused_and_left_alone);
     tcase_add_test(t, an_unfinished_file_is_refused);

@@ -2,6 +2,7 @@
  * ranks: 1 2 3 */
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "io/h5x.h"
 #include "mpi_main.h"
@@ -17,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MANY = 4500, KILL_AFTER = 300 };
+enum { MANY = 4500, KILL_AFTER = 300, GROUPS = 4 };
 
 static char dir[256], self[FS_PATH_MAX];
 
@@ -47,13 +48,21 @@ static void make_row(double row[M_N], int64_t step, int64_t attempt)
     row[M_VALID_LOSS] = row[M_VALID_ACCURACY] = NAN;
 }
 
+static double layer_value(int column, int64_t step, int group)
+{
+    return (double)(10 * column + group) + 0.125 * (double)step;
+}
+
+/* Rows by layer in every other step. */
 static int write_step(struct metrics *m, int64_t step, int64_t attempt, int rank)
 {
-    double row[M_N], rank_row[R_N];
+    double row[M_N], rank_row[R_N], by_layer[GROUPS * L_N];
+    for (int i = 0; i < GROUPS * L_N; i++)
+        by_layer[i] = layer_value(i % L_N, step, i / L_N);
     make_row(row, step, attempt);
     for (int i = 0; i < R_N; i++)
         rank_row[i] = rank_value(i, step, rank);
-    return metrics_step(m, row, rank_row);
+    return metrics_step(m, row, rank_row, step % 2 == 1 ? by_layer : NULL);
 }
 
 /* Steps first … last of an attempt, closed in the end. */
@@ -61,7 +70,7 @@ static int write_steps(const struct comm *c, const char *run, int64_t attempt, i
                        int64_t last)
 {
     struct metrics *m;
-    TRY(metrics_open(&m, c, run, attempt));
+    TRY(metrics_open(&m, c, run, attempt, GROUPS));
     int rc = OK;
     for (int64_t step = first; step <= last && rc == OK; step++)
         rc = write_step(m, step, attempt, c->rank);
@@ -164,6 +173,105 @@ START_TEST(columns_have_units_and_meanings)
 }
 END_TEST
 
+START_TEST(layers_have_rows_of_their_own)
+{
+    const char *run = run_path("layers");
+    enum { N = 6 };
+    double *rows;
+    int64_t n, groups;
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, N) == OK);
+    ck_assert_int_eq(metrics_read_layers(run, &rows, &n, &groups), OK);
+    ck_assert(n == N && groups == GROUPS);
+    double *ratio = merged(run, "/layers/update_ratio", N * GROUPS);
+    for (int64_t i = 0; i < N * GROUPS; i++) {
+        int64_t step = i / GROUPS + 1;
+        double want = layer_value(L_UPDATE_RATIO, step, (int)(i % GROUPS));
+        ck_assert(step % 2 == 1 ? ratio[i] == want : isnan(ratio[i]));
+        ck_assert(step % 2 == 1 ? rows[i * L_N + L_UPDATE_RATIO] == want
+                                : isnan(rows[i * L_N + L_GRAD_NORM]));
+    }
+    mem_free(ratio);
+    mem_free(rows);
+    barrier();
+}
+END_TEST
+
+/* As a segment was before there were all columns, and none by layer. */
+static void make_old_segment(const char *run)
+{
+    enum { OLD = M_VALID_ACCURACY + 2 };
+    char path[FS_PATH_MAX];
+    hid_t f;
+    double row[2][OLD], names_only[2][1][3 + R_N];
+    const hsize_t step[2] = {2, OLD}, rank[3] = {2, 1, 3 + R_N};
+    ck_assert_int_eq(fs_join(path, run, "metrics"), OK);
+    ck_assert_int_eq(fs_mkdirs(path), OK);
+    ck_assert_int_eq(fs_join(path, path, "seg-0000-0000.h5"), OK);
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < OLD; k++)
+            row[i][k] = k == 0 ? i + 1 : k == 1 ? 0 : 100 * i + k;
+        row[i][OLD - 1] = crc32c(0, row[i], sizeof(double) * (OLD - 1));
+        for (int k = 0; k < 3 + R_N; k++)
+            names_only[i][0][k] = NAN;
+    }
+    ck_assert_int_eq(h5x_create(&f, path, MPI_COMM_NULL), OK);
+    ck_assert_int_eq(h5x_put_text(f, "kind", "carat metrics"), OK);
+    ck_assert_int_eq(h5x_put_i64(f, "format", 1), OK);
+    ck_assert_int_eq(h5x_put_i64(f, "attempt", 0), OK);
+    ck_assert_int_eq(h5x_put_array(f, "/step", H5T_NATIVE_DOUBLE, 2, step, row, NULL), OK);
+    ck_assert_int_eq(h5x_put_array(f, "/ranks", H5T_NATIVE_DOUBLE, 3, rank, names_only, NULL), OK);
+    hid_t d = H5Dopen2(f, "/step", H5P_DEFAULT);
+    ck_assert_int_eq(h5x_put_text(d, "columns",
+                                  "step,attempt,samples,tokens,loss,accuracy,lr,grad_norm,clip,"
+                                  "step_s,tokens_per_s,peak_fraction,valid_loss,valid_accuracy,"
+                                  "crc32c"),
+                     OK);
+    H5Dclose(d);
+    ck_assert_int_eq(h5x_close(&f), OK);
+}
+
+START_TEST(segments_with_fewer_columns_are_read)
+{
+    const char *run = run_path("old");
+    if (ck_world.rank == 0)
+        make_old_segment(run);
+    barrier();
+    ck_all(&ck_world, write_steps(&ck_world, run, 1, 2, 4) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, 4);
+    ck_assert_int_eq(r.n_bad, 0);
+    ck_assert(r.v[M_LOSS] == M_LOSS && r.v[M_VALID_ACCURACY] == M_VALID_ACCURACY);
+    for (int i = M_VALID_ACCURACY + 1; i < M_N; i++)
+        ck_assert(isnan(r.v[i]));
+    check_row(&r, 1, 2, 1);
+    mem_free(r.v);
+    double *norm = merged(run, "/layers/grad_norm", 4 * GROUPS);
+    ck_assert(isnan(norm[0]) && norm[2 * GROUPS + 1] == layer_value(L_GRAD_NORM, 3, 1));
+    mem_free(norm);
+    barrier();
+}
+END_TEST
+
+START_TEST(a_run_may_go_on_as_another_attempt)
+{
+    const char *run = run_path("renewed");
+    struct metrics *m;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
+    for (int64_t step = 1; step <= 6; step++)
+        ck_all(&ck_world, write_step(m, step, 3, ck_world.rank) == OK);
+    ck_all(&ck_world, metrics_renew(m, 4) == OK);
+    for (int64_t step = 4; step <= 5; step++)
+        ck_all(&ck_world, write_step(m, step, 4, ck_world.rank) == OK);
+    ck_all(&ck_world, metrics_close(m) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, 5); /* the sixth was on the branch that was left */
+    check_row(&r, 2, 3, 3);
+    check_row(&r, 4, 5, 4);
+    mem_free(r.v);
+    barrier();
+}
+END_TEST
+
 START_TEST(the_highest_attempt_wins)
 {
     const char *run = run_path("attempts");
@@ -213,7 +321,7 @@ START_TEST(a_row_can_be_amended)
     const char *run = run_path("amend");
     struct metrics *m;
     double row[M_N];
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, 0) == OK);
     for (int64_t step = 1; step <= 3; step++)
         ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
     make_row(row, 2, 0);
@@ -322,7 +430,7 @@ START_TEST(failures_are_everyones)
         setenv("CARAT_FAULT", spec, 1);
         fault_rearm();
         struct metrics *m;
-        int rc = metrics_open(&m, &ck_world, run_path(name), 0);
+        int rc = metrics_open(&m, &ck_world, run_path(name), 0, GROUPS);
         bool opened = rc == OK;
         if (opened) {
             rc = write_step(m, 1, 0, ck_world.rank);
@@ -399,7 +507,7 @@ static int child(int argc, char **argv)
     if (comm_init(&ck_world, &argc, &argv) != OK)
         return E_RANK;
     struct metrics *m;
-    if (metrics_open(&m, &ck_world, argv[2], 0) != OK)
+    if (metrics_open(&m, &ck_world, argv[2], 0, GROUPS) != OK)
         return E_IO;
     for (int64_t step = 1;; step++) {
         int rc = write_step(m, step, 0, ck_world.rank), worst;
@@ -455,6 +563,9 @@ static void add(TCase *t)
     snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, rows_are_read_back_and_merged);
     tcase_add_test(t, columns_have_units_and_meanings);
+    tcase_add_test(t, layers_have_rows_of_their_own);
+    tcase_add_test(t, segments_with_fewer_columns_are_read);
+    tcase_add_test(t, a_run_may_go_on_as_another_attempt);
     tcase_add_test(t, the_highest_attempt_wins);
     tcase_add_test(t, attempts_may_have_different_ranks);
     tcase_add_test(t, a_row_can_be_amended);

@@ -1,0 +1,31 @@
+#include "par/squares.h"
+
+#include "par/fold.h"
+
+/* The part that holds an element. */
+static int part_of(const struct squares *q, size_t at)
+{
+    int low = 0, high = q->n_parts - 1;
+    while (low < high) {
+        int mid = low + (high - low) / 2;
+        if (q->part[mid].end <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+void squares_add(const struct squares *q, struct exactsum *sum, const float *x, size_t first,
+                 size_t n)
+{
+    size_t at = first, end = first + n;
+    for (int i = part_of(q, first); at < end;) {
+        size_t stop = (at / SHARD_BLOCK + 1) * SHARD_BLOCK;
+        stop = stop < end ? stop : end;
+        stop = stop < q->part[i].end ? stop : q->part[i].end;
+        exactsum_add(&sum[q->part[i].group], fold_sumsq(x + (at - first), stop - at));
+        at = stop;
+        i += i + 1 < q->n_parts && at == q->part[i].end;
+    }
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# timeout: 300
+# Monitoring end to end: measures and actions are the same on any number of ranks and across stops.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+carat=$PWD/carat
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+checks=0 failures=0
+
+exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
+    local code=$1 what=$2 rc; shift 2
+    checks=$((checks + 1))
+    "$@" >"$work/out" 2>&1; rc=$?
+    [ $rc -eq "$code" ] && return
+    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
+}
+ok() { exits 0 "$@"; }
+says() { # PATTERN WHAT: the last command's output holds it
+    checks=$((checks + 1))
+    grep -qE "$1" "$work/out" && return
+    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
+}
+train() { # RANKS RUN key=value...
+    local n=$1 run=$2; shift 2
+    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@"
+}
+curve() { # all columns but times and attempts
+    "$carat" inspect "$work/$1" --csv 2>/dev/null | awk -F, 'NR==1 {for (i = 1; i <= NF; i++)
+        if ($i !~ /^(attempt|step_s|tokens_per_s|peak_fraction)$/) keep[i] = 1}
+        {line = ""; for (i = 1; i <= NF; i++) if (i in keep) line = line "," $i; print line}'
+}
+same_curve() { [ -n "$(curve "$1")" ] && [ "$(curve "$1")" = "$(curve "$2")" ]; }
+# What happened, but for the attempt and the checksum over it.
+events() { sed 's/"attempt":[0-9]*,//; s/,"crc32c.*//' "$work/$1/metrics/events.jsonl"; }
+same_events() { [ -n "$(events "$1")" ] && [ "$(events "$1")" = "$(events "$2")" ]; }
+measured() { # RUN COLUMN: a figure in the last row
+    "$carat" inspect "$work/$1" --csv | awk -F, -v c="$2" 'NR==1 {for (i = 1; i <= NF; i++) if ($i == c) at = i}
+        {last = $at} END {exit !(at && last != "" && last == last + 0)}'
+}
+
+cat >"$work/job.yaml" <<END
+data: {train: $work/tokens.h5, boundary: attention}
+model: {preset: gemma3-nano, width: 40, layers: 3, heads: 4, kv_heads: 2, head_dim: 12, ffn: 72}
+batch: {global: 7, micro: 2, seq_len: 33}
+train: {steps: 24}
+optimizer: {lr: 3e-3}
+schedule: {warmup: 10%}
+checkpoint: {every: 8, keep: 9}
+validate: {every: 8, samples: 11}
+noise: {every: 1}
+END
+ok "prepare" "$carat" prepare src include -o "$work/tokens.h5" --train-tokenizer 400
+
+# Figures, whatever the ranks and the interruptions.
+ok "one rank" train 1 n1
+for column in perplexity loss_smooth batch update_ratio clip_rate attention_logit noise_scale \
+    noise_error critical_batch noise_trace noise_signal; do
+    ok "$column is measured" measured n1 $column
+done
+ok "three ranks" train 3 n3
+ok "the same figures" same_curve n1 n3
+ok "layers in the merged file" h5dump -d /layers/update_ratio -d /layers/grad_norm "$work/n3/metrics.h5"
+says '24, 5' "rows of embedding, layers and final norm"
+exits 75 "a stop" train 2 cut train.time_limit=1s
+ok "going on elsewhere" train 3 cut
+ok "the same figures after a stop" same_curve n1 cut
+
+# A gradient that is not finite in step 13, in the second of the four micro-batches.
+nan() { # RANKS RUN ACTION...
+    local n=$1 run=$2; shift 2
+    case $n in 1) fault=grad:0:50;; 2) fault=grad:0:26;; 3) fault=grad:1:13;; 4) fault=grad:1:13;; esac
+    CARAT_FAULT=$fault train "$n" "$run" "$@"
+}
+for n in 1 2 3 4; do
+    ok "left out on $n" nan $n "skip$n"
+    says 'step 13: the loss is .*the update is left out; lower optimizer.lr' "what and what to do, $n"
+    ok "going back on $n" nan $n "back$n" monitor.nonfinite=back
+    says 'went back from step 13 to step 8 .*samples 56 to 91' "what is left out, $n"
+    exits 76 "stopped on $n" nan $n "stop$n" monitor.nonfinite=stop
+done
+for n in 2 3 4; do
+    for action in skip back; do
+        ok "weights, $action on $n" "$carat" diff "$work/${action}1" "$work/$action$n"
+        ok "figures, $action on $n" same_curve ${action}1 $action$n
+    done
+    for action in skip back stop; do ok "events, $action on $n" same_events ${action}1 $action$n; done
+done
+ok "the merged file has the events" h5dump -d /events/text "$work/stop2/metrics.h5"
+says 'the run ends here' "why it ended"
+ok "inspect" "$carat" inspect "$work/back3"
+says 'events +2' "how many events"
+says 'last_event +went back from step 13' "the last of them"
+ok "verify" "$carat" verify "$work/back3"
+
+# What going back has changed is in the checkpoints: a run that ends and goes on keeps to it.
+back="monitor.nonfinite=back schedule.name=constant schedule.warmup=3steps"
+ok "going back at once" nan 1 whole $back
+ok "going back, then the end" nan 2 parts $back train.steps=14
+ok "going on" train 3 parts $back
+ok "the same weights" "$carat" diff "$work/whole" "$work/parts"
+
+# What has diverged ends the run, with its row and its sentence.
+exits 76 "diverged" train 2 diverged optimizer.lr=1 optimizer.clip_norm=0 schedule.warmup=0 \
+    schedule.name=constant train.steps=300 monitor.diverged_steps=20
+says 'smoothed loss of .* has been above its (start|best)' "what it saw"
+exits 78 "an unknown action" train 1 no monitor.spike=jump
+says 'monitor.spike' "the key is named"
+
+echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
+[ $failures -eq 0 ]
