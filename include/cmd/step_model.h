@@ -22,6 +22,8 @@ struct step_model {
     int64_t global, micro; /* sequences */
     double seq_len;
     int moves;           /* floats a parameter that an update reads and writes */
+    double update_flops; /* of the update's matrix products; each is one rank's */
+    double most_flops;   /* of the largest of them */
     bool sharded;        /* optimizer state over all ranks; else every rank updates everything */
     bool shared;         /* a node's parameters lie there once, so that ranks need not copy them */
     double bucket_bytes; /* of gradient: what travels at a time */
@@ -32,6 +34,7 @@ struct step_model {
     double pack_s;           /* one rank packs all weights for products to read, after an update */
     double backward_share;   /* of them, that gradients can travel beside */
     double rank_bytes_per_s; /* memory, all ranks of a node at work */
+    double rank_flops_per_s; /* of the passes */
     double latency_s;        /* of a message between nodes */
     double link_bytes_per_s; /* of a node, each way */
 };

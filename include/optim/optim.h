@@ -41,9 +41,9 @@ struct optim_group {
     bool decay;
     double rate;         /* factor of the learning rate */
     double decay_factor; /* of the weight decay; 0 is taken as 1 */
-    size_t rows, cols; /* of a matrix; a vector has one column */
-    bool hidden;       /* a matrix between activations: muon's */
-    bool frozen;       /* no gradient, no state */
+    size_t rows, cols;   /* of a matrix; a vector has one column */
+    bool hidden;         /* a matrix between activations: muon's */
+    bool frozen;         /* no gradient, no state */
 };
 
 struct optim;
@@ -91,10 +91,10 @@ enum optim_reads {
 struct optim_rule {
     const char *name; /* "adamw" */
     int n_slots;
-    const char *slot[OPTIM_MAX_SLOTS]; /* "exp_avg", "exp_avg_sq": names in checkpoints */
-    int n_saved;            /* slots that checkpoints hold, the first ones */
-    bool last_is_momentum;  /* the last slot is not needed when momentum is 0 */
-    unsigned not_in_hidden; /* bit i: hidden matrices have no slot i */
+    const char *slot[OPTIM_MAX_SLOTS];  /* "exp_avg", "exp_avg_sq": names in checkpoints */
+    int n_saved;                        /* slots that checkpoints hold, the first ones */
+    bool last_is_momentum;              /* the last slot is not needed when momentum is 0 */
+    unsigned not_in_hidden;             /* bit i: hidden matrices have no slot i */
     double beta1, beta2, eps, momentum; /* where the job does not set them */
     unsigned reads;
     enum optim_cut cut;
@@ -115,7 +115,8 @@ struct optim_rule {
     /* Scratch of a rank, and what is laid out in it. NULL: none. */
     size_t (*own_bytes)(const struct optim_group *groups, int n_groups);
     void (*own_init)(struct optim *o);
-    const char *note; /* one line of help, with its source */
+    double (*flops)(const struct optim_group *g); /* of matrix products; NULL: none */
+    const char *note;                             /* one line of help, with its source */
 };
 
 /* The rule of a name; E_CONFIG with a suggestion. */
@@ -191,6 +192,12 @@ void optim_update(struct optim *o, const struct optim_step *s, float *params, fl
  */
 bool optim_show(struct optim *o, float *params);
 bool optim_hide(struct optim *o, float *params);
+
+/* A rank's slots and statistics in memory: how many floats they are, a copy of them, and back. The
+ * scalars are their owner's to keep. Local. */
+size_t optim_state_floats(const struct optim *o);
+void optim_keep(const struct optim *o, float *to);
+void optim_restore(struct optim *o, const float *from);
 
 /* Clipping by global norm: min(1, max_norm / (norm + 1e-6)); 1 when max_norm is 0. */
 double clip_scale(double norm, double max_norm);

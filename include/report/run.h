@@ -18,8 +18,9 @@ enum { RUN_NAME = 64 };
 struct run_mark {
     int64_t step;
     int64_t row;    /* the row that it comes with, or after */
-    char kind[32];  /* "resumed" */
-    char text[320]; /* one sentence */
+    int order;      /* among those of one row */
+    char kind[56];  /* "resumed"; "spike: skip" */
+    char text[640]; /* one sentence */
 };
 
 struct report_run {
@@ -29,6 +30,8 @@ struct report_run {
     int64_t n, n_bad;    /* rows; rows and segments that are damaged and left out */
     double *time_s;      /* [n]: seconds in steps since the run began */
     struct metrics_ranks ranks;
+    double *layers; /* [n][n_groups][L_N]: embedding, layers, final norm; NULL: not measured */
+    int64_t n_groups;
     struct config conf;
     bool has_conf;
     struct ckpt_meta meta; /* of the newest checkpoint that can be read */

@@ -43,6 +43,9 @@ void course_describe(const struct course *k, const struct config *c, const struc
                      struct str *text);
 /* Adds a line when the run ends before the ramp does. */
 void course_warn(const struct course *k, const struct config *c, struct str *lines);
+/* Adds a line when the ramp's first step leaves some of so many ranks without a micro-batch. */
+void course_warn_idle(const struct course *k, const struct config *c, int64_t ranks,
+                      struct str *lines);
 
 /* What the schedule's clock (schedule.clock) shows after `step` steps: tokens, samples (epochs too
  * are counted in them) or steps. */

@@ -76,6 +76,7 @@ static int count_rates(struct plan *p)
     TRY(derive_schedule(&p->schedule, c, &p->course, g, &p->derivation));
     course_describe(&p->course, c, g, &p->derivation);
     course_warn(&p->course, c, &p->warnings);
+    course_warn_idle(&p->course, c, p->ranks, &p->warnings);
     return rates_plan(c, &p->job->spec, &p->derivation);
 }
 

@@ -33,6 +33,7 @@ int plan_model(struct plan *p, const struct request *r)
 {
     const struct config *c = &p->job->conf;
     const struct optim_rule *rule;
+    struct optimizer_work work;
     struct step_model *m = &p->model;
     p->measured = r->gflops <= 0;
     p->net_given = r->net != NULL;
@@ -45,6 +46,7 @@ int plan_model(struct plan *p, const struct request *r)
     m->micro = c->batch.micro;
     m->seq_len = (double)c->batch.seq_len;
     TRY(optimizer_warn(c, rule));
+    TRY(optimizer_work(&work, rule, &p->job->spec));
     m->moves = optim_moves(rule, optimizer_momentum(c, rule));
     m->sharded = strcmp(c->parallel.shard, "none") != 0;
     m->bucket_bytes = (double)((int64_t)c->parallel.bucket_mib << 20);
@@ -52,6 +54,9 @@ int plan_model(struct plan *p, const struct request *r)
     m->wire_bytes = (double)dtype_size(budget_reduction(c).wire);
     m->ranks_a_node = (int)p->ranks_a_node;
     m->micro_s = p->rates.micro_s;
+    m->update_flops = work.all;
+    m->most_flops = work.most;
+    m->rank_flops_per_s = p->flops_token * (double)(c->batch.micro * c->batch.seq_len) / m->micro_s;
     m->pack_s = p->rates.pack_s;
     m->backward_share = p->rates.backward_share;
     m->rank_bytes_per_s = p->rates.rank_bytes_per_s;

@@ -62,6 +62,9 @@ static void update(const struct step_model *m, struct step_time *t, double bucke
     double bytes = FLOAT_BYTES * m->n_params * m->moves;
     double ranks = node_ranks(m, t);
     t->optim_s = bytes / m->rank_bytes_per_s / (m->sharded ? (double)t->ranks : 1);
+    double flops = m->sharded ? m->update_flops / (double)t->ranks : m->update_flops;
+    if (m->update_flops > 0)
+        t->optim_s += fmax(flops, m->most_flops) / m->rank_flops_per_s;
     if (t->nodes > 1)
         t->gather_s = exchange_s(m, t, buckets, FLOAT_BYTES);
     if (!m->shared)

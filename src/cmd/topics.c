@@ -54,8 +54,9 @@ static void print_optimizers(FILE *f)
 {
     for (int i = 0; optim_row(i) != NULL; i++)
         print_optimizer(f, optim_row(i));
-    fprintf(f, "\nIn brackets: floats of state that a parameter takes, and the settings under "
-               "optimizer.* that\nthe rule reads beside lr and weight_decay, with its own values.\n");
+    fprintf(f,
+            "\nIn brackets: floats of state that a parameter takes, and the settings under "
+            "optimizer.* that\nthe rule reads beside lr and weight_decay, with its own values.\n");
 }
 
 /* What a rule takes for schedule.<key> where the job sets nothing. */

@@ -13,7 +13,7 @@
  * that MPI adds to them. */
 enum { ROWS, COLS };
 
-static const double TINY = 1e-30;      /* added to squared gradients */
+static const double TINY = 1e-30;       /* added to squared gradients */
 static const double LEAST_SCALE = 1e-3; /* of the weights that the rate is relative to */
 static const double DECAY_POWER = -0.8;
 
@@ -140,8 +140,8 @@ static void measure(const struct optim_part *p, double *sum)
         measure_vector(p, row);
         return;
     }
-    float *unit = a->message + a->n_rows + a->unit_at[p->group_i] +
-                  p->at / adafactor_unit(cols) * cols;
+    float *unit =
+        a->message + a->n_rows + a->unit_at[p->group_i] + p->at / adafactor_unit(cols) * cols;
     memset(a->col_sums, 0, cols * sizeof *a->col_sums);
     for (size_t i = 0; i < p->n / cols; i++) {
         const float *g = p->g + i * cols;

@@ -35,8 +35,8 @@ static int find_zones(struct shard_zone *z, const struct optim_rule *rule,
         if (plain && joins)
             z[n - 1].n = g->at.first + g->at.n - z[n - 1].first;
         else if (has_owner)
-            z[n++] = (struct shard_zone){
-                .first = g->at.first, .n = g->at.n, .unit = unit_of(rule, g)};
+            z[n++] =
+                (struct shard_zone){.first = g->at.first, .n = g->at.n, .unit = unit_of(rule, g)};
         joins = plain;
     }
     return n;

@@ -123,6 +123,13 @@ static void muon_run(const struct optim_part *p, double *sum)
     descend(p->w, u, p->n, (float)(1 - lr * part_decay(p)), (float)(lr * MATCH * sqrt(longer)));
 }
 
+/* In each step the square of one side, its square, and their product with the matrix. */
+static double flops(const struct optim_group *g)
+{
+    double s = (double)smaller(g), n = (double)g->rows * (double)g->cols;
+    return g->hidden ? NEWTON_SCHULZ_STEPS * (4 * s * n + 2 * s * s * s) : 0;
+}
+
 const struct optim_rule optim_muon = {
     .name = "muon",
     .n_slots = 2,
@@ -140,5 +147,6 @@ const struct optim_rule optim_muon = {
     .moves = 7,
     .own_bytes = own_bytes,
     .own_init = own_init,
+    .flops = flops,
     .note = "orthogonal steps in layers' matrices, adamw elsewhere, its rate (Liu et al. 2025)",
 };

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct optim_rule *const rules[] = {
-    &optim_adamw, &optim_adam,      &optim_sgd,  &optim_adagrad,       &optim_rmsprop,
-    &optim_lars,  &optim_lamb,      &optim_lion, &optim_adafactor,     &optim_muon,
+    &optim_adamw,         &optim_adam,    &optim_sgd,    &optim_adagrad,   &optim_rmsprop,
+    &optim_lars,          &optim_lamb,    &optim_lion,   &optim_adafactor, &optim_muon,
     &optim_schedule_free, &optim_prodigy, &optim_sgd_hd, &optim_adam_hd,
 };
 
@@ -90,7 +90,7 @@ size_t optim_scratch_bytes(const struct optim_rule *rule, const struct optim_gro
 }
 
 size_t optim_slot_bytes(const struct optim_rule *rule, const struct optim_layout *l,
-                         double momentum, int size)
+                        double momentum, int size)
 {
     size_t most = 0;
     for (int r = 0; r < size; r++) {
@@ -166,8 +166,8 @@ struct walk {
     bool resumed;
     bool in_units; /* parts end where units do */
     float *params, *grad;
-    int zone;       /* the one that the piece at hand lies in */
-    int group;      /* groups before it end below every piece to come */
+    int zone;      /* the one that the piece at hand lies in */
+    int group;     /* groups before it end below every piece to come */
     size_t at_few; /* floats before the piece in slots that hidden matrices lack */
 };
 
@@ -317,6 +317,45 @@ void optim_update(struct optim *o, const struct optim_step *step, float *params,
         run_pass(o, &s, pass, summed, params, grad);
         summed = pass->n_sums > 0 ? pass : summed;
     }
+}
+
+/* ---- state in memory ---- */
+
+static size_t slot_floats(const struct optim *o, int i)
+{
+    return shard_count(&o->slot_shard[i], o->slot_shard[i].rank);
+}
+
+size_t optim_state_floats(const struct optim *o)
+{
+    size_t n = 0;
+    for (int i = 0; i < o->n_slots; i++)
+        n += slot_floats(o, i);
+    for (int i = 0; i < o->rule->n_stats; i++)
+        n += o->stat_n[i];
+    return n;
+}
+
+static void copy(float *to, const float *from, size_t n)
+{
+    if (n > 0)
+        memcpy(to, from, n * sizeof *to);
+}
+
+void optim_keep(const struct optim *o, float *to)
+{
+    for (int i = 0; i < o->n_slots; to += slot_floats(o, i++))
+        copy(to, o->slot[i], slot_floats(o, i));
+    for (int i = 0; i < o->rule->n_stats; to += o->stat_n[i++])
+        copy(to, o->stat[i], o->stat_n[i]);
+}
+
+void optim_restore(struct optim *o, const float *from)
+{
+    for (int i = 0; i < o->n_slots; from += slot_floats(o, i++))
+        copy(o->slot[i], from, slot_floats(o, i));
+    for (int i = 0; i < o->rule->n_stats; from += o->stat_n[i++])
+        copy(o->stat[i], from, o->stat_n[i]);
 }
 
 /* ---- before the first step, and around evaluation ---- */

@@ -13,7 +13,7 @@ static void descend(float *restrict w, const float *restrict g, size_t n, float 
 
 struct momentum {
     float keep, take; /* of the velocity, of the gradient in it */
-    float ahead;      /* of the velocity in a step that looks ahead; the gradient's part is then 1 */
+    float ahead; /* of the velocity in a step that looks ahead; the gradient's part is then 1 */
 };
 
 static void roll(float *restrict w, const float *restrict g, float *restrict u, size_t n,
@@ -85,8 +85,8 @@ static void descend_and_keep(float *restrict w, const float *restrict g, float *
 static void sgd_hd_run(const struct optim_part *p, double *sum)
 {
     (void)sum;
-    descend_and_keep(p->w, p->g, p->slot[0], p->n, (float)p->step->grad_scale,
-                     (float)part_decay(p), (float)part_lr(p));
+    descend_and_keep(p->w, p->g, p->slot[0], p->n, (float)p->step->grad_scale, (float)part_decay(p),
+                     (float)part_lr(p));
 }
 
 const struct optim_rule optim_sgd_hd = {

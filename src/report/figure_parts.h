@@ -33,6 +33,8 @@ struct plot_maker {
 double figure_percent(double v);
 /* A row's place on the axis. */
 double figure_x_of(const struct report_run *r, enum figure_x kind, int64_t row);
+/* A column by layer, of some layers, of a run that has them. */
+void figure_of_layers(struct plot *p, const struct report_run *r, int column);
 /* Each rank's seconds, stacked by part. */
 void figure_of_ranks(struct plot *p, const struct report_run *runs, int n);
 

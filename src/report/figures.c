@@ -519,6 +519,10 @@ int figures_make(struct figures *f, const struct report_run *runs, int n_runs)
             make_plain(&p, &METRIC_COLUMNS[k], runs, n_runs);
             take(f, &p, X_STEPS, n_marks);
         }
+    for (int k = 0; k < L_N && n_runs == 1 && runs[0].n_groups > 0; k++) {
+        figure_of_layers(&p, &runs[0], k);
+        take(f, &p, X_STEPS, n_marks);
+    }
     figure_of_ranks(&p, runs, n_runs);
     take(f, &p, X_STEPS, n_marks);
     return OK;

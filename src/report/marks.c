@@ -2,9 +2,12 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "train/events.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static bool is_resumed(const struct report_run *r, int64_t i)
 {
@@ -21,14 +24,74 @@ static void add_resume(struct report_run *r, int64_t i)
              now[M_ATTEMPT]);
 }
 
-int report_marks(struct report_run *r)
+/* The row of a step, or the one before it where there is none. */
+static int64_t row_of(const struct report_run *r, int64_t step)
 {
-    int64_t n = 0;
+    int64_t first = 0,
+            end = r->n; /* rows before first are not behind the step, those from end are */
+    while (first < end) {
+        int64_t middle = first + (end - first) / 2;
+        if (r->rows[middle * M_N + M_STEP] <= (double)step)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first > 0 ? first - 1 : 0;
+}
+
+/* The sentence without "step 12: ", which stands beside it everywhere. */
+static const char *sentence_of(const struct event *e)
+{
+    char prefix[48];
+    int n = snprintf(prefix, sizeof prefix, "step %" PRId64 ": ", e->step);
+    return strncmp(e->text, prefix, (size_t)n) == 0 ? e->text + n : e->text;
+}
+
+static void add_event(struct report_run *r, const struct event *e)
+{
+    struct run_mark *m = &r->mark[r->n_marks++];
+    *m = (struct run_mark){.step = e->step, .row = row_of(r, e->step)};
+    snprintf(m->kind, sizeof m->kind, "%s: %s", e->kind, e->action);
+    int len = snprintf(m->text, sizeof m->text, "%s", sentence_of(e));
+    if (e->sample_n > 0)
+        snprintf(m->text + len, sizeof m->text - (size_t)len,
+                 " (samples %" PRIu64 " to %" PRIu64 ")", e->sample_first,
+                 e->sample_first + e->sample_n - 1);
+}
+
+/* In the order of the rows; those of one row as they came. */
+static int by_row(const void *a, const void *b)
+{
+    const struct run_mark *p = a, *q = b;
+    if (p->row != q->row)
+        return p->row < q->row ? -1 : 1;
+    return (p->order > q->order) - (p->order < q->order);
+}
+
+static int make_marks(struct report_run *r, const struct event *event, size_t n_events)
+{
+    size_t n = n_events;
     for (int64_t i = 1; i < r->n; i++)
         n += is_resumed(r, i);
-    TRY(mem_alloc(&r->mark, (size_t)n, sizeof *r->mark, "marks of a run"));
+    TRY(mem_alloc(&r->mark, n, sizeof *r->mark, "marks of a run"));
+    for (size_t i = 0; i < n_events; i++)
+        add_event(r, &event[i]);
     for (int64_t i = 1; i < r->n; i++)
         if (is_resumed(r, i))
             add_resume(r, i);
+    for (int i = 0; i < r->n_marks; i++)
+        r->mark[i].order = i;
+    if (n > 0)
+        qsort(r->mark, n, sizeof *r->mark, by_row);
     return OK;
+}
+
+int report_marks(struct report_run *r)
+{
+    struct event *event;
+    size_t n;
+    TRY(events_read(r->path, &event, &n, NULL));
+    int rc = make_marks(r, event, n);
+    mem_free(event);
+    return rc;
 }

@@ -41,6 +41,18 @@ bool report_has(const struct report_run *r, int column)
 
 /* ---- parts of a run ---- */
 
+/* Rows that were written meanwhile, by a run that goes on, are left for the next report. */
+static int add_layers(struct report_run *r)
+{
+    int64_t n = 0;
+    TRY(metrics_read_layers(r->path, &r->layers, &n, &r->n_groups));
+    if (n < r->n) {
+        MEM_FREE(r->layers);
+        r->n_groups = 0;
+    }
+    return OK;
+}
+
 static int add_times(struct report_run *r)
 {
     double all = 0;
@@ -167,6 +179,7 @@ static int load(struct report_run *r)
         return ERR(E_DATA, "%s: no step has been completed yet%s", r->path,
                    r->n_bad > 0 ? ", or all rows are damaged" : "; try again after the first");
     TRY(metrics_read_ranks(r->path, &r->ranks));
+    TRY(add_layers(r));
     TRY(add_times(r));
     add_checkpoint(r);
     add_config(r);
@@ -190,6 +203,7 @@ void report_run_release(struct report_run *r)
     mem_free(r->rows);
     mem_free(r->time_s);
     mem_free(r->ranks.mean);
+    mem_free(r->layers);
     mem_free(r->mark);
     ckpt_meta_release(&r->meta);
     *r = (struct report_run){0};

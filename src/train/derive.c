@@ -135,6 +135,18 @@ void course_warn(const struct course *k, const struct config *c, struct str *lin
                  (long long)c->batch.global, tokens_text(end, sizeof end, c, done));
 }
 
+void course_warn_idle(const struct course *k, const struct config *c, int64_t ranks,
+                      struct str *lines)
+{
+    int64_t n = derive_micros(c, ramp_batch(&k->ramp, k->from));
+    if (k->ramp.n > 1 && n < ranks && derive_n_micro(c) >= ranks)
+        str_addf(
+            lines,
+            "batch.ramp has %lld micro-batches a step at first: %lld of %lld ranks wait until "
+            "it has grown; lower batch.micro, or start with fewer ranks and resume with more\n",
+            (long long)n, (long long)(ranks - n), (long long)ranks);
+}
+
 /* ---- schedule ---- */
 
 /* Epochs are counted in samples, so that each step's part is a whole number. */

@@ -83,6 +83,10 @@ static const struct {
     {"optimizer.hyper_cap", OPTIM_HYPER},
 };
 
+/* Factors of a rate that a rule finds by itself are near 1; what is below this was meant as a rate.
+ */
+static const double SMALL_FACTOR = 0.1;
+
 /* A key whose value is not the default. */
 static void warn_of(void *ctx, const struct conf_key *k, const char *before, const char *now)
 {
@@ -100,6 +104,14 @@ int optimizer_warn(const struct config *c, const struct optim_rule *rule)
     struct conf_origins origins;
     TRY(conf_load(&defaults, &origins, NULL, NULL, 0));
     conf_diff(&defaults, c, warn_of, &rule);
+    if (rule->show != NULL && strcmp(c->schedule.name, "constant") != 0)
+        log_warn("optimizer.name %s averages the weights in place of a decay, and schedule.name %s "
+                 "may decay the rate as well; set schedule.name=constant",
+                 rule->name, c->schedule.name);
+    if ((rule->reads & OPTIM_DISTANCE) != 0 && c->optimizer.lr < SMALL_FACTOR)
+        log_warn("optimizer.name %s finds its own rate, which optimizer.lr %g multiplies; set "
+                 "optimizer.lr=1",
+                 rule->name, c->optimizer.lr);
     return OK;
 }
 
@@ -198,6 +210,26 @@ struct optimizer_size optimizer_size(const struct config *c, const struct optim_
         .state = (double)(optim_slot_bytes(rule, l, momentum, ranks) + stats * sizeof(float)),
         .scratch = (double)optim_scratch_bytes(rule, groups, n_groups, ranks),
         .saved = (double)(saved * sizeof(float))};
+}
+
+int optimizer_work(struct optimizer_work *w, const struct optim_rule *rule,
+                   const struct model_spec *s)
+{
+    struct tensor_table tensors = {0};
+    struct optim_group *groups = NULL;
+    int rc;
+    *w = (struct optimizer_work){0};
+    TRY_OUT(tensors_init(&tensors, s));
+    TRY_OUT(optimizer_groups(&groups, &tensors));
+    for (int i = 0; i < tensors.n && rule->flops != NULL; i++) {
+        double flops = rule->flops(&groups[i]);
+        w->all += flops;
+        w->most = flops > w->most ? flops : w->most;
+    }
+out:
+    mem_free(groups);
+    tensors_release(&tensors);
+    return rc;
 }
 
 /* ---- which weights are in the slab ---- */

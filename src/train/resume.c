@@ -161,12 +161,23 @@ out:
     return rc;
 }
 
+/* A run without momentum may go on with it, from zero; then the last array is not in the file. */
+static bool lacks_momentum(const struct trainer *t, const char *path, const struct ckpt_array *last)
+{
+    if (!t->rule->last_is_momentum || t->optim.n_slots < t->rule->n_slots ||
+        ckpt_has_kind(path, last->kind))
+        return false;
+    log_info("changed         optimizer.momentum: %s begins at zero", last->kind);
+    return true;
+}
+
 static int load(struct trainer *t, const char *path)
 {
     struct ckpt_array array[CKPT_MAX_ARRAYS];
     int n = 0;
     TRY(agree(t->comm, check_meta(t, path)));
     add_arrays(t, array, &n);
+    n -= lacks_momentum(t, path, &array[n - 1]);
     TRY(ckpt_read(t->comm, path, t->tensors, array, n));
     return zero_allgather(&t->holders, &t->whole, t->params);
 }

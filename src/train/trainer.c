@@ -74,6 +74,7 @@ int trainer_derive(struct trainer *t)
     TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
     course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
     course_warn(&t->course, c, &t->lr_warnings);
+    course_warn_idle(&t->course, c, t->comm->size, &t->lr_warnings);
     return OK;
 }
 

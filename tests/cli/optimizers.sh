@@ -85,11 +85,26 @@ for name in muon adafactor schedule_free prodigy; do
     ok "$name is evaluated" "$carat" eval "$work/$name-3" --json
 done
 
+# Momentum may come and go on the way.
+ok "sgd" train 2 sgd-1 optimizer.name=sgd
+ok "sgd with momentum from here" train 2 sgd-1 optimizer.name=sgd optimizer.momentum=0.9 train.steps=8
+says "momentum_buffer begins at zero" "where the momentum comes from"
+ok "sgd with its momentum" train 1 sgd-1 optimizer.name=sgd optimizer.momentum=0.9 train.steps=9
+says_not "begins at zero" "the momentum is kept"
+ok "sgd without momentum again" train 1 sgd-1 optimizer.name=sgd train.steps=10
+
+ok "a schedule beside an average" "$carat" plan "$work/job.yaml" run.dir="$work/plan" \
+    optimizer.name=schedule_free schedule.name=cosine
+says 'warning: optimizer.name schedule_free.*set schedule.name=constant' "which schedule to take"
+ok "a rate beside a rule that finds it" "$carat" plan "$work/job.yaml" run.dir="$work/plan" \
+    optimizer.name=prodigy
+says 'warning: optimizer.name prodigy.*set optimizer.lr=1' "which rate to take"
+
 # The plan's checkpoint is the one that is written.
 for name in muon adafactor sgd prodigy; do
-    ok "plan of $name" "$carat" plan "$work/job.yaml" run.dir="$work/$name-1" optimizer.name=$name --json
+    ok "plan of $name" "$carat" plan "$work/job.yaml" run.dir="$work/$name-1" optimizer.name=$name \
+        optimizer.lr=1 --json
     planned=$(value memory.checkpoint_bytes)
-    [ $name = sgd ] && ok "sgd" train 2 sgd-1 optimizer.name=sgd
     file=$(find "$work/$name-1/checkpoints" -name 'step-*.h5' | sort | tail -1)
     checks=$((checks + 1))
     awk -v p="$planned" -v s="$(stat -c %s "$file")" 'BEGIN { exit !(s > p && s < p * 1.4 + 60000) }' ||

@@ -81,6 +81,21 @@ START_TEST(optimizer)
 }
 END_TEST
 
+/* Ten products, the largest a fifth of them: more than five ranks do not make it faster. */
+START_TEST(products_of_the_optimizer)
+{
+    struct step_model m = passes_only();
+    m.update_flops = 10e9;
+    m.most_flops = 2e9;
+    m.rank_flops_per_s = 1e10;
+    same(step_model_time(&m, 1).optim_s, 1);
+    same(step_model_time(&m, 4).optim_s, 0.25);
+    same(step_model_time(&m, 8).optim_s, 0.2);
+    m.sharded = false;
+    same(step_model_time(&m, 4).optim_s, 1);
+}
+END_TEST
+
 /* Four buckets to three other nodes: 12 latencies, and three quarters of 4 MB. */
 START_TEST(messages)
 {
@@ -203,6 +218,7 @@ static void add(TCase *t)
     tcase_add_test(t, passes);
     tcase_add_test(t, sums_in_memory);
     tcase_add_test(t, optimizer);
+    tcase_add_test(t, products_of_the_optimizer);
     tcase_add_test(t, messages);
     tcase_add_test(t, one_node_sends_nothing);
     tcase_add_test(t, efficiency);

@@ -34,8 +34,7 @@ static void begin(struct job *j, const struct optim_rule *rule, const struct opt
                   int n_groups, size_t bucket, double momentum, const struct comm *c)
 {
     size_t n = groups[n_groups - 1].at.first + groups[n_groups - 1].at.n;
-    ck_assert_int_eq(
-        optim_layout_init(&j->layout, rule, groups, n_groups, n, bucket, c->size), OK);
+    ck_assert_int_eq(optim_layout_init(&j->layout, rule, groups, n_groups, n, bucket, c->size), OK);
     ck_assert_int_eq(optim_init(&j->o, rule, &j->layout, groups, n_groups, momentum, c), OK);
 }
 
@@ -588,9 +587,47 @@ START_TEST(hidden_matrices_are_whole_and_lack_a_slot)
     }
     MPI_Allreduce(&owned, &all, 1, MPI_INT, MPI_SUM, ck_world.world);
     ck_assert_int_eq(all, 3);
-    ck_assert_uint_eq(shard_total(&j.o.slot_shard[0]),
-                      shard_total(&j.o.slot_shard[1]) + hidden);
+    ck_assert_uint_eq(shard_total(&j.o.slot_shard[0]), shard_total(&j.o.slot_shard[1]) + hidden);
     end(&j);
+}
+END_TEST
+
+/* ---- state in memory ---- */
+
+START_TEST(a_state_that_is_kept_can_be_returned_to)
+{
+    static float before[N_SLAB], kept[5 * N_SLAB], again[5 * N_SLAB];
+    const struct comm c = alone();
+    for (int i = 0; optim_row(i) != NULL; i++) {
+        struct optim_step s = settings(optim_row(i), 1e-2, 0.1);
+        struct job j;
+        s.t = 1;
+        begin(&j, optim_row(i), tensors, N_TENSORS, 1, 0.9, &c);
+        fill(one.w, 0);
+        fill(one.g, 1);
+        optim_begin(&j.o, one.w, false);
+        optim_update(&j.o, &s, one.w, one.g);
+        size_t n = optim_state_floats(&j.o);
+        ck_assert_uint_le(n, 5 * N_SLAB);
+        optim_keep(&j.o, kept);
+        memcpy(before, one.w, sizeof before);
+        double scalar[OPTIM_MAX_SCALARS];
+        memcpy(scalar, j.o.scalar, sizeof scalar);
+        for (int turn = 0; turn < 2; turn++) {
+            memcpy(one.w, before, sizeof before);
+            memcpy(j.o.scalar, scalar, sizeof scalar);
+            optim_restore(&j.o, kept);
+            s.t = 2;
+            fill(one.g, 2);
+            optim_update(&j.o, &s, one.w, one.g);
+            if (turn == 0)
+                memcpy(shared.w, one.w, sizeof one.w);
+        }
+        ck_assert_mem_eq(shared.w, one.w, sizeof one.w);
+        optim_keep(&j.o, again);
+        ck_assert(n == 0 || memcmp(kept, again, n * sizeof(float)) != 0);
+        end(&j);
+    }
 }
 END_TEST
 
@@ -666,8 +703,8 @@ START_TEST(what_is_planned_is_what_is_held)
         const struct optim_rule *rule = optim_row(i);
         struct optim_layout l;
         struct optim o;
-        ck_assert_int_eq(
-            optim_layout_init(&l, rule, tensors, N_TENSORS, N_SLAB, 1, ck_world.size), OK);
+        ck_assert_int_eq(optim_layout_init(&l, rule, tensors, N_TENSORS, N_SLAB, 1, ck_world.size),
+                         OK);
         size_t before = mem_bytes();
         ck_assert_int_eq(optim_init(&o, rule, &l, tensors, N_TENSORS, 0.9, &ck_world), OK);
         unsigned long held = mem_bytes() - before, most;
@@ -695,6 +732,7 @@ static void add(TCase *t)
     tcase_add_test(t, ranks_and_buckets_change_no_bit);
     tcase_add_test(t, frozen_tensors_have_no_state_and_stay);
     tcase_add_test(t, hidden_matrices_are_whole_and_lack_a_slot);
+    tcase_add_test(t, a_state_that_is_kept_can_be_returned_to);
     tcase_add_test(t, showing_the_average_and_hiding_it_changes_no_bit);
     tcase_add_test(t, clipping_bounds_the_norm);
     tcase_add_test(t, an_unknown_rule_is_refused_with_a_suggestion);

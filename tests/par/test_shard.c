@@ -152,8 +152,8 @@ END_TEST
 
 /* Rows, whole matrices between them, a zone of less than a block, and gaps that are nobody's. */
 static const struct shard_zone zone_set[] = {
-    {.first = 16, .n = 30 * B + 5, .unit = B},   {.first = 31 * B, .n = 7 * B + 100, .unit = 0},
-    {.first = 39 * B, .n = 10, .unit = B},       {.first = 39 * B + 16, .n = 20 * B, .unit = 0},
+    {.first = 16, .n = 30 * B + 5, .unit = B},     {.first = 31 * B, .n = 7 * B + 100, .unit = 0},
+    {.first = 39 * B, .n = 10, .unit = B},         {.first = 39 * B + 16, .n = 20 * B, .unit = 0},
     {.first = 60 * B + 32, .n = 3 * B, .unit = 0}, {.first = 64 * B, .n = 40 * B, .unit = 6 * B},
     {.first = 110 * B, .n = 2 * B + 1, .unit = 0},
 };

@@ -7,13 +7,14 @@
 #include "report/figures.h"
 #include "report/page.h"
 #include "report/term.h"
+#include "train/events.h"
 
 #include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { STEPS = 120, CUT = 70, BAD = 30 };
+enum { STEPS = 120, CUT = 70, BAD = 30, GROUPS = 4 };
 /* Means of numbers of a few digits. */
 static const double ROUNDING = 1e-12;
 
@@ -50,14 +51,16 @@ static void make_row(double row[M_N], int64_t step, int64_t attempt)
 static int write_steps(const char *run, int64_t attempt, int64_t first, int64_t last)
 {
     struct metrics *m;
-    double row[M_N], rank_row[R_N];
-    TRY(metrics_open(&m, &ck_world, run, attempt, 0));
+    double row[M_N], rank_row[R_N], by_layer[GROUPS * L_N];
+    TRY(metrics_open(&m, &ck_world, run, attempt, GROUPS));
     int rc = OK;
     for (int64_t step = first; step <= last && rc == OK; step++) {
         make_row(row, step, attempt);
         for (int i = 0; i < R_N; i++)
             rank_row[i] = i == R_MEM_BYTES ? 1 << 20 : rank_seconds(i, step, ck_world.rank);
-        rc = metrics_step(m, row, rank_row, NULL);
+        for (int i = 0; i < GROUPS * L_N; i++)
+            by_layer[i] = i + 1;
+        rc = metrics_step(m, row, rank_row, step % 3 == 0 ? by_layer : NULL);
     }
     int closed = metrics_close(m);
     return rc != OK ? rc : closed;
@@ -75,6 +78,16 @@ static void write_run(const char *run)
 {
     ck_all(&ck_world, write_steps(run, 0, 1, CUT + 10) == OK);
     ck_all(&ck_world, write_steps(run, 1, CUT + 1, STEPS) == OK);
+}
+
+static void put_event(const char *run, int64_t step, const char *kind, const char *action,
+                      uint64_t samples)
+{
+    struct event e = {.step = step, .sample_first = 10, .sample_n = samples};
+    snprintf(e.kind, sizeof e.kind, "%s", kind);
+    snprintf(e.action, sizeof e.action, "%s", action);
+    snprintf(e.text, sizeof e.text, "step %d: it saw <something>", (int)step);
+    ck_assert_msg(events_append(run, &e) == OK, "%s", err_message());
 }
 
 /* ---- tests ---- */
@@ -107,6 +120,31 @@ START_TEST(a_run_is_read)
 }
 END_TEST
 
+START_TEST(events_are_marks)
+{
+    const char *path = run_path("events");
+    struct report_run r;
+    write_run(path);
+    if (ck_world.rank == 0) {
+        put_event(path, 100, "spike", "warn", 0);
+        put_event(path, 5, "nonfinite", "skip", 4);
+        put_event(path, CUT, "plateau", "warn", 0);
+        put_event(path, 100000, "overfit", "stop", 0); /* of a step without a row */
+        ck_assert_msg(report_run_load(&r, path) == OK, "%s", err_message());
+        ck_assert_int_eq(r.n_marks, 5);
+        ck_assert_str_eq(r.mark[0].kind, "nonfinite: skip");
+        ck_assert_str_eq(r.mark[0].text, "it saw <something> (samples 10 to 13)");
+        ck_assert_str_eq(r.mark[1].kind, "plateau: warn");
+        ck_assert_str_eq(r.mark[2].kind, "resumed");
+        ck_assert_str_eq(r.mark[3].kind, "spike: warn");
+        ck_assert_double_eq(r.rows[r.mark[3].row * M_N + M_STEP], 100);
+        ck_assert_int_eq(r.mark[4].row, STEPS - 1);
+        report_run_release(&r);
+    }
+    MPI_Barrier(ck_world.world);
+}
+END_TEST
+
 static const struct plot *find_plot(const struct figures *f, const char *title)
 {
     for (int i = 0; i < f->n; i++)
@@ -126,6 +164,17 @@ static void check_figures(const struct report_run *runs, int n)
     ck_assert_str_eq(loss->x_label, "tokens, thousands");
     ck_assert_ptr_nonnull(find_plot(&f, "Loss by time"));
     ck_assert_ptr_nonnull(find_plot(&f, "Validation perplexity"));
+    /* Measured every third step, joined to a line: no breaks. */
+    const struct plot *layers = find_plot(&f, "By layer: grad_norm");
+    ck_assert((layers != NULL) == (n == 1));
+    if (layers != NULL) {
+        ck_assert_int_eq(layers->n_curves, GROUPS);
+        ck_assert_str_eq(layers->curve[0].title, "embedding");
+        ck_assert_str_eq(layers->curve[1].title, "layer 0");
+        ck_assert_str_eq(layers->curve[3].title, "final norm");
+        ck_assert_int_eq(layers->curve[3].n, STEPS / 3);
+        ck_assert_double_eq_tol(layers->curve[3].y[7], 3 * L_N + 1, ROUNDING);
+    }
     const struct plot *ranks = find_plot(&f, "Time of the ranks");
     ck_assert_ptr_nonnull(ranks);
     ck_assert_int_eq(ranks->n_bars, n * ck_world.size);
@@ -257,7 +306,7 @@ START_TEST(what_is_no_run_is_refused)
     struct report_run r;
     const char *path = run_path("empty");
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, path, 0, 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, path, 0, GROUPS) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
     if (ck_world.rank == 0) {
         ck_assert_int_eq(report_run_load(&r, path), E_DATA);
@@ -301,6 +350,7 @@ static void add(TCase *t)
 {
     snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, a_run_is_read);
+    tcase_add_test(t, events_are_marks);
     tcase_add_test(t, figures_tables_and_texts);
     tcase_add_test(t, settings_failure_and_lock_are_told);
     tcase_add_test(t, what_is_no_run_is_refused);

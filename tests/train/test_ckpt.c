@@ -332,9 +332,9 @@ struct partial {
 static void partial_init(struct partial *p, const struct comm *c)
 {
     size_t first_end = rows[1].offset + rows[1].n;
-    *p = (struct partial){.zones = {{.n = first_end, .unit = SHARD_BLOCK},
-                                    {.first = rows[5].offset, .n = rows[5].n}},
-                          .stats = {.row = p->stat_rows, .n = 2, .n_elems = 2 * 33}};
+    *p = (struct partial){
+        .zones = {{.n = first_end, .unit = SHARD_BLOCK}, {.first = rows[5].offset, .n = rows[5].n}},
+        .stats = {.row = p->stat_rows, .n = 2, .n_elems = 2 * 33}};
     ck_assert_int_eq(shard_deal(p->zones, 2, SMALL_BUCKET, c->size), OK);
     shard_init_zones(&p->shard, table.n_elems, p->zones, 2, c->size, c->rank);
     shard_init(&p->small, 2 * 33, SMALL_BUCKET, 1, 0);
@@ -344,8 +344,8 @@ static void partial_init(struct partial *p, const struct comm *c)
         p->stat_rows[i].n = p->stat_rows[i].dims[0] = 33;
         p->stat_rows[i].offset = (size_t)i * 33;
     }
-    ck_assert_int_eq(
-        mem_alloc(&p->slot, shard_count(&p->shard, c->rank), sizeof(float), "slot"), OK);
+    ck_assert_int_eq(mem_alloc(&p->slot, shard_count(&p->shard, c->rank), sizeof(float), "slot"),
+                     OK);
     p->array[0] = (struct ckpt_array){.kind = "exp_avg", .data = p->slot, .shard = &p->shard};
     p->array[1] = (struct ckpt_array){.kind = "exp_avg_sq_row",
                                       .data = p->stat,
@@ -409,8 +409,8 @@ START_TEST(what_nobody_has_is_not_in_the_file)
         ck_assert_int_eq(h5x_open(&f, path, false), OK);
         ck_assert_int_eq(h5x_describe(f, "/exp_avg/model.layers.0.mlp.down_proj.weight", &a), OK);
         ck_assert_int_ne(h5x_describe(f, "/exp_avg/model.norm.weight", &a), OK);
-        ck_assert_int_eq(
-            h5x_describe(f, "/exp_avg_sq_row/model.layers.0.mlp.up_proj.weight", &a), OK);
+        ck_assert_int_eq(h5x_describe(f, "/exp_avg_sq_row/model.layers.0.mlp.up_proj.weight", &a),
+                         OK);
         h5x_close(&f);
         err_clear();
     }

@@ -212,6 +212,12 @@ START_TEST(the_ramp_is_described)
     ck_assert_ptr_nonnull(strstr(lines.s, "batch.ramp ends after the run"));
     str_release(&text);
     str_release(&lines);
+    course_warn_idle(&k, &c, 1, &lines);
+    course_warn_idle(&k, &c, 5, &lines); /* more than ever have work: said elsewhere */
+    ck_assert_uint_eq(lines.len, 0);
+    course_warn_idle(&k, &c, 4, &lines);
+    ck_assert_ptr_nonnull(strstr(lines.s, "3 of 4 ranks wait until it has grown"));
+    str_release(&lines);
 }
 END_TEST
 

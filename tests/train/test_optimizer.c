@@ -143,7 +143,8 @@ static void compare(const char *name, const char *extra)
 
 START_TEST(a_rule_has_the_same_bits_on_any_ranks_and_across_a_checkpoint)
 {
-    compare(optim_row(_i)->name, optim_row(_i)->last_is_momentum ? "optimizer.momentum: 0.9\n" : "");
+    compare(optim_row(_i)->name,
+            optim_row(_i)->last_is_momentum ? "optimizer.momentum: 0.9\n" : "");
 }
 END_TEST
 
