@@ -10,7 +10,7 @@ struct mark;
 /* Keeps the present state. Collective. E_MEM. */
 int mark_take(struct mark **m, struct trainer *t);
 /* The trainer is as it was, bit for bit; m can be returned to again. Files that were written since
- * stay. Collective. E_RANK, E_DATA when what was read ahead is bad. */
+ * stay. Collective. E_RANK. */
 int mark_return(struct mark *m, struct trainer *t);
 /* NULL is allowed. Local. */
 void mark_free(struct mark *m);

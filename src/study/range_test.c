@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "train/mark.h"
+#include "train/monitor.h"
 #include "train/stop.h"
 
 #include <math.h>
@@ -14,18 +15,6 @@ static void set(char *out, size_t n, const char *text)
     snprintf(out, n, "%s", text);
 }
 #define SET(member, text) set(member, sizeof(member), text)
-
-/* Detectors would take the rise that is wanted here for a fault. */
-static void quieten(struct config *c)
-{
-    SET(c->monitor.nonfinite, "skip");
-    SET(c->monitor.spike, "off");
-    SET(c->monitor.diverged, "off");
-    SET(c->monitor.oscillation, "off");
-    SET(c->monitor.plateau, "off");
-    SET(c->monitor.overfit, "off");
-    c->noise.every = 0;
-}
 
 void range_config(struct config *out, const struct config *job, int64_t batch)
 {
@@ -40,7 +29,8 @@ void range_config(struct config *out, const struct config *job, int64_t batch)
     c->schedule.warmup = (struct amount){0, UNIT_STEPS};
     SET(c->scaling.rule, "none");
     c->scaling.base_batch = batch;
-    quieten(c);
+    monitor_quiet(c);
+    c->noise.every = 0;
 }
 
 /* What all ranks do next. */

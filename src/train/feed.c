@@ -82,4 +82,3 @@ int feed_next(struct feed *f, struct batch_view *b, int T)
                              .first = s.first};
     return 0;
 }
-
