@@ -155,8 +155,8 @@ static void compare_memory(const char *extra)
     }
     double most = held;
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, ck_world.world);
-    ck_assert_msg(fabs(most - planned) <= BUDGET_TOLERANCE * planned, "held %.0f, planned %.0f",
-                  most, planned);
+    ck_assert_msg(fabs(most - planned) <= BUDGET_TOLERANCE * planned, "%s: held %.0f, planned %.0f",
+                  extra, most, planned);
     finish(&t);
 }
 
