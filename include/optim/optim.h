@@ -193,12 +193,6 @@ void optim_update(struct optim *o, const struct optim_step *s, float *params, fl
 bool optim_show(struct optim *o, float *params);
 bool optim_hide(struct optim *o, float *params);
 
-/* A rank's slots and statistics in memory: how many floats they are, a copy of them, and back. The
- * scalars are their owner's to keep. Local. */
-size_t optim_state_floats(const struct optim *o);
-void optim_keep(const struct optim *o, float *to);
-void optim_restore(struct optim *o, const float *from);
-
 /* Clipping by global norm: min(1, max_norm / (norm + 1e-6)); 1 when max_norm is 0. */
 double clip_scale(double norm, double max_norm);
 

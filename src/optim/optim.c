@@ -319,45 +319,6 @@ void optim_update(struct optim *o, const struct optim_step *step, float *params,
     }
 }
 
-/* ---- state in memory ---- */
-
-static size_t slot_floats(const struct optim *o, int i)
-{
-    return shard_count(&o->slot_shard[i], o->slot_shard[i].rank);
-}
-
-size_t optim_state_floats(const struct optim *o)
-{
-    size_t n = 0;
-    for (int i = 0; i < o->n_slots; i++)
-        n += slot_floats(o, i);
-    for (int i = 0; i < o->rule->n_stats; i++)
-        n += o->stat_n[i];
-    return n;
-}
-
-static void copy(float *to, const float *from, size_t n)
-{
-    if (n > 0)
-        memcpy(to, from, n * sizeof *to);
-}
-
-void optim_keep(const struct optim *o, float *to)
-{
-    for (int i = 0; i < o->n_slots; to += slot_floats(o, i++))
-        copy(to, o->slot[i], slot_floats(o, i));
-    for (int i = 0; i < o->rule->n_stats; to += o->stat_n[i++])
-        copy(to, o->stat[i], o->stat_n[i]);
-}
-
-void optim_restore(struct optim *o, const float *from)
-{
-    for (int i = 0; i < o->n_slots; from += slot_floats(o, i++))
-        copy(o->slot[i], from, slot_floats(o, i));
-    for (int i = 0; i < o->rule->n_stats; from += o->stat_n[i++])
-        copy(o->stat[i], from, o->stat_n[i]);
-}
-
 /* ---- before the first step, and around evaluation ---- */
 
 static void begin_part(struct walk *w, struct optim_part *p)

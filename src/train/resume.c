@@ -168,6 +168,9 @@ static bool lacks_momentum(const struct trainer *t, const char *path, const stru
         ckpt_has_kind(path, last->kind))
         return false;
     log_info("changed         optimizer.momentum: %s begins at zero", last->kind);
+    size_t n = shard_count(last->shard, last->shard->rank);
+    if (n > 0)
+        memset(last->data, 0, n * sizeof *last->data);
     return true;
 }
 

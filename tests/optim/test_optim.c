@@ -592,45 +592,6 @@ START_TEST(hidden_matrices_are_whole_and_lack_a_slot)
 }
 END_TEST
 
-/* ---- state in memory ---- */
-
-START_TEST(a_state_that_is_kept_can_be_returned_to)
-{
-    static float before[N_SLAB], kept[5 * N_SLAB], again[5 * N_SLAB];
-    const struct comm c = alone();
-    for (int i = 0; optim_row(i) != NULL; i++) {
-        struct optim_step s = settings(optim_row(i), 1e-2, 0.1);
-        struct job j;
-        s.t = 1;
-        begin(&j, optim_row(i), tensors, N_TENSORS, 1, 0.9, &c);
-        fill(one.w, 0);
-        fill(one.g, 1);
-        optim_begin(&j.o, one.w, false);
-        optim_update(&j.o, &s, one.w, one.g);
-        size_t n = optim_state_floats(&j.o);
-        ck_assert_uint_le(n, 5 * N_SLAB);
-        optim_keep(&j.o, kept);
-        memcpy(before, one.w, sizeof before);
-        double scalar[OPTIM_MAX_SCALARS];
-        memcpy(scalar, j.o.scalar, sizeof scalar);
-        for (int turn = 0; turn < 2; turn++) {
-            memcpy(one.w, before, sizeof before);
-            memcpy(j.o.scalar, scalar, sizeof scalar);
-            optim_restore(&j.o, kept);
-            s.t = 2;
-            fill(one.g, 2);
-            optim_update(&j.o, &s, one.w, one.g);
-            if (turn == 0)
-                memcpy(shared.w, one.w, sizeof one.w);
-        }
-        ck_assert_mem_eq(shared.w, one.w, sizeof one.w);
-        optim_keep(&j.o, again);
-        ck_assert(n == 0 || memcmp(kept, again, n * sizeof(float)) != 0);
-        end(&j);
-    }
-}
-END_TEST
-
 /* ---- weights that are shown ---- */
 
 START_TEST(showing_the_average_and_hiding_it_changes_no_bit)
@@ -732,7 +693,6 @@ static void add(TCase *t)
     tcase_add_test(t, ranks_and_buckets_change_no_bit);
     tcase_add_test(t, frozen_tensors_have_no_state_and_stay);
     tcase_add_test(t, hidden_matrices_are_whole_and_lack_a_slot);
-    tcase_add_test(t, a_state_that_is_kept_can_be_returned_to);
     tcase_add_test(t, showing_the_average_and_hiding_it_changes_no_bit);
     tcase_add_test(t, clipping_bounds_the_norm);
     tcase_add_test(t, an_unknown_rule_is_refused_with_a_suggestion);
