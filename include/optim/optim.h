@@ -173,10 +173,10 @@ int optim_init(struct optim *o, const struct optim_rule *rule, const struct opti
                const struct optim_group *groups, int n_groups, double momentum,
                const struct comm *comm);
 void optim_release(struct optim *o);
-/* For plans, exact: bytes of the slots on the rank that has most of them; floats of the statistics;
+/* For plans, exact: bytes of a rank's slots; floats of the statistics;
  * bytes of sums and scratch. */
 size_t optim_slot_bytes(const struct optim_rule *rule, const struct optim_layout *l,
-                        double momentum, int size);
+                        double momentum, int size, int rank);
 size_t optim_stat_floats(const struct optim_rule *rule, const struct optim_group *groups,
                          int n_groups);
 size_t optim_scratch_bytes(const struct optim_rule *rule, const struct optim_group *groups,

@@ -39,13 +39,13 @@ int optimizer_hide(struct trainer *t);
 void optimizer_arrays(struct trainer *t, struct ckpt_array *a, int *n);
 /* Bytes, for plans. */
 struct optimizer_size {
-    double state, scratch; /* on the rank that has most */
+    double state, scratch; /* of a rank */
     double saved;          /* in a checkpoint, of all ranks */
 };
-/* Where so many ranks share the state. Local. */
+/* Of one of the ranks that share the state. Local. */
 struct optimizer_size optimizer_size(const struct config *c, const struct optim_rule *rule,
                                      const struct optim_layout *l, const struct optim_group *groups,
-                                     int n_groups, int ranks);
+                                     int n_groups, int ranks, int rank);
 /* FLOPs of a step's matrix products: all, and those of one tensor that stays with one rank. E_MEM.
  */
 struct optimizer_work {

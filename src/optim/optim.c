@@ -90,18 +90,14 @@ size_t optim_scratch_bytes(const struct optim_rule *rule, const struct optim_gro
 }
 
 size_t optim_slot_bytes(const struct optim_rule *rule, const struct optim_layout *l,
-                        double momentum, int size)
+                        double momentum, int size, int rank)
 {
-    size_t most = 0;
-    for (int r = 0; r < size; r++) {
-        size_t n = 0;
-        for (int i = 0; i < optim_n_slots(rule, momentum); i++) {
-            struct shard s = optim_layout_slot(l, rule, i, size, r);
-            n += shard_count(&s, r);
-        }
-        most = n > most ? n : most;
+    size_t n = 0;
+    for (int i = 0; i < optim_n_slots(rule, momentum); i++) {
+        struct shard s = optim_layout_slot(l, rule, i, size, rank);
+        n += shard_count(&s, rank);
     }
-    return most * sizeof(float);
+    return n * sizeof(float);
 }
 
 static int allocate(struct optim *o)

@@ -34,18 +34,6 @@ static void add(struct budget *b, const char *label, double bytes)
 /* More ranks than these repeat what these need, or nearly. */
 enum { RANKS_TRIED = 1024 };
 
-/* Ranks whose micro-batches begin inside a pair keep more partial sums than others. */
-static double largest_reducer(struct team t, struct shard s, const struct reduce_options *o)
-{
-    size_t most = 0;
-    for (int r = 0; r < t.size && r < RANKS_TRIED; r++) {
-        t.rank = s.rank = r;
-        size_t n = reducer_bytes(&t, &s, o);
-        most = n > most ? n : most;
-    }
-    return (double)most;
-}
-
 static double loader_bytes(const struct config *c)
 {
     return LOADER_BLOCKS * LOADER_BYTES * (double)c->batch.micro * (double)(c->batch.seq_len + 1);
@@ -79,36 +67,56 @@ bool budget_shares_params(const struct config *c)
     return strcmp(c->parallel.share_params, "on") == 0 && is_sharded(c);
 }
 
-/* What monitoring keeps is most where a rank's part is. */
-static double largest_vitals(const struct tensor_table *tensors, struct shard s)
+/* What ranks have more or less of: those whose micro-batches begin inside a pair keep more partial
+ * sums than others, and those that own more keep more for it. */
+struct of_rank {
+    struct optimizer_size optimizer;
+    double gradients, monitoring;
+};
+
+static double sum_of(const struct of_rank *r)
 {
-    size_t most = 0;
-    for (s.rank = 0; s.rank < s.size && s.rank < RANKS_TRIED; s.rank++) {
-        size_t n = vitals_bytes(tensors, &s);
-        most = n > most ? n : most;
+    return r->optimizer.state + r->optimizer.scratch + r->gradients + r->monitoring;
+}
+
+static struct of_rank largest(const struct config *c, const struct optim_rule *rule,
+                              const struct optim_layout *l, const struct optim_group *groups,
+                              const struct tensor_table *tensors, struct team t)
+{
+    const struct reduce_options reduce = budget_reduction(c);
+    int holders = is_sharded(c) ? t.size : 1;
+    struct of_rank most = {0};
+    for (int r = 0; r < t.size && r < RANKS_TRIED; r++) {
+        struct shard s = optim_layout_shard(l, t.size, r);
+        t.rank = r;
+        const struct of_rank here = {
+            optimizer_size(c, rule, l, groups, tensors->n, holders, r % holders),
+            (double)reducer_bytes(&t, &s, &reduce), (double)vitals_bytes(tensors, &s)};
+        if (r == 0 || sum_of(&here) > sum_of(&most))
+            most = here;
     }
-    return (double)most;
+    return most;
 }
 
 static void count(struct budget *b, const struct config *c, const struct model_spec *s,
-                  const struct optimizer_size *optimizer, const struct shard *shard,
-                  const struct tensor_table *tensors, const struct team *t)
+                  const struct of_rank *rank, const struct tensor_table *tensors,
+                  const struct team *t)
 {
-    const struct reduce_options reduce = budget_reduction(c);
+    const struct optimizer_size *optimizer = &rank->optimizer;
     const struct model_options model = derive_model(c);
     double floats = (double)tensors->n_elems;
     b->ranks = team_size(t, 0);
     add_row(b, "parameters", sizeof(float) * floats, b->ranks > 1 && budget_shares_params(c));
     add(b, "optimizer state", optimizer->state);
     add(b, "optimizer scratch", optimizer->scratch);
-    add(b, "gradients", largest_reducer(*t, *shard, &reduce));
+    add(b, "gradients", rank->gradients);
     add_row(b, "bf16 weights", (double)model_forms_bytes(s, model.products),
             b->ranks > 1 && budget_shares_params(c));
     add(b, "activations",
         (double)model_bytes(s, (int)c->batch.micro, (int)c->batch.seq_len, &model));
     add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
-    add(b, "monitoring", largest_vitals(tensors, *shard));
+    add(b, "monitoring", rank->monitoring);
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }
@@ -130,10 +138,8 @@ int budget_of(struct budget *b, const struct config *c, const struct model_spec 
     rates_apply(&rates, groups);
     TRY_OUT(optim_layout_init(&layout, rule, groups, tensors.n, tensors.n_elems,
                               (size_t)c->parallel.bucket_mib << 20, t->size));
-    const struct shard shard = optim_layout_shard(&layout, t->size, 0);
-    const struct optimizer_size optimizer =
-        optimizer_size(c, rule, &layout, groups, tensors.n, is_sharded(c) ? t->size : 1);
-    count(b, c, s, &optimizer, &shard, &tensors, t);
+    const struct of_rank rank = largest(c, rule, &layout, groups, &tensors, *t);
+    count(b, c, s, &rank, &tensors, t);
 out:
     optim_layout_release(&layout);
     mem_free(groups);

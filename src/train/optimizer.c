@@ -197,7 +197,7 @@ void optimizer_arrays(struct trainer *t, struct ckpt_array *a, int *n)
 
 struct optimizer_size optimizer_size(const struct config *c, const struct optim_rule *rule,
                                      const struct optim_layout *l, const struct optim_group *groups,
-                                     int n_groups, int ranks)
+                                     int n_groups, int ranks, int rank)
 {
     double momentum = optimizer_momentum(c, rule);
     int n_slots = optim_n_slots(rule, momentum);
@@ -207,7 +207,7 @@ struct optimizer_size optimizer_size(const struct config *c, const struct optim_
         saved += shard_total(&slot);
     }
     return (struct optimizer_size){
-        .state = (double)(optim_slot_bytes(rule, l, momentum, ranks) + stats * sizeof(float)),
+        .state = (double)(optim_slot_bytes(rule, l, momentum, ranks, rank) + stats * sizeof(float)),
         .scratch = (double)optim_scratch_bytes(rule, groups, n_groups, ranks),
         .saved = (double)(saved * sizeof(float))};
 }
