@@ -142,9 +142,9 @@ void course_warn_idle(const struct course *k, const struct config *c, int64_t ra
     if (k->ramp.n > 1 && n < ranks && derive_n_micro(c) >= ranks)
         str_addf(
             lines,
-            "batch.ramp has %lld micro-batches a step at first: %lld of %lld ranks wait until "
+            "batch.ramp has %lld micro-batch%s a step at first: %lld of %lld ranks wait until "
             "it has grown; lower batch.micro, or start with fewer ranks and resume with more\n",
-            (long long)n, (long long)(ranks - n), (long long)ranks);
+            (long long)n, n == 1 ? "" : "es", (long long)(ranks - n), (long long)ranks);
 }
 
 /* ---- schedule ---- */
