@@ -133,7 +133,9 @@ void range_suggest(struct range_suggestion *s, const struct range_curve *c)
         return;
     int64_t valley = find_valley(y, c->fall, s->n), steepest = find_steepest(y, lr, s->n);
     int64_t least = find_least(y, s->n);
-    s->weak = y[0] - y[least] < NOISE_IN_FALL * noise_of(c->loss + s->first, least + 1);
+    /* What a rise at the end adds is no noise. */
+    double noise = noise_of(c->loss + s->first, least >= s->n / 2 ? least + 1 : s->n / 2);
+    s->weak = y[0] - y[least] <= NOISE_IN_FALL * noise;
     s->falling = least == s->n - 1 && c->end == RANGE_WHOLE;
     if (valley < 0)
         return; /* nowhere lower than before: the least loss is the first, and says nothing */

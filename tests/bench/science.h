@@ -12,6 +12,7 @@
 #include "study/range_test.h"
 #include "train/evaluate.h"
 #include "train/loop.h"
+#include "train/monitor.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -165,10 +166,9 @@ static inline struct config science_job(const struct science *s, const struct tr
              k->lr, k->unclipped ? 0 : 1);
     str_addf(&text, "schedule: {name: %s, final: 0, warmup: %d steps}\n",
              k->schedule != NULL ? k->schedule : "constant", warmup_of(k));
-    str_add(&text, "checkpoint: {every: 0}\nvalidate: {every: 0, samples: 256}\n"
-                   "monitor: {spike: off, diverged: off, oscillation: off, plateau: off, "
-                   "overfit: off}\n");
+    str_add(&text, "checkpoint: {every: 0}\nvalidate: {every: 0, samples: 256}\n");
     must(conf_load_text(&c, &origins, text.s, "science"));
+    monitor_quiet(&c);
     must(conf_check(&c));
     str_release(&text);
     return c;

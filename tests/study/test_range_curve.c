@@ -193,6 +193,10 @@ START_TEST(a_fall_within_the_noise_is_called_weak)
         c.loss[i] = y[i] + (i % 2 ? 0.01 : -0.01);
     range_suggest(&s, &c);
     ck_assert(s.weak);
+    /* Nor is there a fall where the first point is the lowest. */
+    c.smooth[s.first] = 1;
+    range_suggest(&s, &c);
+    ck_assert(s.weak);
     range_curve_release(&c);
 }
 END_TEST
