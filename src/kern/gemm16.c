@@ -23,7 +23,8 @@ size_t gemm16_ld(size_t n)
 static int refused(const char *why)
 {
     return ERR(E_CONFIG,
-               "numerics.precision bf16 is not possible here: %s; set numerics.precision=fp32", why);
+               "numerics.precision bf16 is not possible here: %s; set numerics.precision=fp32",
+               why);
 }
 
 #ifdef HAVE_DNNL
