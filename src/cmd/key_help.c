@@ -37,6 +37,7 @@ static const struct {
     {"train.epochs", "2"},
     {"train.time_limit", "4h"},
     {"optimizer.name", "muon"},
+    {"noise.every", "10"},
     {"optimizer.beta1", "0.9"},
     {"optimizer.beta2", "0.95"},
     {"optimizer.eps", "1e-8"},

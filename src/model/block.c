@@ -203,7 +203,9 @@ static void attend(const struct here *h)
     float *lse = h->a->plan.use == USE_TRAIN ? buffer(h, ACT_LSE) : NULL;
     float most = attention_fwd(att.at, att.type, lse, buffer(h, ACT_QKV), h->p->start, &s,
                                act(h->a, ACT_SCRATCH, 0));
-    *h->n->most_logit = most > *h->n->most_logit ? most : *h->n->most_logit;
+    float *so_far = h->n->most_logit;
+    if (so_far != NULL && most > *so_far)
+        *so_far = most;
     lap_attention(h, PROF_ATTENTION, &s, 4);
 }
 

@@ -668,12 +668,13 @@ START_TEST(what_is_planned_is_what_is_held)
                          OK);
         size_t before = mem_bytes();
         ck_assert_int_eq(optim_init(&o, rule, &l, tensors, N_TENSORS, 0.9, &ck_world), OK);
-        unsigned long held = mem_bytes() - before, most;
-        MPI_Allreduce(&held, &most, 1, MPI_UNSIGNED_LONG, MPI_MAX, ck_world.world);
+        size_t held = mem_bytes() - before;
         size_t planned = optim_slot_bytes(rule, &l, 0.9, ck_world.size, ck_world.rank) +
                          sizeof(float) * optim_stat_floats(rule, tensors, N_TENSORS) +
                          optim_scratch_bytes(rule, tensors, N_TENSORS, ck_world.size);
-        ck_assert_msg(most == planned, "%s: held %lu, planned %zu", rule->name, most, planned);
+        if (held != planned)
+            printf("%s: held %zu, planned %zu\n", rule->name, held, planned);
+        ck_all(&ck_world, held == planned);
         optim_release(&o);
         optim_layout_release(&l);
     }
