@@ -10,6 +10,7 @@
 #include "conf/config_file.h"
 #include "train/ckpt.h"
 #include "train/ckpt_index.h"
+#include "train/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -227,12 +228,14 @@ static void compare_facts(struct comparison *k)
     compare_settings(k);
 }
 
-/* Decides like a dataset: a run goes on from it. */
+/* Decides like a dataset, but for measurements: a run goes on from it. */
 static int compare_state(struct comparison *k)
 {
     k->n_datasets++;
-    if (strcmp(k->a.meta.state, k->b.meta.state) == 0) {
+    if (state_same(k->a.meta.state, k->b.meta.state)) {
         k->n_same++;
+        if (strcmp(k->a.meta.state, k->b.meta.state) != 0)
+            note_other(k, "measurements", "one", "another");
         return OK;
     }
     json_t *o = json_pack("{s:s, s:s}", "dataset", "state", "what",

@@ -78,12 +78,12 @@ static int add_rows(struct monitor *m, struct state *state)
     struct detect *d = &m->detect;
     int n = (int)m->limits.window;
     /* With another window they are other rows: what was seen in the old one is then forgotten. */
-    snprintf(m->row_name[0], sizeof m->row_name[0], "monitor.loss.%d", n);
-    snprintf(m->row_name[1], sizeof m->row_name[1], "monitor.grad.%d", n);
-    TRY(state_add(state, "monitor", (double *)&d->s, (int)(sizeof d->s / sizeof(double))));
+    snprintf(m->row_name[0], sizeof m->row_name[0], "watch.loss.%d", n);
+    snprintf(m->row_name[1], sizeof m->row_name[1], "watch.grad.%d", n);
+    TRY(state_add(state, "watch", (double *)&d->s, (int)(sizeof d->s / sizeof(double))));
     TRY(state_add(state, m->row_name[0], d->loss, n));
     TRY(state_add(state, m->row_name[1], d->grad, n));
-    TRY(state_add(state, "monitor.bins", (double *)d->bin, DETECT_BIN_N * DETECT_BINS));
+    TRY(state_add(state, "watch.bins", (double *)d->bin, DETECT_BIN_N * DETECT_BINS));
     return state_add(state, "monitor.back", (double *)&m->back, 2);
 }
 

@@ -40,6 +40,32 @@ int state_text(const struct state *s, char **text)
     return rc;
 }
 
+static const char *next_line(const char *at)
+{
+    const char *end = strchr(at, '\n');
+    return end != NULL ? end + 1 : at + strlen(at);
+}
+
+static const char *next_that_counts(const char *at)
+{
+    static const char watch[] = "watch";
+    while (strncmp(at, watch, sizeof watch - 1) == 0)
+        at = next_line(at);
+    return at;
+}
+
+bool state_same(const char *a, const char *b)
+{
+    for (a = next_that_counts(a), b = next_that_counts(b); *a != '\0' && *b != '\0';) {
+        size_t n = (size_t)(next_line(a) - a);
+        if (strncmp(a, b, n) != 0)
+            return false;
+        a = next_that_counts(a + n);
+        b = next_that_counts(next_line(b));
+    }
+    return *a == *b;
+}
+
 /* The numbers of one line, which ends at `end`. */
 static int take_row(const struct state_row *row, const char *at, const char *end, const char *from)
 {

@@ -158,7 +158,7 @@ static int lay_out(struct trainer *t)
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
     TRY(optimizer_init(t));
-    TRY(state_add(&t->state_rows, "noise", (double *)&t->noise, NOISE_N));
+    TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 

@@ -39,8 +39,21 @@ START_TEST(another_count_is_refused_and_an_unknown_row_passed_over)
 }
 END_TEST
 
+START_TEST(measurements_do_not_tell_states_apart)
+{
+    ck_assert(state_same("", ""));
+    ck_assert(state_same("watch.loss 1 2\nlr 3\n", "lr 3\nwatch 4\n"));
+    ck_assert(state_same("watch 1\n", ""));
+    ck_assert(!state_same("watch 1\nlr 3\n", "lr 4\n"));
+    ck_assert(!state_same("lr 3\n", "lr 3\nmore 1\n"));
+    ck_assert(!state_same("lr 3\n", "lr 33\n"));
+    ck_assert(!state_same("", "lr 3\n"));
+}
+END_TEST
+
 static void add(TCase *t)
 {
+    tcase_add_test(t, measurements_do_not_tell_states_apart);
     tcase_add_test(t, numbers_come_back_bit_for_bit);
     tcase_add_test(t, another_count_is_refused_and_an_unknown_row_passed_over);
 }
