@@ -25,6 +25,7 @@ struct monitor {
     } back;
     /* What is to follow this step: the trainer ends, or goes back to before a step. */
     bool stops, goes_back;
+    bool sound; /* it ends with weights that are worth a checkpoint */
     int64_t before;
     char text[512]; /* why */
     char row_name[2][32];

@@ -119,8 +119,26 @@ static int check_folders(const struct config *c)
     return OK;
 }
 
+/* -1 stands for the rule's own; other numbers below 0 would be taken for it. */
+static int check_owns(const struct config *c)
+{
+    const struct {
+        const char *key;
+        double v;
+    } rows[] = {{"optimizer.beta1", c->optimizer.beta1},
+                {"optimizer.beta2", c->optimizer.beta2},
+                {"optimizer.eps", c->optimizer.eps},
+                {"optimizer.momentum", c->optimizer.momentum}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (rows[i].v < 0 && rows[i].v != -1)
+            return ERR(E_CONFIG, "%s is %g: set it to 0 or more; -1 is the rule's own", rows[i].key,
+                       rows[i].v);
+    return OK;
+}
+
 int conf_check(const struct config *c)
 {
+    TRY(check_owns(c));
     TRY(check_required(c));
     TRY(check_batch(c));
     TRY(check_scaling(c));

@@ -20,7 +20,7 @@ struct left {
 static uint64_t data_after(const struct trainer *t, const struct left *left)
 {
     const struct config *c = t->conf;
-    uint64_t skip = (uint64_t)(c->monitor.back_skip * c->batch.global);
+    uint64_t skip = (uint64_t)(c->monitor.back_skip * ramp_batch(&t->course.ramp, trainer_at(t)));
     uint64_t to = c->monitor.back_skip > 0 ? t->at.samples + skip : left->samples;
     return to > t->at.samples ? to : t->at.samples;
 }

@@ -171,15 +171,23 @@ static int after_step(struct trainer *t, const struct step_result *r)
     return OK;
 }
 
+/* One step and what comes after it; what ended the run is worth its row. */
+static int whole_step(struct trainer *t, struct step_result *r)
+{
+    int rc = trainer_step(t, r);
+    if (rc == E_DIVERGED)
+        loop_report(t, r, (double[M_N]){0});
+    return rc != OK ? rc : after_step(t, r);
+}
+
 static int run_steps(struct trainer *t)
 {
     while (t->at.step < t->n_steps) {
         struct step_result r;
-        int rc = trainer_step(t, &r);
-        if (rc == E_DIVERGED)
-            loop_report(t, &r, (double[M_N]){0}); /* what ended it is worth its row */
+        int rc = whole_step(t, &r);
+        if (rc == E_DIVERGED && t->monitor.sound)
+            TRY(trainer_save(t));
         TRY(rc);
-        TRY(after_step(t, &r));
         if (r.stop && t->at.step < t->n_steps) {
             TRY(trainer_save(t));
             return E_STOPPED;
@@ -211,8 +219,8 @@ int train_loop(struct trainer *t)
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);
-    if (rc == E_DIVERGED)
-        return rc;
+    if (rc == E_DIVERGED) /* said again: closing may have had words of its own */
+        return *t->monitor.text != '\0' ? ERR(rc, "%s", t->monitor.text) : rc;
     drop_requests(t);
     progress_end(t, rc);
     return rc;

@@ -155,8 +155,11 @@ static void decide(struct trainer *t, enum detector which, const struct sight *s
     if (action == DO_BACK && m->back.times >= (double)t->conf->monitor.back_most)
         action = DO_STOP;
     tell(t, which, action, sight, at);
-    if (action == DO_STOP)
+    if (action == DO_STOP) {
         m->stops = true;
+        m->sound =
+            which == DETECT_OSCILLATION || which == DETECT_PLATEAU || which == DETECT_OVERFIT;
+    }
     if (action == DO_BACK) {
         m->goes_back = true;
         m->before = sight->since;
@@ -181,7 +184,7 @@ void monitor_begin(struct trainer *t)
 {
     struct monitor *m = &t->monitor;
     int64_t step = t->at.step + 1;
-    m->stops = m->goes_back = false;
+    m->stops = m->goes_back = m->sound = false;
     m->vitals_due = due(t->conf->monitor.every, step);
     m->noise_due = due(noise_every(t->conf), step) && t->n_micro > 1;
     vitals_begin(&m->vitals);
@@ -246,7 +249,6 @@ bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums 
     const struct moment at = this_step(t, r);
     struct sight sight = {0};
     enum detector which = DETECT_NONFINITE;
-    take_noise(t, r, s);
     bool met = detect_nonfinite(&m->detect, &v, &sight);
     if (!met) {
         which = DETECT_SPIKE;
@@ -254,6 +256,8 @@ bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums 
     }
     enum action action = action_of(t->conf, which);
     bool leaves_out = met && action >= DO_SKIP;
+    if (!leaves_out) /* one gradient far out would stay in the averages for long */
+        take_noise(t, r, s);
     /* What is done is told each time, what is only seen once. */
     if (leaves_out || sight.is_new)
         decide(t, which, &sight, &at);

@@ -103,6 +103,20 @@ ok "the same weights" "$carat" diff "$work/whole" "$work/parts"
 exits 76 "diverged" train 2 diverged optimizer.lr=1 optimizer.clip_norm=0 schedule.warmup=0 \
     schedule.name=constant train.steps=300 monitor.diverged_steps=20
 says 'smoothed loss of .* has been above its (start|best)' "what it saw"
+# What only learns no more ends with its weights saved.
+exits 76 "a plateau" train 2 level monitor.plateau=stop optimizer.lr=1e-9 train.steps=2000 \
+    checkpoint.every=0 validate.every=0
+says 'may have stopped falling' "what it saw"
+ok "the level run's weights" "$carat" verify "$work/level"
+ok "they are there" compgen -G "$work/level/checkpoints/step-*.h5"
+# A gradient that is left out leaves the noise scale as it was.
+ok "a spike that is left out" env CARAT_FAULT=grad.spike:1:30 timeout 120 mpirun -n 2 "$carat" train \
+    "$work/job.yaml" run.dir="$work/spike" monitor.spike=skip monitor.spike_window=6 noise.every=1
+says 'the update is left out' "that it was left out"
+checks=$((checks + 1))
+"$carat" inspect "$work/spike" --csv | awk -F, 'NR==1 {for (i = 1; i <= NF; i++) if ($i == "noise_trace") at = i; next}
+    $at > most {most = $at} {last = $at} END {exit !(last > 0 && most < 100 * last)}' || {
+    failures=$((failures + 1)); echo 'FAILED: a spike entered the noise scale'; }
 exits 78 "an unknown action" train 1 no monitor.spike=jump
 says 'monitor.spike' "the key is named"
 

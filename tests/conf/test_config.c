@@ -342,6 +342,7 @@ START_TEST(checks_between_keys)
     expect_check("data.train", "", "data.train is not set");
     expect_check("run.dir", "", "run.dir");
     expect_check("batch.global", "0", "batch.global is not set");
+    expect_check("optimizer.beta1", "-0.5", "-1 is the rule's own");
     expect_check("batch.micro", "17", "greater than batch.global");
     expect_check("model.init", "runs/x", "model.init and run.dir are the same folder");
     ck_assert_int_eq(load(good), OK);
