@@ -146,7 +146,7 @@ int lrscale_find(const struct lrscale_rule **rule, const char *name)
     int at;
     for (int i = 0; i < N_RULES; i++)
         names[i] = rules[i].name;
-    TRY(names_find(&at, "scaling rule", name, names, N_RULES));
+    TRY(names_find(&at, "scaling.rule: rule", name, names, N_RULES));
     *rule = &rules[at];
     return OK;
 }

@@ -26,7 +26,7 @@ int optim_find(const struct optim_rule **rule, const char *name)
     int at;
     for (int i = 0; i < N_RULES; i++)
         names[i] = rules[i]->name;
-    TRY(names_find(&at, "optimizer", name, names, N_RULES));
+    TRY(names_find(&at, "optimizer.name: optimizer", name, names, N_RULES));
     *rule = rules[at];
     return OK;
 }

@@ -136,7 +136,8 @@ void range_suggest(struct range_suggestion *s, const struct range_curve *c)
     /* What a rise at the end adds is no noise. */
     double noise = noise_of(c->loss + s->first, least >= s->n / 2 ? least + 1 : s->n / 2);
     s->weak = y[0] - y[least] <= NOISE_IN_FALL * noise;
-    s->falling = least == s->n - 1 && c->end == RANGE_WHOLE;
+    /* The last points are dropped, and a rise among them ends the fall as well. */
+    s->falling = least == s->n - 1 && c->end == RANGE_WHOLE && c->smooth[c->n - 1] <= y[least];
     if (valley < 0)
         return; /* nowhere lower than before: the least loss is the first, and says nothing */
     s->valley = lr[valley];
