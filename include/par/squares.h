@@ -1,8 +1,9 @@
 /* Sums of squares of a slab by groups of its tensors, whatever the slab is cut into.
  *
  * The squares of each block of SHARD_BLOCK floats, cut at the tensors' ends too, are summed in a
- * fixed order in double; these partial sums are added exactly. So a group's sum does not depend on
- * who adds which part, as long as parts end at blocks or tensors. */
+ * fixed order in double; these partial sums are added exactly. They end as well where a shard's
+ * zone may be cut. So a group's sum does not depend on who adds which part, as long as parts end at
+ * blocks, tensors or such cuts. */
 #ifndef CARAT_PAR_SQUARES_H
 #define CARAT_PAR_SQUARES_H
 
@@ -13,6 +14,7 @@
 struct squares_of {
     size_t end;
     int group;
+    size_t origin, unit; /* where its zone begins, and what that is cut into; unit 0: it is not */
 };
 struct squares {
     const struct squares_of *part; /* borrowed; the last ends at the slab's end */

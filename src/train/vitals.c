@@ -76,11 +76,23 @@ size_t vitals_bytes(const struct tensor_table *t, const struct shard *s)
            count_kept(s) * sizeof(float) + groups * L_N * sizeof(double);
 }
 
+/* A tensor lies in one zone or, frozen, in none. */
 static void find_parts(struct vitals *v, const struct tensor_table *t)
 {
-    for (int i = 0; i < t->n; i++)
+    const struct shard *s = &v->shard;
+    for (int i = 0, z = 0; i < t->n; i++) {
+        const struct tensor *row = &t->row[i];
         v->part[i] = (struct squares_of){.end = i + 1 < t->n ? t->row[i + 1].offset : t->n_elems,
-                                         .group = group_of(&t->row[i], v->n_groups)};
+                                         .group = group_of(row, v->n_groups)};
+        if (s->zones == NULL)
+            continue;
+        while (z < s->n_zones && s->zones[z].first + s->zones[z].n <= row->offset)
+            z++;
+        if (z < s->n_zones && s->zones[z].first <= row->offset) {
+            v->part[i].origin = s->zones[z].first;
+            v->part[i].unit = s->zones[z].unit;
+        }
+    }
     v->by = (struct squares){.part = v->part, .n_parts = t->n, .n_groups = v->n_groups};
 }
 

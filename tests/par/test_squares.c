@@ -11,8 +11,11 @@ enum { N = 3 * SHARD_BLOCK + 77, N_PARTS = 5, N_GROUPS = 3 };
 /* Blocks are summed in double, the twin too: rounding of a few thousand additions. */
 static const double TOLERANCE = 1e-13;
 
-static const struct squares_of part[N_PARTS] = {
-    {10, 0}, {SHARD_BLOCK, 1}, {SHARD_BLOCK + 5, 0}, {2 * SHARD_BLOCK + 9, 2}, {N, 1}};
+static const struct squares_of part[N_PARTS] = {{10, 0, 0, 0},
+                                                {SHARD_BLOCK, 1, 0, 0},
+                                                {SHARD_BLOCK + 5, 0, 0, 0},
+                                                {2 * SHARD_BLOCK + 9, 2, 0, 0},
+                                                {N, 1, 0, 0}};
 static const struct squares by = {.part = part, .n_parts = N_PARTS, .n_groups = N_GROUPS};
 
 static float *values(void)

@@ -201,6 +201,21 @@ START_TEST(measures_do_not_depend_on_ranks)
 }
 END_TEST
 
+/* Zones that begin off the blocks' grid, or are cut elsewhere. */
+START_TEST(measures_do_not_depend_on_ranks_with_zones)
+{
+    static const char *const extra[] = {
+        "batch.micro: 2\nrates.freeze: embed\n", "batch.micro: 2\nrates.freeze: embed 1 *q_norm*\n",
+        "batch.micro: 2\noptimizer.name: adafactor\n", "batch.micro: 2\noptimizer.name: muon\n"};
+    for (size_t i = 0; i < sizeof extra / sizeof extra[0]; i++) {
+        const struct trial w = {.extra = extra[i]};
+        on_any_ranks(&out, &w);
+        ck_assert_int_eq(out.rc, OK);
+        ck_assert(out.update_ratio > 0);
+    }
+}
+END_TEST
+
 START_TEST(measures_may_be_turned_off)
 {
     const struct trial w = {.extra = "batch.micro: 2\nmonitor.every: 0\nnoise.every: 0\n"};
@@ -436,6 +451,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
     tcase_add_test(t, measures_do_not_depend_on_ranks);
+    tcase_add_test(t, measures_do_not_depend_on_ranks_with_zones);
     tcase_add_test(t, measures_may_be_turned_off);
     tcase_add_test(t, the_update_is_what_changed);
     tcase_add_test(t, the_noise_is_that_of_the_micro_batches);
