@@ -80,17 +80,16 @@ size_t vitals_bytes(const struct tensor_table *t, const struct shard *s)
 static void find_parts(struct vitals *v, const struct tensor_table *t)
 {
     const struct shard *s = &v->shard;
+    const struct shard_zone *zone = s->zones != NULL ? s->zones : &s->all;
     for (int i = 0, z = 0; i < t->n; i++) {
         const struct tensor *row = &t->row[i];
         v->part[i] = (struct squares_of){.end = i + 1 < t->n ? t->row[i + 1].offset : t->n_elems,
                                          .group = group_of(row, v->n_groups)};
-        if (s->zones == NULL)
-            continue;
-        while (z < s->n_zones && s->zones[z].first + s->zones[z].n <= row->offset)
+        while (z < s->n_zones && zone[z].first + zone[z].n <= row->offset)
             z++;
-        if (z < s->n_zones && s->zones[z].first <= row->offset) {
-            v->part[i].origin = s->zones[z].first;
-            v->part[i].unit = s->zones[z].unit;
+        if (z < s->n_zones && zone[z].first <= row->offset) {
+            v->part[i].origin = zone[z].first;
+            v->part[i].unit = zone[z].unit;
         }
     }
     v->by = (struct squares){.part = v->part, .n_parts = t->n, .n_groups = v->n_groups};
