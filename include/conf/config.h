@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #define CONF_STR 512
+/* Room for any value as text, quoted. */
+#define CONF_VALUE_MAX 4096
 
 /* An amount with its unit, as the user wrote it: "20Mtok", "500 steps", "5%", "2 epochs". */
 enum unit { UNIT_NONE, UNIT_STEPS, UNIT_TOKENS, UNIT_SAMPLES, UNIT_EPOCHS, UNIT_PERCENT };

@@ -58,6 +58,16 @@ static const struct {
     {"rates.norms", "0.5"},
     {"rates.freeze", "embed 0-5 *norm*"},
     {"rates.mup_base", "256"},
+    {"study.dir", "studies/nano"},
+    {"study.ranks", "2"},
+    {"study.budget", "200Mtok"},
+    {"study.core_hours", "12"},
+    {"study.batches", "8,16,32,64"},
+    {"study.targets", "2.5,2.3,2.1"},
+    {"study.rank_counts", "1,2,4"},
+    {"study.branch", "10%"},
+    {"study.past", "runs"},
+    {"search.space", "optimizer.lr log 1e-4 1e-1; optimizer.beta2 uniform 0.9 0.999"},
     {"schedule.name", "one_cycle"},
     {"schedule.warmup", "500 steps"},
     {"schedule.final", "0.01"},
@@ -110,7 +120,7 @@ static void example_value(const struct conf_key *k, char *buf, size_t n)
 
 char *key_example(const struct conf_key *k, char *buf, size_t n)
 {
-    char value[CONF_STR];
+    char value[CONF_VALUE_MAX];
     struct str quoted = {0};
     example_value(k, value, sizeof value);
     bool plain = k->kind != CONF_TEXT ||
@@ -209,7 +219,7 @@ static const char *effect_text(enum conf_effect effect)
 
 static void print_key(FILE *f, const struct conf_key *k)
 {
-    char example[2 * CONF_STR];
+    char example[CONF_VALUE_MAX];
     bool is_unit = (k->kind == CONF_INT || k->kind == CONF_F64) && *k->unit != '\0';
     fprintf(f, "%s\n\n", k->name);
     text_wrap(f, k->help, 0, 0);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FILE_MAX_BYTES = 1 << 20, VALUE_MAX = CONF_STR + 64 };
+enum { FILE_MAX_BYTES = 1 << 20 };
 
 /* A text on its way: each edit takes the place of the one before. */
 static int edit(char **text, const struct job *j, const char *key, const char *value)
@@ -25,7 +25,7 @@ static int edit(char **text, const struct job *j, const char *key, const char *v
 
 static int edit_overrides(char **text, const struct job *j)
 {
-    char value[VALUE_MAX];
+    char value[CONF_VALUE_MAX];
     for (int i = 0; i < CONF_N_KEYS; i++) {
         const struct conf_key *k = &CONF_KEYS[i];
         if (strcmp(j->origins.text[i], "command line") == 0)

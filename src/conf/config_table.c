@@ -413,7 +413,7 @@ const struct conf_key CONF_KEYS[] = {
         "A trial whose workers died so often counts as failed, and the study goes on."),
     CHOICE("study.keep", study.keep, "best|all|none", "best", SAFE,
            "Whose checkpoints stay once trials have ended; metrics always do."),
-    AMOUNT("study.budget", study.budget, 0, 1e18, "tokens", "", "tokens", SAFE,
+    AMOUNT("study.budget", study.budget, 1, 1e18, "tokens", "", "tokens", SAFE,
            "The most that all trials together may train on; empty: no limit."),
     F64("study.core_hours", study.core_hours, 0, 1e12, "0", "core-hours", SAFE,
         "The most that all trials together may take; 0: no limit."),

@@ -7,7 +7,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { VALUE_MAX = CONF_STR + 64, COMMENT_COLUMN = 44 };
+enum { COMMENT_COLUMN = 44 };
 
 /* Whether YAML takes the text for itself without quotes. */
 static bool is_word(const char *text)
@@ -40,7 +40,7 @@ static void add_line(struct str *out, const struct conf_key *k, const char *valu
 int conf_text(const struct config *c, const struct conf_origins *o, char **text)
 {
     struct str out = {0};
-    char value[VALUE_MAX];
+    char value[CONF_VALUE_MAX];
     str_add(&out, "");
     for (int i = 0; i < CONF_N_KEYS; i++) {
         const struct conf_key *k = &CONF_KEYS[i];
@@ -62,7 +62,7 @@ void conf_diff(const struct config *before, const struct config *now,
                              const char *now_text),
                void *ctx)
 {
-    char a[VALUE_MAX], b[VALUE_MAX];
+    char a[CONF_VALUE_MAX], b[CONF_VALUE_MAX];
     for (int i = 0; i < CONF_N_KEYS; i++) {
         conf_value_text(&CONF_KEYS[i], before, a, sizeof a);
         conf_value_text(&CONF_KEYS[i], now, b, sizeof b);
