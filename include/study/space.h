@@ -58,7 +58,7 @@ double axis_place(const struct axis *a, double value);
  * a unit further out. */
 double axis_scale(const struct axis *a, double value);
 void axis_ends(const struct axis *a, double *low, double *high);
-/* The value nearest to what axis_scale gave. */
+/* The value nearest to what axis_scale gave; numbers that are not whole have 8 digits at most. */
 double axis_unscale(const struct axis *a, double scaled);
 
 /* The value as the key takes it, in the shortest form that reads back; returns buf. */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DIGITS = 8 };
+
 static double clamp(double v, double low, double high)
 {
     return v < low ? low : v > high ? high : v;
@@ -56,10 +58,18 @@ void axis_ends(const struct axis *a, double *low, double *high)
     *high = axis_scale(a, a->high + half);
 }
 
+/* To as many digits as a search needs and people like to read. */
+static double round_digits(double v)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.*g", DIGITS, v);
+    return strtod(text, NULL);
+}
+
 double axis_unscale(const struct axis *a, double scaled)
 {
     double v = a->log ? exp(scaled) : scaled;
-    return clamp(a->whole ? nearbyint(v) : v, a->low, a->high);
+    return clamp(a->whole ? nearbyint(v) : round_digits(v), a->low, a->high);
 }
 
 double axis_at(const struct axis *a, double u)
