@@ -85,7 +85,7 @@ static int split_condition(struct row *r)
     int at = 2;
     while (at < r->n_words && strcmp(r->word[at], "if") != 0)
         at++;
-    if (at == r->n_words)
+    if (at >= r->n_words)
         return OK;
     char *key = at + 1 < r->n_words ? r->word[at + 1] : nothing, *equals = strchr(key, '=');
     if (r->n_words != at + 2 || equals == NULL || equals == key || equals[1] == '\0')
@@ -130,12 +130,12 @@ static int check_range(const struct axis *a)
                    a->whole ? "int without log" : "uniform");
     if (a->whole && (a->low != floor(a->low) || a->high != floor(a->high)))
         return ERR(E_CONFIG, "the ends of `int` have to be whole numbers");
-    if (a->key->kind == CONF_INT && !a->whole)
-        return ERR(E_CONFIG, "%s takes whole numbers; write `int`%s", a->key->name,
-                   a->log ? " and, behind the ends, `log`" : "");
     TRY(try_value(a, a->low));
     TRY(try_value(a, a->high));
-    return try_value(a, axis_at(a, INSIDE));
+    if (try_value(a, axis_at(a, INSIDE)) != OK)
+        return ERR(E_CONFIG, "%s takes whole numbers; write `int`%s", a->key->name,
+                   a->log ? " and, behind the ends, `log`" : "");
+    return OK;
 }
 
 static int read_range(struct row *r, bool whole, bool log)

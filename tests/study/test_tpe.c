@@ -145,9 +145,169 @@ START_TEST(scores_are_optunas)
 }
 END_TEST
 
+/* The densities are what draws follow: shares of ten equal parts of the range. */
+START_TEST(draws_follow_the_density)
+{
+    enum { N = 20000, PARTS = 10 };
+    for (int kind = 0; kind < N_KINDS; kind++) {
+        struct parzen p;
+        struct dice d = {5, (uint64_t)kind, 0};
+        double seen[4], by_draw[PARTS] = {0}, by_density[PARTS] = {0}, sum = 0;
+        ck_assert_int_eq(space_parse(&h.space, kinds[kind].text), OK);
+        const struct axis *a = &h.space.axis[0];
+        for (int i = 0; i < 4; i++)
+            seen[i] = axis_at(a, 0.2 + 0.2 * i);
+        ck_assert_int_eq(parzen_init(&p, a, seen, 4), OK);
+        for (int i = 0; i < N; i++) {
+            double v = parzen_draw(&p, &d);
+            by_draw[(int)fmin(axis_place(a, v) * PARTS, PARTS - 1)] += 1.0 / N;
+        }
+        /* Whole numbers and choices have shares; numbers are summed finely. Kernels are not
+         * divided by their widths in the scores, so that theirs are no shares of one. */
+        bool shares = a->choice || (a->whole && !a->log);
+        int n = a->choice ? a->n_values : shares ? (int)(a->high - a->low + 1) : 0;
+        for (int k = 0; k < n; k++) {
+            double v = a->choice ? k : a->low + k, share = exp(parzen_log(&p, v));
+            by_density[(int)(axis_place(a, v) * PARTS)] += share;
+            sum += share;
+        }
+        if (shares)
+            ck_assert_double_eq_tol(sum, 1, 1e-12);
+        for (int k = 0; k < PARTS && shares; k++)
+            ck_assert_double_eq_tol(by_draw[k], by_density[k], 5 * sqrt(0.25 / N)); /* 5 sigma */
+        for (int k = 2; k < 8 && !a->choice; k += 2)
+            ck_assert_double_gt(by_draw[k] + by_draw[k - 1], 0.05);
+        parzen_release(&p);
+        space_release(&h.space);
+    }
+}
+END_TEST
+
+START_TEST(good_trials_are_a_tenth)
+{
+    static const int rows[][2] = {{0, 0},    {1, 1},    {10, 1},  {11, 2},
+                                  {100, 10}, {250, 25}, {999, 25}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_int_eq(tpe_n_good(rows[i][0]), rows[i][1]);
+}
+END_TEST
+
+/* Whole trials come before those given up late, these before those given up early, then diverged
+ * and running ones; of equals the older. */
+START_TEST(trials_have_an_order)
+{
+    double x = 0;
+    struct seen seen[] = {{&x, INFINITY, INFINITY},
+                          {&x, 0, INFINITY},
+                          {&x, -1, 0.1},
+                          {&x, -3, 0.5},
+                          {&x, -3, 0.4},
+                          {&x, SEEN_DONE, 9},
+                          {&x, SEEN_DONE, 8},
+                          {&x, SEEN_DONE, 8}};
+    static const int order[] = {6, 7, 5, 4, 3, 2, 1, 0};
+    enum { N = sizeof order / sizeof order[0] };
+    bool good[N];
+    for (int n = 0; n <= N; n++) {
+        ck_assert_int_eq(tpe_split(good, seen, N, n), OK);
+        for (int k = 0; k < N; k++)
+            ck_assert_int_eq(good[order[k]], k < n);
+    }
+}
+END_TEST
+
+/* A table of Optuna 3.1's scores, for where there is none: of the first, a middle and the last
+ * candidate after 29 trials. */
+static const double table[N_KINDS][3] = {
+    {1.241693964988559, 1.6245056217760399, 1.0911493684522517},
+    {1.2645998023094134, 1.6381323777256647, 0.79838182481496234},
+    {0.37071385697238046, 0.093714100950913926, -1.4275658379849623},
+    {1.4226898009107642, 1.6798822035239711, 0.97629349772253948},
+    {0.14842000511827336, 0.28998356944006021, -0.62630716243409501},
+};
+
+START_TEST(scores_are_those_of_the_table)
+{
+    static const int at[] = {0, 11, N_CANDIDATES - 1};
+    for (int kind = 0; kind < N_KINDS; kind++) {
+        make_history(kind, 29);
+        score_candidates();
+        for (int k = 0; k < 3; k++)
+            ck_assert_msg(fabs(h.score[at[k]] - table[kind][k]) <= SCORE_TOLERANCE,
+                          "%s, candidate %d: %.17g", kinds[kind].kind, at[k], h.score[at[k]]);
+        space_release(&h.space);
+    }
+}
+END_TEST
+
+/* Half a bowl, one half of which only one value of a choice opens. */
+static double objective(const struct space *s, const double *point)
+{
+    double sum = 0;
+    for (int i = 0; i < s->n; i++) {
+        double u = isnan(point[i]) ? 1 : axis_place(&s->axis[i], point[i]);
+        sum += (u - 0.3) * (u - 0.3);
+    }
+    return sum;
+}
+
+enum { N_TRIALS = 60, N_STARTUP = 10, N_SEEDS = 15 };
+
+static double minimize(const struct space *s, uint64_t seed, int n_random)
+{
+    static double point[N_TRIALS][SPACE_MAX_AXES];
+    struct seen seen[N_TRIALS];
+    double u[SPACE_MAX_AXES], best = INFINITY;
+    for (int t = 0; t < N_TRIALS; t++) {
+        struct dice d = {seed, (uint64_t)t, 0};
+        for (int i = 0; i < s->n; i++)
+            u[i] = dice_uniform(&d);
+        space_at(s, u, point[t]);
+        if (t >= n_random)
+            ck_assert_int_eq(tpe_propose(point[t], s, seen, t, N_CANDIDATES, &d), OK);
+        for (int i = 0; i < s->n; i++)
+            ck_assert(isnan(point[t][i]) != space_applies(s, i, point[t]));
+        seen[t] = (struct seen){point[t], SEEN_DONE, objective(s, point[t])};
+        best = fmin(best, seen[t].value);
+    }
+    return best;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+START_TEST(finds_more_than_random_points)
+{
+    struct space s;
+    double by_tpe[N_SEEDS], by_chance[N_SEEDS];
+    ck_assert_int_eq(space_parse(&s, "optimizer.lr log 1e-5 1e-1; optimizer.weight_decay uniform 0 "
+                                     "0.3; batch.global int 4 512 log; schedule.name choice cosine "
+                                     "linear wsd; schedule.final uniform 0 1 if "
+                                     "schedule.name=cosine"),
+                     OK);
+    for (int i = 0; i < N_SEEDS; i++) {
+        by_tpe[i] = minimize(&s, (uint64_t)i + 1, N_STARTUP);
+        by_chance[i] = minimize(&s, (uint64_t)i + 1, N_TRIALS);
+    }
+    qsort(by_tpe, N_SEEDS, sizeof *by_tpe, by_value);
+    qsort(by_chance, N_SEEDS, sizeof *by_chance, by_value);
+    ck_assert_msg(by_tpe[N_SEEDS / 2] < 0.5 * by_chance[N_SEEDS / 2],
+                  "median %g, of random points %g", by_tpe[N_SEEDS / 2], by_chance[N_SEEDS / 2]);
+    space_release(&s);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, scores_are_optunas);
+    tcase_add_test(t, scores_are_those_of_the_table);
+    tcase_add_test(t, draws_follow_the_density);
+    tcase_add_test(t, good_trials_are_a_tenth);
+    tcase_add_test(t, trials_have_an_order);
+    tcase_add_test(t, finds_more_than_random_points);
 }
 
 int main(void)
