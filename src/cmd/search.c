@@ -76,8 +76,7 @@ static int conclude(const struct study_view *v)
     PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
     log_info("%s", line);
     struct str next = {0};
-    for (int i = 0; i < best->plan.n_set; i++)
-        str_addf(&next, " %s=%s", best->plan.set[i].key, best->plan.set[i].value);
+    study_add_settings(&next, v->job, &best->plan);
     log_info("next            carat train %s%s", v->job->from_study ? "JOB" : v->job->file, next.s);
     str_release(&next);
     return OK;

@@ -271,7 +271,7 @@ static void find_speed(struct frame *f)
 
 static int print_json(json_t *root)
 {
-    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (text == NULL)
         return ERR(E_MEM, "no memory for JSON");
     puts(text);

@@ -4,6 +4,7 @@
 #ifndef CARAT_CMD_STUDY_FRAME_H
 #define CARAT_CMD_STUDY_FRAME_H
 
+#include "base/str.h"
 #include "cmd/job.h"
 #include "study/planner.h"
 
@@ -53,6 +54,10 @@ struct study_request {
         {"force", 0, OPT_FLAG, &(q).force, NULL, "let --write replace a file"},                    \
         {"json", 0, OPT_FLAG, &(q).json, NULL, "print JSON"}, JOB_OPTIONS,                         \
         {"help", 'h', OPT_FLAG, &(q).help, NULL, "this text"}
+
+/* " key=value" for the settings of the command line that concern a run, and those of the plan: what
+ * `carat train` takes for the same run. */
+void study_add_settings(struct str *text, const struct job *j, const struct trial_plan *p);
 
 /* The command, from what opts_parse left. OK when the study has ended, E_STOPPED when it was stopped
  * before, E_DIVERGED when every trial diverged, E_CONFIG and E_DATA before anything runs. */

@@ -175,6 +175,26 @@ void study_trial_line(struct str *text, const struct trial *t)
         str_addf(text, "\n           %s", t->why);
 }
 
+static void add_setting(struct str *text, const char *key, const char *value)
+{
+    const char *quote = strpbrk(value, " ;|()*&<>$\"") != NULL || *value == '\0' ? "'" : "";
+    str_addf(text, " %s=%s%s%s", key, quote, value, quote);
+}
+
+void study_add_settings(struct str *text, const struct job *j, const struct trial_plan *p)
+{
+    char value[CONF_VALUE_MAX];
+    for (int i = 0; i < CONF_N_KEYS; i++) {
+        const struct conf_key *k = &CONF_KEYS[i];
+        bool of_study = strncmp(k->name, "study.", 6) == 0 || strncmp(k->name, "search.", 7) == 0;
+        if (strcmp(j->origins.text[i], "command line") == 0 && !of_study &&
+            strcmp(k->name, "run.dir") != 0 && trial_setting(p, k->name) == NULL)
+            add_setting(text, k->name, conf_value_text(k, &j->conf, value, sizeof value));
+    }
+    for (int i = 0; i < p->n_set; i++)
+        add_setting(text, p->set[i].key, p->set[i].value);
+}
+
 static json_t *number(double v)
 {
     return isfinite(v) ? json_real(v) : json_null();
