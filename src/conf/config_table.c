@@ -10,27 +10,32 @@
 #define HELP_FIRST_TWO(h, s, ...) h, s
 #define INT(name, member, min, max, def, unit, effect, ...)                                        \
     {                                                                                              \
-        name, CONF_INT, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__)           \
+        name, CONF_INT, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__), false    \
     }
 #define F64(name, member, min, max, def, unit, effect, ...)                                        \
     {                                                                                              \
-        name, CONF_F64, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__)           \
+        name, CONF_F64, AT(member), min, max, NULL, def, unit, effect, HELP(__VA_ARGS__), false    \
     }
 #define TEXT(name, member, def, unit, effect, ...)                                                 \
     {                                                                                              \
-        name, CONF_TEXT, AT(member), 0, 0, NULL, def, unit, effect, HELP(__VA_ARGS__)              \
+        name, CONF_TEXT, AT(member), 0, 0, NULL, def, unit, effect, HELP(__VA_ARGS__), false       \
+    }
+#define ROWS(name, member, def, unit, effect, ...)                                                 \
+    {                                                                                              \
+        name, CONF_TEXT, AT(member), 0, 0, NULL, def, unit, effect, HELP(__VA_ARGS__), true        \
     }
 #define CHOICE(name, member, choices, def, effect, ...)                                            \
     {                                                                                              \
-        name, CONF_CHOICE, AT(member), 0, 0, choices, def, "", effect, HELP(__VA_ARGS__)           \
+        name, CONF_CHOICE, AT(member), 0, 0, choices, def, "", effect, HELP(__VA_ARGS__), false    \
     }
 #define AMOUNT(name, member, min, max, units, def, unit, effect, ...)                              \
     {                                                                                              \
-        name, CONF_AMOUNT, AT(member), min, max, units, def, unit, effect, HELP(__VA_ARGS__)       \
+        name, CONF_AMOUNT, AT(member), min, max, units, def, unit, effect, HELP(__VA_ARGS__),      \
+            false                                                                                  \
     }
 #define DURATION(name, member, max, def, effect, ...)                                              \
     {                                                                                              \
-        name, CONF_DURATION, AT(member), 0, max, NULL, def, "s", effect, HELP(__VA_ARGS__)         \
+        name, CONF_DURATION, AT(member), 0, max, NULL, def, "s", effect, HELP(__VA_ARGS__), false  \
     }
 
 #define SAFE  EFFECT_SAFE
@@ -453,7 +458,7 @@ const struct conf_key CONF_KEYS[] = {
     TEXT("study.past", study.past, "", "folder", SAFE,
          "Folder whose finished runs and studies tell where to look for rates; empty: none."),
 
-    TEXT("search.space", search.space, "", "space", SAFE,
+    ROWS("search.space", search.space, "", "space", SAFE,
          "What is searched: for each key a line: uniform, log or int with two ends, or choice with "
          "values, and perhaps a condition (`if key=value`)."),
     CHOICE("search.rule", search.rule, "grid|random|halton|tpe|gp|pbt|bandit", "tpe", SAFE,
