@@ -7,6 +7,7 @@
 #ifndef CARAT_STUDY_SEARCH_H
 #define CARAT_STUDY_SEARCH_H
 
+#include "base/str.h"
 #include "study/planner.h"
 #include "study/space.h"
 #include "study/tpe.h"
@@ -42,6 +43,8 @@ struct search_rule {
     /* Instead of the rule of giving up. */
     int (*judge)(const struct search *q, const struct history *h, int i, int k, enum answer *answer,
                  char *why);
+    /* Adds to the headline, behind the best trial (-1: none); may be NULL. */
+    void (*remark)(const struct search *q, const struct history *h, int best, struct str *text);
 };
 
 struct prune_rule {
@@ -55,7 +58,7 @@ struct prune_rule {
 const struct search_rule *search_rule_find(const char *name);
 const struct prune_rule *prune_rule_find(const char *name);
 
-extern const struct search_rule SEARCH_PBT;
+extern const struct search_rule SEARCH_PBT, SEARCH_BANDIT;
 /* grid: counts and lists the points; E_CONFIG when they are too many. */
 int grid_open(struct search *q);
 int choose_grid(const struct search *q, int number, const struct seen *seen, int n, double *point);

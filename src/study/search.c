@@ -35,7 +35,8 @@ static const struct search_rule RANDOM = {.name = "random", .choose = choose_ran
 static const struct search_rule HALTON = {.name = "halton", .choose = choose_halton};
 static const struct search_rule TPE = {.name = "tpe", .learns = true, .choose = choose_tpe};
 static const struct search_rule GP = {.name = "gp", .learns = true, .choose = choose_gp};
-static const struct search_rule *const RULES[] = {&GRID, &RANDOM, &HALTON, &TPE, &GP, &SEARCH_PBT};
+static const struct search_rule *const RULES[] = {&GRID, &RANDOM, &HALTON, &TPE, &GP, &SEARCH_PBT,
+                                                  &SEARCH_BANDIT};
 
 static const struct prune_rule PRUNES[] = {{"none", false, NULL},
                                            {"median", false, judge_median},
@@ -503,6 +504,8 @@ static void search_headline(void *self, const struct history *h, char *text, siz
         else
             str_addf(&line, "%s %s", a->key->name, value);
     }
+    if (q->rule->remark != NULL)
+        q->rule->remark(q, h, (int)(best - h->trial), &line);
     snprintf(text, n, "%s", line.s);
     str_release(&line);
 }
