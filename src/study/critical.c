@@ -160,7 +160,7 @@ static enum resampled choose_resampling(const struct seed_steps *point, int n)
 void critical_resample(struct critical_spread *spread, const struct critical *c,
                        const struct seed_steps *point, int n, const double *at, int n_at)
 {
-    static struct resamples r;
+    struct resamples r;
     const struct interval unknown = {NAN, NAN};
     spread->by = choose_resampling(point, n);
     spread->n = 0;
