@@ -158,6 +158,7 @@ struct config {
         double give_up;         /* study.give_up, times the best rate's tokens */
         char rank_counts[CONF_STR]; /* study.rank_counts: step times are measured on */
         char rules[CONF_STR];       /* study.rules: scaling rules put to test */
+        char from[CONF_STR];        /* study.from: checkpoints that branches start from */
         char factors[CONF_STR];     /* study.factors: batches of branches, times batch.global */
         struct amount branch;       /* study.branch: length of a branch */
         double harm;                /* study.harm, nats */

@@ -32,7 +32,8 @@ double expected_improvement(double best, double mean, double deviation);
 int gp_width(const struct space *s);
 void gp_encode(const struct space *s, const double *point, double *x);
 /* Fills in the axes of point that apply. Trials that still run count as good as the best one
- * (constant liar; Ginsbourger et al. 2010), diverged ones as bad as the worst. E_MEM. */
+ * (constant liar; Ginsbourger et al. 2010), diverged ones as bad as the worst; of
+ * more than 300 the worst are left out. E_MEM. */
 int gp_propose(double *point, const struct space *s, const struct seen *seen, int n,
                struct dice *d);
 

@@ -446,6 +446,9 @@ const struct conf_key CONF_KEYS[] = {
          "Numbers of ranks on which step times are measured, such as 1,2,4; empty: a trial's own."),
     TEXT("study.rules", study.rules, "none,linear,sqrt", "rules", SAFE,
          "Scaling rules that are put to test against the tuned rate of each batch."),
+    TEXT("study.from", study.from, "", "steps", SAFE,
+         "Checkpoints of run.dir that branches start from, such as 1000,2000,4000; empty: up to "
+         "four of those that are there, evenly."),
     TEXT("study.factors", study.factors, "1,2,4,8", "", SAFE,
          "Batches of the branches from a checkpoint, times its own.",
          "Merrill et al. 2025, branched training"),

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_FAR = 1000, N_NEAR = 100, N_ROUNDS = 6 };
+enum { N_FAR = 1000, N_NEAR = 100, N_ROUNDS = 6, MOST_SEEN = 300 /* time grows as their cube */ };
 #define FIRST_WIDTH 0.2 /* of the points around the best one; each round's is half the last's */
 #define CHANGE      0.2 /* of choices around the best one */
 #define CHOICE_SIDE M_SQRT1_2 /* two values of a choice are as far apart as two ends */
@@ -117,31 +117,67 @@ static void start_at(struct hunt *h, const struct seen *seen, int n)
     space_at(h->s, h->u, h->point);
 }
 
+/* Leaves out the worst of more than MOST_SEEN trials, but none that runs. kept[n]. E_MEM. */
+static int keep_best(struct seen *kept, int *n_kept, const struct seen *seen, int n)
+{
+    bool *good;
+    int running = 0;
+    *n_kept = 0;
+    for (int t = 0; t < n; t++)
+        running += seen[t].step == INFINITY;
+    TRY(mem_alloc(&good, (size_t)n + 1, sizeof *good, "good trials"));
+    int rc = tpe_split(good, seen, n, running < MOST_SEEN ? MOST_SEEN - running : 0);
+    for (int t = 0; t < n && rc == OK; t++)
+        if (good[t] || seen[t].step == INFINITY)
+            kept[(*n_kept)++] = seen[t];
+    mem_free(good);
+    return rc;
+}
+
+/* A point at random where no trial has a value yet. */
+static void anywhere(struct hunt *h)
+{
+    for (int i = 0; i < h->s->n; i++)
+        h->u[i] = dice_uniform(h->d);
+    space_at(h->s, h->u, h->point);
+}
+
+/* Fits the process to n trials, x[n][width] and y[2n] scratch, and hunts. */
+static int fit_and_hunt(struct hunt *h, struct gp *g, double *x, double *y, const struct seen *seen,
+                        int n)
+{
+    int width = gp_width(h->s);
+    if (!fill_values(y, y + n, seen, n, &h->best)) {
+        anywhere(h);
+        return OK;
+    }
+    for (int t = 0; t < n; t++)
+        gp_encode(h->s, seen[t].point, x + t * width);
+    TRY(gp_fit(g, x, y, n, width));
+    start_at(h, seen, n);
+    look_near(h);
+    look_far(h);
+    look_near(h);
+    return OK;
+}
+
 int gp_propose(double *point, const struct space *s, const struct seen *seen, int n, struct dice *d)
 {
-    int width = gp_width(s), rc;
+    int width = gp_width(s), n_kept, rc;
     struct gp g = {0};
     struct hunt h = {.s = s, .g = &g, .d = d, .most = -INFINITY};
+    struct seen *kept = NULL;
     double *x = NULL, *y = NULL;
-    TRY_OUT(mem_alloc(&x, (size_t)(n + 1) * (size_t)width, sizeof *x, "trials' coordinates"));
-    TRY_OUT(mem_alloc(&y, 2 * (size_t)n + 1, sizeof *y, "trials' values"));
-    h.x = x + n * width;
-    if (fill_values(y, y + n, seen, n, &h.best)) {
-        for (int t = 0; t < n; t++)
-            gp_encode(s, seen[t].point, x + t * width);
-        TRY_OUT(gp_fit(&g, x, y, n, width));
-        start_at(&h, seen, n);
-        look_near(&h);
-        look_far(&h);
-        look_near(&h);
-    } else {
-        for (int i = 0; i < s->n; i++)
-            h.u[i] = dice_uniform(d);
-        space_at(s, h.u, h.point);
-    }
+    TRY_OUT(mem_alloc(&kept, (size_t)n + 1, sizeof *kept, "trials seen"));
+    TRY_OUT(keep_best(kept, &n_kept, seen, n));
+    TRY_OUT(mem_alloc(&x, (size_t)(n_kept + 1) * (size_t)width, sizeof *x, "trials' coordinates"));
+    TRY_OUT(mem_alloc(&y, 2 * (size_t)n_kept + 1, sizeof *y, "trials' values"));
+    h.x = x + n_kept * width;
+    TRY_OUT(fit_and_hunt(&h, &g, x, y, kept, n_kept));
     memcpy(point, h.point, (size_t)s->n * sizeof *point);
 out:
     gp_release(&g);
+    mem_free(kept);
     mem_free(x);
     mem_free(y);
     return rc;

@@ -1,5 +1,5 @@
-/* Densities by kernels. Built like the rest without regard to order of sums beyond what is written;
- * agreement with Optuna is to rounding. */
+/* Densities by kernels. As in Optuna 3.1, a kernel over numbers is not divided by its width, so
+ * that narrow ones weigh less than in a true density. */
 #include "study/tpe.h"
 
 #include "base/err.h"
@@ -144,21 +144,32 @@ static double kernel_log(const struct parzen *p, int i, double x)
                         (fmin(x + 0.5, p->high) - mu) / sigma) -
                all;
     double z = (x - mu) / sigma;
-    return x < p->low || x > p->high ? -INFINITY : -0.5 * z * z - 0.5 * log(2 * M_PI) - all;
+    return -0.5 * z * z - 0.5 * log(2 * M_PI) - all;
+}
+
+static double choice_log(const struct parzen *p, int value)
+{
+    double sum = p->weight[p->n - 1] * share(p, p->n - 1, value); /* the prior's */
+    for (int i = 0; i < p->n - 1; i++)
+        sum += p->weight[i] * share(p, i, value);
+    return log(sum);
 }
 
 double parzen_log(const struct parzen *p, double value)
 {
-    double most = -INFINITY, sum = 0, x = p->axis->choice ? value : axis_scale(p->axis, value);
-    if (p->axis->choice) {
-        for (int i = 0; i < p->n; i++)
-            sum += p->weight[i] * share(p, i, (int)value);
-        return log(sum);
+    if (p->axis->choice)
+        return choice_log(p, (int)value);
+    double x = axis_scale(p->axis, value);
+    if (x < p->low || x > p->high)
+        return -INFINITY;
+    /* In units of the largest term so far, the prior's first: terms may lie beyond what exp gives.
+     */
+    double most = kernel_log(p, p->n - 1, x) + log(p->weight[p->n - 1]), sum = 1;
+    for (int i = 0; i < p->n - 1; i++) {
+        double term = kernel_log(p, i, x) + log(p->weight[i]), larger = fmax(most, term);
+        sum = sum * exp(most - larger) + exp(term - larger);
+        most = larger;
     }
-    for (int i = 0; i < p->n; i++)
-        most = fmax(most, kernel_log(p, i, x) + log(p->weight[i]));
-    for (int i = 0; i < p->n; i++)
-        sum += exp(kernel_log(p, i, x) + log(p->weight[i]) - most);
     return log(sum) + most;
 }
 

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "study/search.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static int next_prime(int p)
 /* Where digit `digit` of the base goes at one place of one axis. */
 static int permuted(const struct search *q, int axis, int place, int base, int digit)
 {
-    int at[MOST_BASE];
+    int at[MOST_BASE] = {0};
     struct dice d = search_dice(q, FOR_HALTON, (axis << AXIS_SHIFT) + place);
     for (int i = 0; i < base; i++) {
         int j = (int)(dice_uniform(&d) * (i + 1));
@@ -56,8 +57,12 @@ static int permuted(const struct search *q, int axis, int place, int base, int d
 static double radical_inverse(const struct search *q, int axis, int base, int number)
 {
     double u = 0, unit = 1.0 / base;
-    for (int place = 0; unit > 1e-16; place++, unit /= base, number /= base)
+    int n_places = (int)(DBL_MANT_DIG / log2(base)) + 1;
+    for (int place = 0; place < n_places; place++) {
         u += unit * permuted(q, axis, place, base, number % base);
+        unit /= base;
+        number /= base;
+    }
     return fmin(u, 1 - 1e-16);
 }
 
@@ -129,8 +134,8 @@ static void first_point(const struct search *q, int *at, double *point)
 
 int grid_open(struct search *q)
 {
-    int at[SPACE_MAX_AXES], n = 1;
-    double point[SPACE_MAX_AXES];
+    int at[SPACE_MAX_AXES] = {0}, n = 1;
+    double point[SPACE_MAX_AXES] = {0};
     size_t width = (size_t)q->space.n;
     first_point(q, at, point);
     while (n <= MOST_POINTS && next_point(q, at, point))

@@ -5,9 +5,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "conf/config_file.h"
-#include "data/store.h"
 #include "study/gp.h"
-#include "train/derive.h"
+#include "study/length.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -65,29 +64,10 @@ static bool in_brackets(const struct search *q)
     return q->prune->judge == judge_halving;
 }
 
-/* Sequences of an epoch; 0 where the length does not need them. */
-static int count_samples(const struct config *c, uint64_t *n)
-{
-    struct store s;
-    *n = 0;
-    if (c->train.length.unit != UNIT_EPOCHS)
-        return OK;
-    TRY(store_open(&s, c->data.train, SPLIT_TRAIN));
-    *n = s.n_tokens > 0 ? (s.n_tokens - 1) / (uint64_t)c->batch.seq_len : 0;
-    store_close(&s);
-    return OK;
-}
-
 static int find_length(struct search *q)
 {
-    struct course k;
-    uint64_t n_samples;
     const struct config *c = &q->conf;
-    TRY(count_samples(c, &n_samples));
-    TRY(derive_course(&k, c, n_samples, (struct ramp_at){0, 0}));
-    q->run_tokens = c->train.length.unit == UNIT_TOKENS
-                        ? c->train.length.value
-                        : (double)course_at(&k, k.n_steps).samples * (double)c->batch.seq_len;
+    TRY(study_length(&q->run_tokens, c));
     for (int i = 0; i < q->space.n; i++)
         if (strncmp(q->space.axis[i].key->name, "batch.", strlen("batch.")) == 0)
             q->sets_length = c->train.length.unit != UNIT_TOKENS;

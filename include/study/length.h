@@ -1,0 +1,14 @@
+/* How long a job's run is, in tokens: what trials are compared at. Local. */
+#ifndef CARAT_STUDY_LENGTH_H
+#define CARAT_STUDY_LENGTH_H
+
+#include "train/derive.h"
+
+/* The run's batches and steps; epochs take their length from data.train. E_CONFIG, E_DATA. */
+int study_course(struct course *k, const struct config *c);
+/* Tokens of the whole run; those of a length in tokens as they are written. E_CONFIG, E_DATA. */
+int study_length(double *tokens, const struct config *c);
+/* Tokens of so long a stretch of it. E_CONFIG, E_DATA. */
+int study_amount(double *tokens, const struct config *c, struct amount a);
+
+#endif
