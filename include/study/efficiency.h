@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 /* Seconds of a step of a batch on so many ranks, as measured. */
-struct step_time {
+struct timing {
     double batch; /* sequences */
     int ranks;
     double step_s; /* median over the trials' medians; NaN: not measured */

@@ -98,7 +98,7 @@ struct study_result {
     struct result_trial *trial; /* by batch, rate and seed; mem_free, as all of these */
     struct result_cell *cell;
     struct result_batch *batch; /* rising */
-    struct step_time *time;     /* by batch and ranks */
+    struct timing *time;     /* by batch and ranks */
     struct way *way;            /* to the main target, by batch and ranks */
     double tokens, core_h;      /* of all trials so far */
     int n_waiting;              /* trials that have not ended */
