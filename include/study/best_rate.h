@@ -2,8 +2,6 @@
 #ifndef CARAT_STUDY_BEST_RATE_H
 #define CARAT_STUDY_BEST_RATE_H
 
-#include <stdbool.h>
-
 /* A trial at a rate. score: what is to be little, a loss or the tokens to one; INFINITY where it
  * never arrived, was given up or diverged. */
 struct rate_score {
@@ -29,13 +27,6 @@ struct best_rate {
 
 /* Scores of one rate, from several seeds, count as their mean. Sorts x[n]. */
 struct best_rate best_rate_of(struct rate_score *x, int n);
-/* The rate to try next while the best is at an edge of those that were tried: `step` times further
- * out, within low and high. With no finite score at all the next one is lower. False when there is
- * no need or no room. Sorts x[n]. */
-bool best_rate_beyond(double *next, struct rate_score *x, int n, double step, double low,
-                      double high);
-/* Rate i of n around a centre: factors of `step` apart, the centre among them. */
-double best_rate_grid(double centre, double step, int n, int i);
 /* "the best rate is the highest tried"; NULL for BEST_WITHIN. */
 const char *best_rate_why(enum best_kind kind);
 

@@ -66,22 +66,6 @@ struct best_rate best_rate_of(struct rate_score *x, int n)
     return b;
 }
 
-bool best_rate_beyond(double *next, struct rate_score *x, int n, double step, double low,
-                      double high)
-{
-    struct best_rate b = best_rate_of(x, n);
-    if (n == 0 || b.kind == BEST_WITHIN)
-        return false;
-    bool up = b.kind != BEST_NONE && b.lr > x[0].lr;
-    *next = up ? x[b.n_rates - 1].lr * step : x[0].lr / step;
-    return up ? *next <= high * (1 + SAME) : *next >= low * (1 - SAME);
-}
-
-double best_rate_grid(double centre, double step, int n, int i)
-{
-    return centre * pow(step, i - n / 2);
-}
-
 const char *best_rate_why(enum best_kind kind)
 {
     static const char *const why[] = {

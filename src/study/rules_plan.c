@@ -6,6 +6,7 @@
 #include "conf/config_file.h"
 #include "study/length.h"
 #include "study/list.h"
+#include "study/rate_grid.h"
 #include "study/search.h"
 #include "study/space.h"
 #include "train/scaling.h"
@@ -182,12 +183,19 @@ static int add_trial(struct rules_list *l, const struct lrscale_rule *rule, doub
     return OK;
 }
 
+static struct rate_grid grid_around(const struct rules_setup *s, double centre)
+{
+    return (struct rate_grid){.centre = centre,
+                              .step = s->conf.study.rate_step,
+                              .n = (int)s->conf.study.rates,
+                              .extend = (int)s->conf.study.extend};
+}
+
 static int add_grid(struct rules_list *l, const struct rules_setup *s, double batch, double centre)
 {
-    int n = (int)s->conf.study.rates;
-    for (int i = 0; i < n; i++)
-        TRY(add_trial(l, NULL, batch,
-                      best_rate_grid(centre, s->conf.study.rate_step, n, i)));
+    struct rate_grid g = grid_around(s, centre);
+    for (int i = rate_grid_low(&g); i <= rate_grid_high(&g); i++)
+        TRY(add_trial(l, NULL, batch, rate_grid_rate(&g, i)));
     return OK;
 }
 
@@ -199,20 +207,37 @@ static bool all_ended(const struct rules_list *l, const struct history *h)
     return true;
 }
 
+/* What came of the grid's rates that were tried at a batch; into p[2 extend + n]. */
+static int grid_points(struct grid_point *p, const struct rate_grid *g, const struct rules_list *l,
+                       const struct history *h, double batch)
+{
+    int n = 0;
+    for (int i = rate_grid_low(g) - g->extend; i <= rate_grid_high(g) + g->extend; i++) {
+        double loss = rules_loss(h, rules_find(l, NULL, batch, rate_grid_rate(g, i)));
+        if (!isnan(loss))
+            p[n++] = (struct grid_point){i, loss, isfinite(loss) ? loss : NAN};
+    }
+    return n;
+}
+
 /* One rate more at a batch whose best one is at an edge. centre: of its first grid. */
 static int extend(struct rules_list *l, const struct rules_setup *s, const struct history *h,
                   double batch, double centre)
 {
-    const double step = s->conf.study.rate_step;
-    int n = (int)s->conf.study.rates;
-    double far = pow(step, (double)s->conf.study.extend), next;
-    double low = best_rate_grid(centre, step, n, 0) / far;
-    double high = best_rate_grid(centre, step, n, n - 1) * far;
-    struct rate_score *x;
-    TRY(mem_alloc(&x, (size_t)l->n, sizeof *x, "rates of a batch"));
-    bool more = best_rate_beyond(&next, x, rules_scores(x, l, h, batch), step, low, high);
-    mem_free(x);
-    return more ? add_trial(l, NULL, batch, next) : OK;
+    struct rate_grid g = grid_around(s, centre);
+    struct grid_point *p;
+    TRY(mem_alloc(&p, (size_t)(g.n + 2 * g.extend), sizeof *p, "rates of a batch"));
+    int n = grid_points(p, &g, l, h, batch), side = n > 0 ? rate_grid_side(&g, p, n) : 0;
+    int index = side != 0 ? p[rate_grid_best(p, n)].index : 0;
+    mem_free(p);
+    if (side == 0)
+        return OK;
+    /* Those that failed are there too, and say nothing. */
+    do
+        index += side;
+    while (rules_find(l, NULL, batch, rate_grid_rate(&g, index)) >= 0);
+    bool room = index >= rate_grid_low(&g) - g.extend && index <= rate_grid_high(&g) + g.extend;
+    return room ? add_trial(l, NULL, batch, rate_grid_rate(&g, index)) : OK;
 }
 
 /* Where the grid of a batch begins: the base's best rate by the rule that its optimizer is known

@@ -53,25 +53,6 @@ START_TEST(seeds_count_as_their_mean)
 }
 END_TEST
 
-START_TEST(a_grid_grows_where_its_best_is_at_an_edge)
-{
-    struct rate_score down[3] = {{1, 3}, {2, 2}, {4, 1}}, up[3] = {{1, 1}, {2, 2}, {4, 3}};
-    struct rate_score none[2] = {{1, INFINITY}, {2, INFINITY}}, within[3] = {{1, 2}, {2, 1}, {4, 2}};
-    double next;
-    ck_assert(best_rate_beyond(&next, down, 3, 2, 0.5, 8));
-    ck_assert_double_eq(next, 8);
-    ck_assert(!best_rate_beyond(&next, down, 3, 2, 0.5, 7));
-    ck_assert(best_rate_beyond(&next, up, 3, 2, 0.5, 8));
-    ck_assert_double_eq(next, 0.5);
-    ck_assert(best_rate_beyond(&next, none, 2, 4, 0.2, 8));
-    ck_assert_double_eq(next, 0.25);
-    ck_assert(!best_rate_beyond(&next, within, 3, 2, 0, 8));
-    for (int n = 1; n < 5; n++)
-        ck_assert_double_eq(best_rate_grid(3, 2, n, n / 2), 3);
-    ck_assert_double_eq(best_rate_grid(3, 2, 3, 2), 6);
-}
-END_TEST
-
 static struct past_sample sample(const char *group, double batch, double lr, double score,
                                  double target)
 {
@@ -167,7 +148,6 @@ static void add(TCase *t)
     tcase_add_test(t, the_best_rate_is_between_worse_ones);
     tcase_add_test(t, edges_are_told);
     tcase_add_test(t, seeds_count_as_their_mean);
-    tcase_add_test(t, a_grid_grows_where_its_best_is_at_an_edge);
     tcase_add_test(t, groups_give_a_point_each_and_the_law);
     tcase_add_test(t, runs_of_other_lengths_do_not_compare);
     tcase_add_test(t, with_a_target_the_fewest_tokens_are_best);
