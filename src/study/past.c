@@ -8,6 +8,7 @@
 #include "optim/lrscale.h"
 #include "train/metrics.h"
 #include "train/scaling.h"
+#include "train/shape.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -23,7 +24,6 @@ struct look {
     struct past *past;
     const struct config *job;
     const char *without;
-    past_params *params;
     struct past_sample *sample;
     int n, room;
 };
@@ -101,12 +101,20 @@ static int name_group(char group[65], const struct config *c)
     return OK;
 }
 
+int past_params(double *params, const struct config *job)
+{
+    struct model_spec s;
+    TRY(job->model.vocab >= 0 ? shape_of_job(&s, job) : shape_with_data(&s, job));
+    *params = spec_n_params(&s);
+    return OK;
+}
+
 /* Adds a run with this configuration. E_CONFIG where it makes no sense. */
 static int add_run(struct look *l, struct config *c, struct past_sample run)
 {
     TRY(settle_scaling(c));
     TRY(name_group(run.group, c));
-    TRY(l->params(c, &run.at[PRIOR_PARAMS]));
+    TRY(past_params(&run.at[PRIOR_PARAMS], c));
     run.at[PRIOR_BATCH] = (double)c->batch.global * (double)c->batch.seq_len;
     run.lr = c->optimizer.lr;
     struct past_sample *s = add_sample(l);
@@ -264,9 +272,9 @@ static int look_at(struct look *l, const char *path, int depth)
     return rc;
 }
 
-int past_gather(struct past *p, const struct config *job, const char *without, past_params *params)
+int past_gather(struct past *p, const struct config *job, const char *without)
 {
-    struct look l = {.past = p, .job = job, .without = without, .params = params};
+    struct look l = {.past = p, .job = job, .without = without};
     memset(p, 0, sizeof *p);
     if (*job->study.past == '\0')
         return ERR(E_CONFIG, "study.past is not set: name the folder in which earlier runs and "
