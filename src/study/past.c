@@ -152,7 +152,7 @@ static int add_trial(struct look *l, const struct config *job, const struct tria
     return add_run(l, &c, s);
 }
 
-static int add_trials(struct look *l, const struct study *s, const char *from)
+static int add_trials(struct look *l, struct study *s, const char *from)
 {
     struct config job;
     struct conf_origins origins;
@@ -166,7 +166,6 @@ static int add_trials(struct look *l, const struct study *s, const char *from)
     for (int i = 0; i < h.n && rc == OK; i++)
         if (tells(&h.trial[i]))
             rc = add_trial(l, &job, &h.trial[i], from);
-    history_release(&h);
     return rc;
 }
 
