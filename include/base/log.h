@@ -32,5 +32,7 @@ bool log_is_terminal(void);
 void log_to_stderr(bool yes);
 /* Keeps info from stdout and stderr: the log file alone gets it. Warnings stay. */
 void log_quiet(bool yes);
+/* Keeps warnings from stderr: the log file alone gets them. */
+void log_mute(bool yes);
 
 #endif

@@ -39,8 +39,4 @@ extern bool job_print_config;
  * E_CONFIG, E_DATA. Local. */
 int job_load(struct job *j, int argc, char **argv);
 
-/* The model's shape alone: preset or config.json with the model.* settings. The vocabulary is the
- * preset's unless model.vocab is set. E_CONFIG. */
-int job_spec(struct model_spec *s, const struct config *c);
-
 #endif

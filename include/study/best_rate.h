@@ -27,7 +27,7 @@ struct best_rate {
 
 /* Scores of one rate, from several seeds, count as their mean. Sorts x[n]. */
 struct best_rate best_rate_of(struct rate_score *x, int n);
-/* "its best rate is the highest tried"; NULL for BEST_WITHIN. */
+/* "the best rate is the highest tried"; NULL for BEST_WITHIN. */
 const char *best_rate_why(enum best_kind kind);
 
 #endif

@@ -18,7 +18,7 @@ static struct {
     int rank;
     char who[128];
     FILE *file;
-    bool to_stderr, quiet;
+    bool to_stderr, quiet, mute;
     bool status_shown;
 } sink;
 
@@ -89,6 +89,11 @@ void log_quiet(bool yes)
     sink.quiet = yes;
 }
 
+void log_mute(bool yes)
+{
+    sink.mute = yes;
+}
+
 void log_status_end(void)
 {
     if (!sink.status_shown)
@@ -122,12 +127,13 @@ void log_info(const char *fmt, ...)
 {
     if (sink.rank != 0)
         return;
-    log_status_end();
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    if (!sink.quiet)
+    if (!sink.quiet) {
+        log_status_end();
         write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
+    }
     write_file_line("", fmt, again);
     va_end(again);
     va_end(ap);
@@ -137,12 +143,14 @@ void log_warn(const char *fmt, ...)
 {
     if (sink.rank != 0)
         return;
-    log_status_end();
-    fflush(stdout);
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    write_line(stderr, "carat: warning: ", fmt, ap);
+    if (!sink.mute) {
+        log_status_end();
+        fflush(stdout);
+        write_line(stderr, "carat: warning: ", fmt, ap);
+    }
     write_file_line("warning: ", fmt, again);
     va_end(again);
     va_end(ap);

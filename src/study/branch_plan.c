@@ -1,7 +1,6 @@
 /* Which branches there are. */
 #include "base/err.h"
 #include "base/mem.h"
-#include "conf/amount.h"
 #include "conf/config_file.h"
 #include "study/branch.h"
 #include "study/length.h"
@@ -175,34 +174,6 @@ static int64_t base_of(const struct config *c, int64_t batch)
     return c->scaling.base_batch > 0 ? c->scaling.base_batch : c->batch.global;
 }
 
-static int set_number(struct trial_plan *plan, const char *key, double v)
-{
-    char text[64];
-    snprintf(text, sizeof text, "%.0f", v);
-    return plan_set(plan, key, text);
-}
-
-/* The schedule goes by tokens, at any batch: what it counts in steps is said in tokens. */
-static int set_schedule(const struct branch_setup *b, struct trial_plan *plan)
-{
-    struct config c = b->conf;
-    for (int i = 0; i < CONF_N_KEYS; i++) {
-        const struct conf_key *k = &CONF_KEYS[i];
-        char text[64];
-        if (k->kind != CONF_AMOUNT || strncmp(k->name, "schedule.", strlen("schedule.")) != 0)
-            continue;
-        struct amount a = *(const struct amount *)conf_member(k, &c);
-        if (a.unit != UNIT_STEPS)
-            continue;
-        TRY(study_amount(&a.value, &b->conf, a));
-        a.unit = UNIT_TOKENS;
-        TRY(plan_set(plan, k->name, amount_text(&a, text, sizeof text)));
-    }
-    if (strcmp(c.schedule.clock, "steps") == 0)
-        TRY(plan_set(plan, "schedule.clock", "tokens"));
-    return set_number(plan, "train.tokens", b->run_tokens);
-}
-
 static int plan_branch(const struct branch_setup *b, int number, struct trial_plan *plan)
 {
     const struct branch_point *p = &b->point[number / b->n_factors];
@@ -212,12 +183,12 @@ static int plan_branch(const struct branch_setup *b, int number, struct trial_pl
     plan->most_tokens = p->tokens + b->length;
     snprintf(plan->role, sizeof plan->role, "branch");
     TRY(ckpt_path(plan->origin, b->conf.run.dir, p->step));
-    TRY(set_number(plan, "batch.global", batch));
+    TRY(plan_set_number(plan, "batch.global", batch));
     if (*b->conf.batch.ramp != '\0')
         TRY(plan_set(plan, "batch.ramp", ""));
     TRY(plan_set(plan, "scaling.rule", rule_of(&b->conf)));
-    TRY(set_number(plan, "scaling.base_batch", (double)base_of(&b->conf, p->batch)));
-    return set_schedule(b, plan);
+    TRY(plan_set_number(plan, "scaling.base_batch", (double)base_of(&b->conf, p->batch)));
+    return plan_in_tokens(plan, &b->conf);
 }
 
 /* Whether a plan is one that can run. */

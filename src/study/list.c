@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const double MOST_BATCH = 1 << 24;
+
 static int by_size(const void *a, const void *b)
 {
     const double *x = a, *y = b;
@@ -40,5 +42,16 @@ int study_list(double *out, int *n, int most, const char *key, const char *text,
     for (int i = 1; i < *n; i++)
         if (out[i] == out[i - 1])
             return ERR(E_CONFIG, "%s: %.10g is there twice", key, out[i]);
+    return OK;
+}
+
+int study_batches(double *out, int *n, int most, const struct config *job)
+{
+    TRY(study_list(out, n, most, "study.batches", job->study.batches, 1, MOST_BATCH, true));
+    for (int k = -2; k <= 2 && *job->study.batches == '\0'; k++) {
+        double batch = ldexp((double)job->batch.global, k);
+        if (batch == floor(batch) && batch >= (double)job->batch.micro && batch <= MOST_BATCH)
+            out[(*n)++] = batch;
+    }
     return OK;
 }

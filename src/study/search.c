@@ -490,9 +490,16 @@ static void search_headline(void *self, const struct history *h, char *text, siz
     str_release(&line);
 }
 
+static bool search_branches(const void *self)
+{
+    const struct search *q = self;
+    return q->rule->makes_plans;
+}
+
 const struct planner PLANNER_SEARCH = {.kind = "search",
                                        .open = search_open,
                                        .propose = search_propose,
                                        .judge = search_judge,
                                        .headline = search_headline,
-                                       .close = search_close};
+                                       .close = search_close,
+                                       .branches = search_branches};
