@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { CRITICAL_MOST = 64 /* points of a fit */ };
+
 struct critical {
     double steps_least;    /* Smin: with batches without end */
     double examples_least; /* Emin: one example at a time, in the unit of the batch */
@@ -41,11 +43,12 @@ struct critical_spread {
     struct interval *steps;
 };
 
-/* Bootstrap of a fit to the geometric means of n batches' steps (n <= 64). Seeds are drawn again
- * where every batch has two or more. Otherwise residuals are: each batch keeps its fit's steps and
- * gets the residual of one drawn at random, all of them made wider by sqrt(n/(n-2)), for two were
- * fitted away; with fewer than four batches there is no saying (RESAMPLED_NONE). `at`: n_at batches
- * (<= 128). The same for the same data. */
+/* Bootstrap of a fit to the geometric means of n batches' steps. Seeds are drawn again where every
+ * batch has two or more, their deviations made wider by sqrt(m/(m-1)) for m seeds. Otherwise
+ * residuals are: each batch keeps its fit's steps and gets the residual of one drawn at random, all
+ * of them made wider by sqrt(n/(n-2)), for two constants were fitted, and by Student's t over the
+ * normal's 1.96, for they are few; with fewer than four batches there is no saying
+ * (RESAMPLED_NONE). The band: at n_at batches. The same for the same data. */
 void critical_resample(struct critical_spread *spread, const struct critical *c,
                        const struct seed_steps *point, int n, const double *at, int n_at);
 
