@@ -7,6 +7,8 @@
 #ifndef CARAT_STUDY_SEARCH_H
 #define CARAT_STUDY_SEARCH_H
 
+#include "base/str.h"
+#include "study/arch.h"
 #include "study/planner.h"
 #include "study/space.h"
 #include "study/tpe.h"
@@ -23,6 +25,8 @@ struct search {
     int n_milestones;
     int bracket;      /* of halving: trials that are compared with each other */
     bool sets_length; /* trials get train.tokens, since the job's steps would differ in tokens */
+    bool by_flops;    /* search.equal_flops: trials differ in length */
+    struct arch arch; /* of by_flops */
     double *grid;     /* [n][space.n] points, of the grid alone */
 };
 
@@ -42,6 +46,8 @@ struct search_rule {
     /* Instead of the rule of giving up. */
     int (*judge)(const struct search *q, const struct history *h, int i, int k, enum answer *answer,
                  char *why);
+    /* Adds to the headline, behind the best trial (-1: none); may be NULL. */
+    void (*remark)(const struct search *q, const struct history *h, int best, struct str *text);
 };
 
 struct prune_rule {
@@ -55,7 +61,7 @@ struct prune_rule {
 const struct search_rule *search_rule_find(const char *name);
 const struct prune_rule *prune_rule_find(const char *name);
 
-extern const struct search_rule SEARCH_PBT;
+extern const struct search_rule SEARCH_PBT, SEARCH_BANDIT;
 /* grid: counts and lists the points; E_CONFIG when they are too many. */
 int grid_open(struct search *q);
 int choose_grid(const struct search *q, int number, const struct seen *seen, int n, double *point);

@@ -65,6 +65,7 @@ static const struct {
     {"study.batches", "8,16,32,64"},
     {"study.targets", "2.5,2.3,2.1"},
     {"study.rank_counts", "1,2,4"},
+    {"study.from", "1000,2000,4000"},
     {"study.branch", "10%"},
     {"study.past", "runs"},
     {"search.space", "optimizer.lr log 1e-4 1e-1; optimizer.beta2 uniform 0.9 0.999"},

@@ -442,10 +442,16 @@ const struct conf_key CONF_KEYS[] = {
            "studies, or optimizer.lr by scaling.rule."),
     F64("study.give_up", study.give_up, 1, 1e6, "2", "", SAFE,
         "A trial is given up past so many times the tokens that the batch's best one took."),
+    INT("study.warmup_steps", study.warmup_steps, 0, WHOLE, "0", "steps", SAFE,
+        "A study keeps the job's warmup in tokens, which are few steps of a large batch: at least "
+        "so many."),
     TEXT("study.rank_counts", study.rank_counts, "", "ranks", SAFE,
          "Numbers of ranks on which step times are measured, such as 1,2,4; empty: a trial's own."),
     TEXT("study.rules", study.rules, "none,linear,sqrt", "rules", SAFE,
          "Scaling rules that are put to test against the tuned rate of each batch."),
+    TEXT("study.from", study.from, "", "steps", SAFE,
+         "Checkpoints of run.dir that branches start from, such as 1000,2000,4000; empty: up to "
+         "four of those that are there, evenly."),
     TEXT("study.factors", study.factors, "1,2,4,8", "", SAFE,
          "Batches of the branches from a checkpoint, times its own.",
          "Merrill et al. 2025, branched training"),
