@@ -31,7 +31,9 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
                       .attempt = t->at.attempt,
                       .value = t->monitor.back.rate,
                       .sample_first = from,
-                      .sample_n = t->at.samples - from};
+                      .sample_n = t->at.samples - from,
+                      .order_seed = (uint64_t)t->conf->run.seed,
+                      .order_n = loader_n_samples(t->feed.loader)};
     snprintf(e.kind, sizeof e.kind, "back");
     snprintf(e.action, sizeof e.action, "back");
     snprintf(e.text, sizeof e.text,

@@ -90,7 +90,17 @@ says 'the run ends here' "why it ended"
 ok "inspect" "$carat" inspect "$work/back3"
 says 'events +2' "how many events"
 says 'last_event +went back from step 13' "the last of them"
+ok "the samples of the events" "$carat" inspect "$work/back3" --events
+says 'step 13, attempt 1, back: back' "that it went back"
+says '^  sample ids( [0-9]+){35}$' "which samples are left out"
 ok "verify" "$carat" verify "$work/back3"
+says 'whole .*events.jsonl' "the events are verified"
+cp -r "$work/back3" "$work/torn"
+printf '{"step":1' >>"$work/torn/metrics/events.jsonl"
+ok "a torn end" "$carat" verify "$work/torn"
+printf '}\n' >>"$work/torn/metrics/events.jsonl"
+exits 65 "a bad line" "$carat" verify "$work/torn"
+says '1 of 3 lines' "how many are bad"
 
 # What going back has changed is in the checkpoints: a run that ends and goes on keeps to it.
 back="monitor.nonfinite=back schedule.name=constant schedule.warmup=3steps"
