@@ -107,6 +107,16 @@ ok "plan" plan rates.layer_decay=0.5 rates.freeze=0
 says '^  layer 0 +frozen' "a frozen layer"
 says '^  layer 1 +matrices × 0.5  norms × 0.5' "a layer's factor"
 says '^  embedding +matrices × 0.125' "the embedding's factor"
+# What is frozen is no work: without the lower layers a step is shorter and has fewer FLOPs.
+plan --json >"$work/all.json"; plan --json rates.freeze=embed,0-1 >"$work/some.json"
+ok "its work" python3 -c '
+import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+assert b["flops_per_token"] < 0.8 * a["flops_per_token"], (a, b)
+assert b["step"]["passes_s"] < 0.8 * a["step"]["passes_s"], (a["step"], b["step"])
+assert b["step"]["optimizer_s"] < a["step"]["optimizer_s"]
+assert b["rank_flops"] == a["rank_flops"] or abs(b["rank_flops"] / a["rank_flops"] - 1) < 1e-9' \
+    "$work/all.json" "$work/some.json"
 for bad in 'rates.layers=0-1:0.1 1-2:0.5' 'rates.layers=0-3:0.1' 'rates.layers=0-1' \
     'rates.tensors=*.mpl.*:0.5' 'rates.freeze=*' 'rates.freeze=norms' 'rates.layer_decay=0' \
     'rates.layer_decay=1.1' 'regularize.dropout=1' 'regularize.label_smoothing=-1'; do
