@@ -1,29 +1,10 @@
 #!/usr/bin/env bash
 # timeout: 300
 # Monitoring end to end: measures and actions are the same on any number of ranks and across stops.
-set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=$PWD/carat
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-checks=0 failures=0
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
 
-exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
-    local code=$1 what=$2 rc; shift 2
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1; rc=$?
-    [ $rc -eq "$code" ] && return
-    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
-}
-ok() { exits 0 "$@"; }
-says() { # PATTERN WHAT: the last command's output holds it
-    checks=$((checks + 1))
-    grep -qE "$1" "$work/out" && return
-    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
-}
-train() { # RANKS RUN key=value...
-    local n=$1 run=$2; shift 2
-    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@"
-}
 curve() { # all columns but times and attempts
     "$carat" inspect "$work/$1" --csv 2>/dev/null | awk -F, 'NR==1 {for (i = 1; i <= NF; i++)
         if ($i !~ /^(attempt|step_s|tokens_per_s|peak_fraction)$/) keep[i] = 1}
@@ -130,5 +111,4 @@ checks=$((checks + 1))
 exits 78 "an unknown action" train 1 no monitor.spike=jump
 says 'monitor.spike' "the key is named"
 
-echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude
