@@ -29,8 +29,8 @@ void rates_release(struct rates *r);
 /* Sets them in the optimizer's groups, one a tensor in the table's order. */
 void rates_apply(const struct rates *r, struct optim_group *groups);
 
-/* What a step has to do for a model of these keys: FLOPs of a token forward + backward (work.h), and
- * parameters that are trained. E_CONFIG, E_MEM. Local. */
+/* What a step has to do for a model of these keys: FLOPs of a token forward + backward (work.h),
+ * and parameters that are trained. E_CONFIG, E_MEM. Local. */
 struct rates_work {
     double flops_token, n_trained;
 };
