@@ -44,7 +44,7 @@ struct task {
 /* Finds and claims the next piece of work: a waiting trial that its planner lets go on, else a new
  * trial. ANSWER_GO: *task is claimed; ANSWER_WAIT: look again later; ANSWER_STOP: the study has
  * ended. Local, the worker's root. */
-int study_next(const struct study *s, const struct planner *p, void *self, struct task *task,
+int study_next(struct study *s, const struct planner *p, void *self, struct task *task,
                enum answer *answer);
 
 #endif

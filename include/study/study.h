@@ -61,7 +61,8 @@ struct trial {
     int number; /* from 0 */
     struct trial_plan plan;
     enum trial_state state;
-    int attempts;              /* claims so far */
+    int claims; /* so far */
+    int deaths; /* claims that were not given back before the next was made */
     struct curve_point *curve; /* up to the last publication; mem_free */
     int n_curve;
     int n_reached;  /* milestones published */
@@ -72,19 +73,19 @@ struct trial {
     char why[256]; /* of states from TRIAL_PRUNED on: one sentence */
 };
 
-/* All trials, in the order of their numbers. */
+/* All trials, in the order of their numbers. Belongs to the study: good until it is read again. */
 struct history {
     struct trial *trial;
     int n;
 };
-void history_release(struct history *h);
 
 struct study {
     char dir[FS_PATH_MAX];
     char kind[16];     /* the planner's name: "search", "study" */
     char *job;         /* the resolved job with its search.* and study.* keys, YAML; mem_free */
     double stale_s;    /* a claim without heartbeat for so long is taken over */
-    int attempts;      /* claims of a trial before it counts as failed */
+    int attempts;      /* of a trial that may die with their workers before it counts as failed */
+    struct folder *known; /* what was read so far: what has ended is not read again */
 };
 
 /* Opens the folder, or makes it. job: as conf_text gives it. E_CONFIG when the folder holds
@@ -98,7 +99,7 @@ bool study_is_folder(const char *dir);
 void study_close(struct study *s);
 
 /* What lies in the folder now. Damaged files are E_DATA naming them. */
-int study_history(const struct study *s, struct history *h);
+int study_history(struct study *s, struct history *h);
 
 /* Publishes trial `number`. *taken: another worker was first, which is no error. */
 int study_add(const struct study *s, int number, const struct trial_plan *plan, bool *taken);
@@ -112,7 +113,7 @@ struct claim {
 /* Claims a waiting trial, or one whose worker is dead: a process of this host that is gone, an
  * earlier start of the same Slurm job, or no heartbeat for s->stale_s of this process's clock, for
  * which it must have been called that long ago before. *got false: it is another's, or has ended. */
-int claim_take(const struct study *s, const struct trial *t, struct claim *c, bool *got);
+int claim_take(struct study *s, const struct trial *t, struct claim *c, bool *got);
 /* E_STOPPED when another worker took the trial over. */
 int claim_check(const struct study *s, const struct claim *c);
 /* Ends the claim; the trial waits again unless it has ended. */

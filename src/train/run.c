@@ -6,32 +6,13 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
+#include "train/holder.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Who holds a lock, one line: "<host> <pid> <Slurm job or -> <restart count>". */
-struct holder {
-    char host[64];
-    long pid;
-    char job[32];
-    long restart;
-};
-
-static void this_holder(struct holder *h)
-{
-    memset(h, 0, sizeof *h);
-    if (gethostname(h->host, sizeof h->host - 1) != 0)
-        snprintf(h->host, sizeof h->host, "unknown");
-    h->pid = (long)getpid();
-    const char *job = getenv("SLURM_JOB_ID"), *restart = getenv("SLURM_RESTART_COUNT");
-    snprintf(h->job, sizeof h->job, "%s", job ? job : "-");
-    h->restart = restart ? strtol(restart, NULL, 10) : 0;
-}
 
 static bool read_holder(const char *path, struct holder *h)
 {
@@ -41,43 +22,9 @@ static bool read_holder(const char *path, struct holder *h)
         err_clear();
         return false;
     }
-    memset(h, 0, sizeof *h);
-    bool whole = sscanf(text, "%63s %ld %31s %ld", h->host, &h->pid, h->job, &h->restart) == 4;
+    bool whole = holder_parse(text, h);
     mem_free(text);
     return whole;
-}
-
-static bool same_holder(const struct holder *a, const struct holder *b)
-{
-    return a->pid == b->pid && a->restart == b->restart && strcmp(a->host, b->host) == 0 &&
-           strcmp(a->job, b->job) == 0;
-}
-
-/* A zombie is gone too: it only waits for its parent to take note. */
-static bool process_is_gone(long pid)
-{
-    char path[64], *text = NULL;
-    size_t n;
-    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    if (kill((pid_t)pid, 0) != 0)
-        return errno == ESRCH;
-    if (fs_read_file(path, 4096, &text, &n) != OK) {
-        err_clear();
-        return false;
-    }
-    const char *state = strrchr(text, ')'); /* "pid (name) state …" */
-    bool zombie = state && (strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0);
-    mem_free(text);
-    return zombie;
-}
-
-/* A holder that cannot be alive: another start of the same Slurm job, or a process of this host
- * that is gone. */
-static bool holder_is_gone(const struct holder *old, const struct holder *me)
-{
-    if (strcmp(old->job, "-") != 0 && strcmp(old->job, me->job) == 0)
-        return old->restart < me->restart;
-    return strcmp(old->host, me->host) == 0 && process_is_gone(old->pid);
 }
 
 static int create_lock(const char *path, const struct holder *me, bool *taken)
@@ -89,7 +36,7 @@ static int create_lock(const char *path, const struct holder *me, bool *taken)
     if (fd < 0)
         return ERR(E_IO, "cannot write in the run folder: %s: %s", path, strerror(errno));
     char line[256];
-    int n = snprintf(line, sizeof line, "%s %ld %s %ld\n", me->host, me->pid, me->job, me->restart);
+    int n = holder_text(me, line, sizeof line);
     int rc = fs_pwrite(fd, line, (size_t)n, 0, path);
     if (close(fd) != 0 && rc == OK)
         rc = ERR(E_IO, "cannot close %s: %s", path, strerror(errno));
@@ -105,7 +52,7 @@ static int set_aside(const char *path, const struct holder *old)
     if (rename(path, aside) != 0)
         return OK;
     struct holder moved;
-    if (read_holder(aside, &moved) && !same_holder(&moved, old)) {
+    if (read_holder(aside, &moved) && !holder_same(&moved, old)) {
         if (link(aside, path) != 0 && errno != EEXIST)
             return ERR(E_IO, "cannot restore the lock %s: %s", path, strerror(errno));
     }
@@ -116,7 +63,7 @@ static int set_aside(const char *path, const struct holder *old)
 static int take_lock(const char *run_dir, struct run_lock *lock)
 {
     struct holder me, old;
-    this_holder(&me);
+    holder_this(&me);
     for (int attempt = 0; attempt < 3; attempt++) {
         bool taken;
         TRY(create_lock(lock->path, &me, &taken));
@@ -163,8 +110,8 @@ int run_still_ours(const struct run_lock *lock)
     struct holder me, now;
     if (!lock->held)
         return OK;
-    this_holder(&me);
-    if (!read_holder(lock->path, &now) || !same_holder(&me, &now))
+    holder_this(&me);
+    if (!read_holder(lock->path, &now) || !holder_same(&me, &now))
         return ERR(E_IO, "another job took the run folder's lock %s; nothing more is written here",
                    lock->path);
     return OK;
@@ -183,7 +130,7 @@ bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
     struct holder who, me;
     if (fs_join(path, run_dir, "lock") != OK || !fs_exists(path) || !read_holder(path, &who))
         return false;
-    this_holder(&me);
+    holder_this(&me);
     snprintf(text, n, "process %ld on %s", who.pid, who.host);
     *gone = holder_is_gone(&who, &me);
     return true;
