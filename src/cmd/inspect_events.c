@@ -75,6 +75,8 @@ int inspect_events(const char *run, bool json)
     size_t n, n_bad;
     TRY(events_read(run, &list, &n, &n_bad));
     int rc = json ? print_json(list, n) : OK;
+    if (n == 0 && !json)
+        puts("no events");
     for (size_t i = 0; i < n && !json; i++)
         print_event(&list[i]);
     mem_free(list);

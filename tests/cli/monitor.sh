@@ -74,6 +74,8 @@ says 'last_event +went back from step 13' "the last of them"
 ok "the samples of the events" "$carat" inspect "$work/back3" --events
 says 'step 13, attempt 1, back: back' "that it went back"
 says '^  sample ids( [0-9]+){35}$' "which samples are left out"
+ok "a run without any" "$carat" inspect "$work/n1" --events
+says '^no events$' "that there are none"
 ok "verify" "$carat" verify "$work/back3"
 says 'whole .*events.jsonl' "the events are verified"
 cp -r "$work/back3" "$work/torn"
