@@ -4,6 +4,7 @@
 #define CARAT_CONF_CONFIG_TABLE_H
 
 #include "conf/config.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 enum conf_kind { CONF_INT, CONF_F64, CONF_TEXT, CONF_CHOICE, CONF_AMOUNT, CONF_DURATION };
@@ -26,6 +27,8 @@ struct conf_key {
     enum conf_effect effect;
     const char *help;   /* one sentence */
     const char *source; /* paper and equation, or other program; NULL: none is needed */
+    bool rows;          /* a text of rows, each of which begins with a key's name: a file may give
+                           them as a map */
 };
 
 extern const struct conf_key CONF_KEYS[];

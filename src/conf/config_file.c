@@ -174,11 +174,75 @@ static int check_unset(const struct source *s, const struct conf_key *k)
     return OK;
 }
 
-static int read_key(struct source *s, const struct conf_key *k, struct fy_node *value,
+static int add_rows(const struct source *s, struct str *rows, struct fy_node *map,
+                    const char *prefix);
+
+/* A row: the key, in full, and its text. */
+static int add_row(const struct source *s, struct str *rows, struct fy_node_pair *pair,
+                   const char *prefix)
+{
+    struct fy_node *key = fy_node_pair_key(pair), *value = fy_node_pair_value(pair);
+    struct place key_at = place_of(key, (struct place){1, 1});
+    char name[NAME_MAX_BYTES];
+    const char *last, *text;
+    int rc = scalar_text(key, &last);
+    if (rc != OK)
+        return at(s, key_at, err_context(rc, "a key"));
+    snprintf(name, sizeof name, "%s%s%s", prefix, *prefix != '\0' ? "." : "", last);
+    if (conf_find(name) == NULL && find_section(name) >= 0 && value != NULL &&
+        fy_node_is_mapping(value))
+        return add_rows(s, rows, value, name);
+    if (conf_find(name) == NULL)
+        return at(s, key_at, unknown_key(name));
+    rc = scalar_text(value, &text);
+    if (rc != OK)
+        return at(s, place_of(value, key_at), err_context(rc, "%s", name));
+    str_addf(rows, "%s%s %s", rows->len > 0 ? "; " : "", name, text);
+    return OK;
+}
+
+static int add_rows(const struct source *s, struct str *rows, struct fy_node *map,
+                    const char *prefix)
+{
+    void *iterator = NULL;
+    struct fy_node_pair *pair;
+    while ((pair = fy_node_mapping_iterate(map, &iterator)) != NULL)
+        TRY(add_row(s, rows, pair, prefix));
+    return OK;
+}
+
+/* Sets a text of rows from a map. */
+static int read_rows(struct source *s, const struct conf_key *k, struct fy_node *map,
+                     struct place key_at)
+{
+    struct str rows = {0};
+    str_add(&rows, "");
+    int rc = add_rows(s, &rows, map, "");
+    if (rc == OK) {
+        rc = conf_set_text(k, s->c, rows.s);
+        rc = rc != OK ? at(s, key_at, rc) : OK;
+    }
+    str_release(&rows);
+    return rc;
+}
+
+static int set_from(struct source *s, const struct conf_key *k, struct fy_node *value,
                     struct place key_at)
 {
     const char *text;
     struct place value_at = place_of(value, key_at);
+    if (k->rows && fy_node_is_mapping(value))
+        return read_rows(s, k, value, key_at);
+    int rc = scalar_text(value, &text);
+    if (rc != OK)
+        return at(s, value_at, err_context(rc, "%s", k->name));
+    rc = conf_set_text(k, s->c, text);
+    return rc != OK ? at(s, value_at, rc) : OK;
+}
+
+static int read_key(struct source *s, const struct conf_key *k, struct fy_node *value,
+                    struct place key_at)
+{
     int rc = check_unset(s, k);
     if (rc != OK)
         return at(s, key_at, rc);
@@ -188,12 +252,7 @@ static int read_key(struct source *s, const struct conf_key *k, struct fy_node *
                       "%s has no value; take the line out for the default, or write \"\" "
                       "for an empty text",
                       k->name));
-    rc = scalar_text(value, &text);
-    if (rc != OK)
-        return at(s, value_at, err_context(rc, "%s", k->name));
-    rc = conf_set_text(k, s->c, text);
-    if (rc != OK)
-        return at(s, value_at, rc);
+    TRY(set_from(s, k, value, key_at));
     s->key_line[index_of(k)] = key_at.line;
     set_origin(s->o, k, s->from, key_at.line);
     return OK;
@@ -376,16 +435,22 @@ static int default_run_dir(struct config *c, struct conf_origins *o, const char 
     return conf_set_text(k, c, dir);
 }
 
-int conf_load(struct config *c, struct conf_origins *o, const char *file, char **overrides, int n)
+int conf_override(struct config *c, struct conf_origins *o, char **overrides, int n)
 {
-    TRY(set_defaults(c, o));
-    if (file != NULL)
-        TRY(read_file(c, o, file));
     for (int i = 0; i < n; i++) {
         int rc = set_override(c, o, overrides[i]);
         if (rc != OK)
             return err_context(rc, COMMAND_LINE);
     }
+    return OK;
+}
+
+int conf_load(struct config *c, struct conf_origins *o, const char *file, char **overrides, int n)
+{
+    TRY(set_defaults(c, o));
+    if (file != NULL)
+        TRY(read_file(c, o, file));
+    TRY(conf_override(c, o, overrides, n));
     return file != NULL ? default_run_dir(c, o, file) : OK;
 }
 
