@@ -200,15 +200,26 @@ static int check_values(const struct search *q)
     return OK;
 }
 
-/* What trials take that come together in one bracket of n. */
+/* How many of n trials that come to a milestone asha lets go on, if their losses are in no order:
+ * each is among the best 1/eta of those before it, `ahead` numbers away, and itself, or is best. */
+static double asha_left(const struct search *q, double n)
+{
+    double left = 0, behind = (double)(q->conf.study.ahead - 1) * n / q->n;
+    for (int j = 0; j < n; j++) {
+        double seen = floor(fmax(j - behind, 0)) + 1;
+        left += fmax(1, floor(seen / (double)q->conf.search.eta)) / seen;
+    }
+    return left;
+}
+
+/* What n trials take that are judged together. */
 static double bracket_tokens(const struct search *q, int n)
 {
-    double before = 0, sum = 0;
-    int alive = n;
+    double before = 0, sum = 0, alive = n;
     for (int k = 0; k < q->n_milestones; k++) {
         sum += alive * (q->milestone[k] - before);
         before = q->milestone[k];
-        alive = halving_left(q, n, k);
+        alive = in_brackets(q) ? halving_left(q, n, k) : asha_left(q, alive);
     }
     return sum + alive * (q->run_tokens - before);
 }
