@@ -124,6 +124,33 @@ static int halvings(int n, int eta)
     return k;
 }
 
+/* Tokens at milestone k of m. */
+static double milestone_at(const struct search *q, int k, int m)
+{
+    return floor(q->prune->geometric ? q->run_tokens / pow((double)q->conf.search.eta, m - k)
+                                     : q->run_tokens * (k + 1) / (m + 1));
+}
+
+/* A milestone is reached by a step. */
+static int check_milestones(const struct search *q)
+{
+    int m = q->n_milestones, fit = m;
+    double step = longest_step(q);
+    while (fit > 0 && milestone_at(q, 0, fit) < step)
+        fit--;
+    if (fit == m)
+        return OK;
+    if (fit == 0)
+        return ERR(E_CONFIG,
+                   "a trial of %.0f tokens is too short to be judged on its way by steps of up to "
+                   "%.0f tokens; make it longer, or set search.prune=none",
+                   q->run_tokens, step);
+    return ERR(E_CONFIG,
+               "search.milestones is %d: the first would come after %.0f tokens, before a step of "
+               "up to %.0f tokens ends; set it to %d, or make the run longer",
+               m, q->milestone[0], step, fit);
+}
+
 static int set_milestones(struct search *q)
 {
     int m = (int)q->conf.search.milestones, eta = (int)q->conf.search.eta;
@@ -136,14 +163,8 @@ static int set_milestones(struct search *q)
     TRY(mem_alloc(&q->milestone, (size_t)m, sizeof *q->milestone, "milestones"));
     q->n_milestones = m;
     for (int k = 0; k < m; k++)
-        q->milestone[k] = floor(q->prune->geometric ? q->run_tokens / pow(eta, m - k)
-                                                    : q->run_tokens * (k + 1) / (m + 1));
-    if (m > 0 && q->milestone[0] < longest_step(q))
-        return ERR(E_CONFIG,
-                   "search.milestones %" PRId64 ": the first would be after %.0f tokens, and a "
-                   "step takes up to %.0f; set it lower, or make the run longer",
-                   q->conf.search.milestones, q->milestone[0], longest_step(q));
-    return OK;
+        q->milestone[k] = milestone_at(q, k, m);
+    return check_milestones(q);
 }
 
 /* Whether the names in a configuration are known: the table of keys takes any text for them. */
@@ -257,13 +278,17 @@ static int check_budget(const struct search *q)
     bool whole = in_brackets(q) || q->rule->makes_plans;
     if (q->conf.study.budget.unit == UNIT_NONE || tokens <= budget)
         return OK;
-    if (!whole && q->run_tokens <= budget)
+    if (q->run_tokens > budget)
+        return ERR(E_CONFIG,
+                   "study.budget is %.4g tokens, and one trial takes %.4g; make the run shorter, "
+                   "or raise the budget",
+                   budget, q->run_tokens);
+    if (!whole)
         return OK; /* it ends when the budget does */
     return ERR(E_CONFIG,
-               "study.budget is %.4g tokens, and %s %.4g; lower search.trials or the run's length, "
-               "or raise the budget",
-               budget, whole ? "the search takes" : "one trial takes",
-               whole ? tokens : q->run_tokens);
+               "study.budget is %.4g tokens, and the search takes %.4g; lower search.trials, make "
+               "the run shorter, or raise the budget",
+               budget, tokens);
 }
 
 static int check_rules(const struct search *q)

@@ -337,7 +337,7 @@ START_TEST(errors_name_the_key)
         {"space: optimizer.name choice adamw lyon", "lion"},
         {"space: batch.global int 0 8", "search.space gives batch.global=0"},
         {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 0", "search.milestones"},
-        {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 9", "set it lower"},
+        {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 9", "set it to 6,"},
         {"space: optimizer.lr log 1e-4 1e-1\n  rule: pbt\n  prune: asha", "search.prune=none"},
         {"space: optimizer.lr log 1e-4 1e-1\n  rule: pbt\n  trials: 1", "search.trials"},
         {"space: model.layers int 2 4\n  rule: pbt", "model.layers cannot change"},
