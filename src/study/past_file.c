@@ -4,11 +4,9 @@
 #include "io/json.h"
 #include "study/past.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const COLUMN[PRIOR_N] = {"batch_tokens", "run_tokens", "params"};
 
@@ -36,21 +34,16 @@ static char *past_text(const struct past *p)
     return text;
 }
 
-/* Whoever links the name first decides. */
+/* Whoever is first decides. */
 static int publish(const struct past *p, const char *path)
 {
-    char mine[FS_PATH_MAX + 32];
+    bool exists;
     char *text = past_text(p);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the past as text");
-    snprintf(mine, sizeof mine, "%s.%ld", path, (long)getpid());
-    int rc = fs_write_file(mine, text, strlen(text));
+    int rc = fs_write_new(path, text, strlen(text), &exists);
     free(text);
-    TRY(rc);
-    if (link(mine, path) != 0 && errno != EEXIST)
-        rc = ERR(E_IO, "%s: %s", path, strerror(errno));
-    unlink(mine);
-    return rc == OK ? fs_fsync_parent(path) : rc;
+    return rc;
 }
 
 static int read_find(struct past *p, const json_t *o)
