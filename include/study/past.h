@@ -7,6 +7,8 @@
 #include "study/prior.h"
 #include "study/study.h"
 
+#include <jansson.h>
+
 /* A best rate with where it comes from. */
 struct past_find {
     char from[256]; /* folder, and the batch where it has several */
@@ -61,7 +63,9 @@ int past_rate(struct prior_guess *g, const struct past *p, const struct config *
               double tokens, double params);
 /* The parameters of the job's model. E_CONFIG, E_DATA. */
 int past_params(double *params, const struct config *job);
-/* Adds table of the points, what was left out and why, and the law. */
+/* The points and what was left out, as prior.json has them; json_decref it. */
+json_t *past_json(const struct past *p);
+/* Adds a table of the points, what was left out and why, and the law. */
 void past_show(struct str *text, const struct past *p, const struct config *job);
 
 #endif

@@ -19,7 +19,7 @@ static json_t *find_json(const struct past_find *f)
     return o;
 }
 
-static char *past_text(const struct past *p)
+json_t *past_json(const struct past *p)
 {
     json_t *finds = json_array(), *skips = json_array();
     for (int i = 0; i < p->n; i++)
@@ -27,18 +27,17 @@ static char *past_text(const struct past *p)
     for (int i = 0; i < p->n_skip; i++)
         json_array_append_new(skips, json_pack("{s:s, s:s}", "from", p->skip[i].from, "why",
                                                p->skip[i].why));
-    json_t *o = json_pack("{s:i, s:s, s:o, s:o}", "format", STUDY_FORMAT, "folder", p->folder,
-                          "best_rates", finds, "left_out", skips);
-    char *text = json_dumps(o, JSON_INDENT(1));
-    json_decref(o);
-    return text;
+    return json_pack("{s:i, s:s, s:o, s:o}", "format", STUDY_FORMAT, "folder", p->folder,
+                     "best_rates", finds, "left_out", skips);
 }
 
 /* Whoever is first decides. */
 static int publish(const struct past *p, const char *path)
 {
     bool exists;
-    char *text = past_text(p);
+    json_t *o = past_json(p);
+    char *text = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the past as text");
     int rc = fs_write_new(path, text, strlen(text), &exists);
