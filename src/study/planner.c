@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static const struct planner *const PLANNERS[] = {&PLANNER_SEARCH};
+static const struct planner *const PLANNERS[] = {&PLANNER_SEARCH, &PLANNER_STUDY};
 
 const struct planner *planner_find(const char *kind)
 {
