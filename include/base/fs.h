@@ -31,6 +31,9 @@ int fs_write_file(const char *path, const void *data, size_t n);
 /* Another name for a file that is never changed, or a copy where file systems cannot do that; what
  * is there under that name stays. */
 int fs_share(const char *from, const char *to);
+/* The same for a file that is written once: by link, so that of any number of processes on any
+ * nodes one succeeds and the others find *exists. */
+int fs_write_new(const char *path, const void *data, size_t n, bool *exists);
 /* Renames and makes the rename durable. */
 int fs_rename(const char *from, const char *to);
 /* fsync of a file by name or of the folder that holds path. Never retried. */

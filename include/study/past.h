@@ -25,9 +25,6 @@ struct past {
     int n, n_skip;
 };
 
-/* The parameters of a configuration's model; E_CONFIG. */
-typedef int past_params(const struct config *c, double *params);
-
 /* Looks through study.past: studies, and finished runs outside of them that differ in their rate
  * alone. A rate counts when at least three were tried that ended after the same tokens (or came to
  * the same target) and worse ones lie on either side of the best: a single run says nothing of
@@ -35,7 +32,7 @@ typedef int past_params(const struct config *c, double *params);
  * job, muP where it does not or the reverse, and what began from other weights. `without`: a folder
  * that is passed over, the study's own; NULL: none. E_CONFIG when study.past is not set or no
  * folder, E_MEM. Folders that cannot be read are left out, by name. */
-int past_gather(struct past *p, const struct config *job, const char *without, past_params *params);
+int past_gather(struct past *p, const struct config *job, const char *without);
 void past_release(struct past *p);
 
 /* Trials or runs of one group: all but the rate and the seed is the same. */
@@ -54,8 +51,7 @@ int past_judge(struct past *p, struct past_sample *sample, int n);
 /* The past as a study first saw it: kept in the study's folder as prior.json, so that the study
  * stays the same while other studies end. Gathers it when it is not there. E_CONFIG, E_DATA, E_IO.
  */
-int past_of_study(struct past *p, const struct study *s, const struct config *job,
-                  past_params *params);
+int past_of_study(struct past *p, const struct study *s, const struct config *job);
 
 /* The law of what was found, for the job's optimizer; false when nothing was. */
 bool past_law(struct prior *law, const struct past *p, const struct config *job);
@@ -63,6 +59,8 @@ bool past_law(struct prior *law, const struct past *p, const struct config *job)
  * when there is no law. */
 int past_rate(struct prior_guess *g, const struct past *p, const struct config *job, double batch,
               double tokens, double params);
+/* The parameters of the job's model. E_CONFIG, E_DATA. */
+int past_params(double *params, const struct config *job);
 /* Adds table of the points, what was left out and why, and the law. */
 void past_show(struct str *text, const struct past *p, const struct config *job);
 

@@ -8,6 +8,7 @@
 #define CARAT_STUDY_SEARCH_H
 
 #include "base/str.h"
+#include "study/arch.h"
 #include "study/planner.h"
 #include "study/space.h"
 #include "study/tpe.h"
@@ -24,6 +25,8 @@ struct search {
     int n_milestones;
     int bracket;      /* of halving: trials that are compared with each other */
     bool sets_length; /* trials get train.tokens, since the job's steps would differ in tokens */
+    bool by_flops;    /* search.equal_flops: trials differ in length */
+    struct arch arch; /* of by_flops */
     double *grid;     /* [n][space.n] points, of the grid alone */
 };
 

@@ -134,6 +134,7 @@ struct trainer {
     double unreported_save_s; /* seconds spent saving since the last metrics row */
     int64_t saved_step;       /* step of the newest checkpoint, -1 when there is none */
     double peak_flops;        /* measured, all ranks together */
+    double flops_token;       /* of a step, forward + backward, without what is frozen */
     struct prof *prof;        /* of this rank's steps; NULL: not measured */
     const struct watch *watch; /* borrowed; NULL: nobody looks on */
     int pending;      /* this rank's error since the last step: all learn of it in the next */

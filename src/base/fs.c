@@ -239,11 +239,21 @@ static int write_synced(const char *path, const void *data, size_t n)
     return rc;
 }
 
+/* A name beside path that no other process uses, on this host or another. */
+static int temp_name(char *temp, const char *path)
+{
+    char host[64] = "";
+    if (gethostname(host, sizeof host - 1) != 0)
+        host[0] = '\0';
+    if (snprintf(temp, FS_PATH_MAX, "%s.tmp.%s.%ld", path, host, (long)getpid()) >= FS_PATH_MAX)
+        return ERR(E_IO, "%.60s...: the path is too long", path);
+    return OK;
+}
+
 int fs_write_file(const char *path, const void *data, size_t n)
 {
     char temp[FS_PATH_MAX];
-    if (snprintf(temp, sizeof temp, "%s.tmp.%ld", path, (long)getpid()) >= (int)sizeof temp)
-        return ERR(E_IO, "%.60s...: the path is too long", path);
+    TRY(temp_name(temp, path));
     int rc = write_synced(temp, data, n);
     if (rc == OK)
         rc = fs_rename(temp, path);
@@ -291,6 +301,36 @@ int fs_share(const char *from, const char *to)
         rc = fs_rename(temp, to);
     if (rc != OK)
         unlink(temp);
+    return rc;
+}
+
+/* A server may have made the link although its answer was lost: then the file has two names. */
+static bool has_two_names(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_nlink == 2;
+}
+
+static int link_new(const char *temp, const char *path, bool *exists)
+{
+    if (fault_hit("fs.link"))
+        return ERR(E_IO, "%s: cannot link: %s (fault fs.link)", path, strerror(ENOSPC));
+    int error = link(temp, path) == 0 ? 0 : errno;
+    if (error == 0 || has_two_names(temp))
+        return fs_fsync_parent(path);
+    *exists = error == EEXIST;
+    return *exists ? OK : ERR(E_IO, "%s: cannot link: %s", path, strerror(error));
+}
+
+int fs_write_new(const char *path, const void *data, size_t n, bool *exists)
+{
+    char temp[FS_PATH_MAX];
+    *exists = false;
+    TRY(temp_name(temp, path));
+    int rc = write_synced(temp, data, n);
+    if (rc == OK)
+        rc = link_new(temp, path, exists);
+    unlink(temp);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "data/store.h"
+#include "study/study.h"
 #include "train/shape.h"
 
 #include <string.h>
@@ -16,6 +17,7 @@ bool job_print_config;
 struct arguments {
     const char *job;                /* as the user named it */
     char file[FS_PATH_MAX];         /* the YAML file */
+    bool is_study;                  /* it is a study's folder, which holds its job */
     char run_dir[FS_PATH_MAX + 16]; /* "run.dir=<folder>" when the job is a run folder */
     char *overrides[MAX_OVERRIDES + 1];
     int n;
@@ -24,6 +26,7 @@ struct arguments {
 static int take_arguments(struct arguments *a, int argc, char **argv)
 {
     a->job = NULL;
+    a->is_study = false;
     a->n = 0;
     for (int i = 1; i < argc; i++) {
         if (strchr(argv[i], '=') != NULL && !fs_exists(argv[i])) {
@@ -41,24 +44,38 @@ static int take_arguments(struct arguments *a, int argc, char **argv)
     if (a->job == NULL)
         return ERR(E_USAGE,
                    "which job? carat %s JOB: a job file such as jobs/quickstart.yaml, or a "
-                   "run folder",
+                   "run's or study's folder",
                    argv[0]);
     return OK;
 }
 
-/* A run folder that was moved is still its own run, whatever its job.yaml says. */
+/* A folder that was moved is still its own run or study, whatever its job says. */
 static int resolve_folder(struct arguments *a)
 {
     if (!fs_is_dir(a->job))
         return fs_join(a->file, "", a->job);
-    TRY(fs_join(a->file, a->job, "job.yaml"));
+    a->is_study = study_is_folder(a->job);
+    TRY(fs_join(a->file, a->job, a->is_study ? "study.json" : "job.yaml"));
     if (!fs_exists(a->file))
         return ERR(E_DATA, "%s: the folder holds no job.yaml, so it is no run folder", a->job);
     memmove(a->overrides + 1, a->overrides, (size_t)a->n * sizeof a->overrides[0]);
-    snprintf(a->run_dir, sizeof a->run_dir, "run.dir=%s", a->job);
+    snprintf(a->run_dir, sizeof a->run_dir, "%s=%s", a->is_study ? "study.dir" : "run.dir", a->job);
     a->overrides[0] = a->run_dir;
     a->n++;
     return OK;
+}
+
+static int load_config(struct job *j, struct arguments *a)
+{
+    struct study s;
+    if (!a->is_study)
+        return conf_load(&j->conf, &j->origins, a->file, a->overrides, a->n);
+    TRY(study_read(&s, a->job));
+    int rc = conf_load_text(&j->conf, &j->origins, s.job, a->file);
+    if (rc == OK)
+        rc = conf_override(&j->conf, &j->origins, a->overrides, a->n);
+    study_close(&s);
+    return rc;
 }
 
 static void take_name(struct job *j, const char *path)
@@ -137,7 +154,8 @@ int job_load(struct job *j, int argc, char **argv)
     TRY(resolve_folder(&a));
     take_name(j, a.job);
     memcpy(j->file, a.file, sizeof j->file);
-    TRY(conf_load(&j->conf, &j->origins, a.file, a.overrides, a.n));
+    j->from_study = a.is_study;
+    TRY(load_config(j, &a));
     if (job_print_config) {
         j->print_only = true;
         return print_config(j);

@@ -38,7 +38,7 @@ static int tokens_of(double *tokens, const struct config *job, int64_t step)
         return ERR(E_CONFIG, "study.from: %s holds no checkpoint of step %" PRId64, job->run.dir,
                    step);
     TRY(ckpt_read_meta(path, &m));
-    *tokens = (double)m.samples * (double)job->batch.seq_len;
+    *tokens = m.sched_tokens;
     ckpt_meta_release(&m);
     return OK;
 }

@@ -155,34 +155,37 @@ static bool holder_of_claim(const char *path, struct holder *who)
     return whole;
 }
 
-/* No sign of life for long enough, by this process's clock. */
-static bool is_silent(const struct study *s, int trial, int generation, unsigned long long beat)
+/* No sign of life for long enough, by this process's clock, which is read before the file: where
+ * this process itself was stopped in between, that must not look like the other's silence. */
+static bool is_silent(const struct study *s, int trial, int generation)
 {
     struct sighting *seen = &s->known->seen[trial];
+    unsigned long long beat;
     double now = clock_now_s();
+    claim_look(s, trial, generation, &beat);
     if (seen->generation != generation || seen->beat != beat) {
-        *seen = (struct sighting){generation, beat, now};
+        *seen = (struct sighting){generation, beat, clock_now_s()};
         return false;
     }
     return now - seen->since_s > s->stale_s;
 }
 
-static bool worker_is_dead(const struct study *s, const struct trial *t, const char *path)
+/* how (128 bytes): what tells that it is. A claim given back since the trial was looked at is not:
+ * the next look will tell. */
+static bool worker_is_dead(const struct study *s, const struct trial *t, const char *path,
+                           char *how)
 {
     struct holder who, me;
     unsigned long long beat;
-    claim_look(s, t->number, t->claims, &beat);
     holder_this(&me);
+    if (claim_look(s, t->number, t->claims, &beat) != HOLD_HELD)
+        return false;
     if (holder_of_claim(path, &who) && holder_is_gone(&who, &me)) {
-        log_warn("trial %d: process %ld on %s is gone; taking it over", t->number, who.pid,
-                 who.host);
+        snprintf(how, 128, "process %ld on %s is gone", who.pid, who.host);
         return true;
     }
-    if (!is_silent(s, t->number, t->claims, beat))
-        return false;
-    log_warn("trial %d: no sign of life from its worker for %.0f s; taking it over", t->number,
-             s->stale_s);
-    return true;
+    snprintf(how, 128, "no sign of life from its worker for %g s", s->stale_s);
+    return is_silent(s, t->number, t->claims);
 }
 
 static int write_claim(int fd, const char *path)
@@ -207,22 +210,33 @@ static int make_claim(const struct study *s, struct claim *c, bool *got)
     int rc = write_claim(fd, c->path);
     if (rc == OK)
         rc = start_beat(&beat, fd, s->stale_s);
-    if (rc != OK)
+    if (rc != OK) {
+        unlink(c->path);
         close(fd);
+    }
     c->beat = beat;
     *got = rc == OK;
     return rc;
 }
 
+/* What was published between the look at the trial and the claim makes another task of it. */
+static bool is_as_seen(const struct study *s, const struct trial *t)
+{
+    char end[FS_PATH_MAX], reached[FS_PATH_MAX];
+    return trial_file(end, s, t->number, "end", 0) == OK && !fs_exists(end) &&
+           trial_file(reached, s, t->number, "reached", t->n_reached + 1) == OK &&
+           !fs_exists(reached);
+}
+
 int claim_take(struct study *s, const struct trial *t, struct claim *c, bool *got)
 {
-    char path[FS_PATH_MAX];
+    char path[FS_PATH_MAX], how[128];
     memset(c, 0, sizeof *c);
     *got = false;
     if (t->state > TRIAL_RUNNING)
         return OK;
     TRY(trial_file(path, s, t->number, "claim", t->claims));
-    if (t->state == TRIAL_RUNNING && !worker_is_dead(s, t, path))
+    if (t->state == TRIAL_RUNNING && !worker_is_dead(s, t, path, how))
         return OK;
     c->trial = t->number;
     c->generation = t->claims + 1;
@@ -230,22 +244,34 @@ int claim_take(struct study *s, const struct trial *t, struct claim *c, bool *go
     TRY(make_claim(s, c, got));
     if (!*got)
         return OK;
-    /* It may have ended since it was looked at. */
-    TRY(trial_file(path, s, t->number, "end", 0));
-    if (fs_exists(path)) {
-        claim_give_back(c);
-        *got = false;
+    TRY(trial_path(path, s, t->number));
+    if (t->state == TRIAL_RUNNING) {
+        log_warn("trial %d: %s; taking it over", t->number, how);
+        remove_temporaries(path);
     }
+    *got = is_as_seen(s, t);
+    if (!*got)
+        claim_give_back(c);
     return OK;
+}
+
+/* Whether there is a newer claim beside this one. */
+static bool is_overtaken(const struct claim *c)
+{
+    char path[FS_PATH_MAX + 16];
+    size_t n = (size_t)(strrchr(c->path, '/') - c->path);
+    snprintf(path, sizeof path, "%.*s", (int)n, c->path);
+    folder_revalidate(path);
+    snprintf(path + n, sizeof path - n, "/claim-%04d", c->generation + 1);
+    return fs_exists(path);
 }
 
 int claim_check(const struct study *s, const struct claim *c)
 {
-    char path[FS_PATH_MAX];
-    TRY(trial_file(path, s, c->trial, "claim", c->generation + 1));
-    return fs_exists(path)
-               ? ERR(E_STOPPED, "another worker has taken over trial %d: this one was not heard of "
-                                "for study.stale, %.0f s",
+    return is_overtaken(c)
+               ? ERR(E_STOPPED,
+                     "another worker has taken over trial %d: this one was not heard of "
+                     "for study.stale, %.0f s",
                      c->trial, s->stale_s)
                : OK;
 }
@@ -256,7 +282,8 @@ void claim_give_back(struct claim *c)
     if (c->beat == NULL)
         return;
     int fd = end_beat(c->beat, &count);
-    put_line(fd, count + 1, RELEASED);
+    if (!is_overtaken(c)) /* else it stays a death */
+        put_line(fd, count + 1, RELEASED);
     close(fd);
     c->beat = NULL;
 }
@@ -264,24 +291,26 @@ void claim_give_back(struct claim *c)
 /* ---- what its holder publishes ---- */
 
 static int publish(const struct study *s, const struct claim *c, const struct trial *t,
-                   const char *name, int number)
+                   const char *name, int number, bool *taken)
 {
     char path[FS_PATH_MAX];
-    bool taken;
     TRY(claim_check(s, c));
     TRY(trial_file(path, s, t->number, name, number));
     json_t *o = trial_outcome_json(t);
-    int rc = publish_once(path, o, &taken);
+    int rc = publish_once(path, o, taken);
     json_decref(o);
     return rc;
 }
 
 int study_reached(const struct study *s, const struct claim *c, const struct trial *t)
 {
-    return publish(s, c, t, "reached", t->n_reached + 1);
+    bool taken; /* by one that lost its claim a moment ago: it had the same to say */
+    return publish(s, c, t, "reached", t->n_reached + 1, &taken);
 }
 
 int study_end(const struct study *s, const struct claim *c, const struct trial *t)
 {
-    return publish(s, c, t, "end", 0);
+    bool taken;
+    TRY(publish(s, c, t, "end", 0, &taken));
+    return taken ? ERR(E_STOPPED, "trial %d was ended by another worker", c->trial) : OK;
 }

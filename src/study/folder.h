@@ -21,9 +21,15 @@ struct folder {
 
 /* "<trial's folder>/<name>-0003.json", without the number where it is 0. */
 int trial_file(char *path, const struct study *s, int trial, const char *name, int number);
-/* Writes an object beside path and links it there: of several processes one is first (*taken false),
- * and what is there is whole. E_IO, E_MEM. */
+/* Writes an object beside path and links it there: of several processes one is first (*taken
+ * false), and what is there is whole. E_IO, E_MEM. */
 int publish_once(const char *path, json_t *object, bool *taken);
+/* Makes a network file system ask its server what the folder holds now. */
+void folder_revalidate(const char *path);
+/* Removes what dead workers have left: files that they were writing in a folder, and trials that
+ * another was the first to publish. */
+void remove_temporaries(const char *folder);
+void remove_unpublished(const struct study *s);
 
 json_t *trial_plan_json(const struct trial_plan *p);
 int trial_plan_read(struct trial_plan *p, const char *path);

@@ -48,6 +48,10 @@ static int read_new(const struct study *s)
 {
     struct folder *f = s->known;
     char path[FS_PATH_MAX];
+    TRY(fs_join(path, s->dir, "trials"));
+    if (!fs_is_dir(path))
+        return ERR(E_IO, "%s: the study's folder is gone or cannot be read", path);
+    folder_revalidate(path);
     for (;;) {
         TRY(trial_file(path, s, f->n, "trial", 0));
         if (!fs_exists(path))
@@ -74,7 +78,10 @@ static int read_milestones(const struct study *s, struct trial *t)
     if (t->n_reached == before)
         return OK;
     TRY(trial_file(path, s, t->number, "reached", t->n_reached));
-    return trial_outcome_read(t, path);
+    enum trial_state state = t->state;
+    TRY(trial_outcome_read(t, path));
+    t->state = state;
+    return OK;
 }
 
 /* Claims that were held and were not given back when a newer one was made are deaths. */
@@ -96,21 +103,32 @@ static void look_at_claims(const struct study *s, struct trial *t)
     t->state = newest == HOLD_HELD ? TRIAL_RUNNING : TRIAL_WAITING;
 }
 
+static int read_end(struct trial *t, const char *path)
+{
+    TRY(trial_outcome_read(t, path));
+    return t->state > TRIAL_RUNNING ? OK
+                                    : ERR(E_DATA, "%s: its state is %s, which is no end", path,
+                                          trial_state_name(t->state));
+}
+
+/* Claims first: what is seen under one that was given back is all there will be under it. */
 static int refresh(const struct study *s, struct trial *t)
 {
     char path[FS_PATH_MAX];
     if (t->state > TRIAL_RUNNING)
         return OK;
-    TRY(trial_file(path, s, t->number, "end", 0));
-    bool ended = fs_exists(path);
-    TRY(read_milestones(s, t));
+    TRY(trial_path(path, s, t->number));
+    folder_revalidate(path);
     look_at_claims(s, t);
-    return ended ? trial_outcome_read(t, path) : OK;
+    TRY(read_milestones(s, t));
+    TRY(trial_file(path, s, t->number, "end", 0));
+    return fs_exists(path) ? read_end(t, path) : OK;
 }
 
 int study_history(struct study *s, struct history *h)
 {
     struct folder *f = s->known;
+    *h = (struct history){0};
     TRY(read_new(s));
     for (int i = 0; i < f->n; i++)
         TRY(refresh(s, &f->trial[i]));

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int end_with(struct study *s, struct claim *c, const struct trial *t,
-                    enum trial_state state, const char *why)
+static int end_with(struct study *s, struct claim *c, const struct trial *t, enum trial_state state,
+                    const char *why)
 {
     struct trial end = *t;
     end.state = state;
@@ -24,8 +24,8 @@ static int end_with(struct study *s, struct claim *c, const struct trial *t,
 }
 
 /* Ends what nobody should go on with. *ended: it did. */
-static int end_hopeless(struct study *s, struct claim *c, const struct trial *t,
-                        enum answer answer, const char *why, bool *ended)
+static int end_hopeless(struct study *s, struct claim *c, const struct trial *t, enum answer answer,
+                        const char *why, bool *ended)
 {
     char died[256];
     int deaths = t->deaths + (t->state == TRIAL_RUNNING);

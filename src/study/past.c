@@ -8,6 +8,7 @@
 #include "optim/lrscale.h"
 #include "train/metrics.h"
 #include "train/scaling.h"
+#include "train/shape.h"
 
 #include <dirent.h>
 #include <inttypes.h>
@@ -22,8 +23,8 @@ enum { MOST_DEPTH = 6 };
 struct look {
     struct past *past;
     const struct config *job;
+    struct config defaults;
     const char *without;
-    past_params *params;
     struct past_sample *sample;
     int n, room;
 };
@@ -82,7 +83,7 @@ static int settle_scaling(struct config *c)
 
 /* What makes runs comparable but for their rate: all settings that decide the weights, without the
  * rate and the seed. */
-static int name_group(char group[65], const struct config *c)
+static int name_group(char group[65], const struct config *c, const struct config *defaults)
 {
     static const char *const aside[] = {"optimizer.lr", "run.seed", "run.dir"};
     struct config left = *c;
@@ -93,7 +94,7 @@ static int name_group(char group[65], const struct config *c)
         for (size_t j = 0; j < sizeof aside / sizeof aside[0]; j++)
             skip |= strcmp(k->name, aside[j]) == 0;
         if (skip)
-            TRY(conf_set_text(k, &left, k->def));
+            memcpy((char *)&left + k->offset, (const char *)defaults + k->offset, k->size);
     }
     TRY(conf_text(&left, NULL, &text));
     sha256_of(group, text, strlen(text));
@@ -101,12 +102,20 @@ static int name_group(char group[65], const struct config *c)
     return OK;
 }
 
+int past_params(double *params, const struct config *job)
+{
+    struct model_spec s;
+    TRY(job->model.vocab >= 0 ? shape_of_job(&s, job) : shape_with_data(&s, job));
+    *params = spec_n_params(&s);
+    return OK;
+}
+
 /* Adds a run with this configuration. E_CONFIG where it makes no sense. */
 static int add_run(struct look *l, struct config *c, struct past_sample run)
 {
     TRY(settle_scaling(c));
-    TRY(name_group(run.group, c));
-    TRY(l->params(c, &run.at[PRIOR_PARAMS]));
+    TRY(name_group(run.group, c, &l->defaults));
+    TRY(past_params(&run.at[PRIOR_PARAMS], c));
     run.at[PRIOR_BATCH] = (double)c->batch.global * (double)c->batch.seq_len;
     run.lr = c->optimizer.lr;
     struct past_sample *s = add_sample(l);
@@ -264,9 +273,10 @@ static int look_at(struct look *l, const char *path, int depth)
     return rc;
 }
 
-int past_gather(struct past *p, const struct config *job, const char *without, past_params *params)
+int past_gather(struct past *p, const struct config *job, const char *without)
 {
-    struct look l = {.past = p, .job = job, .without = without, .params = params};
+    struct look l = {.past = p, .job = job, .without = without};
+    struct conf_origins origins;
     memset(p, 0, sizeof *p);
     if (*job->study.past == '\0')
         return ERR(E_CONFIG, "study.past is not set: name the folder in which earlier runs and "
@@ -274,6 +284,7 @@ int past_gather(struct past *p, const struct config *job, const char *without, p
     if (!fs_is_dir(job->study.past))
         return ERR(E_CONFIG, "study.past: %s is no folder", job->study.past);
     snprintf(p->folder, sizeof p->folder, "%s", job->study.past);
+    TRY(conf_load(&l.defaults, &origins, NULL, NULL, 0));
     int rc = look_at(&l, p->folder, 0);
     if (rc == OK)
         rc = past_judge(p, l.sample, l.n);

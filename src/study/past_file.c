@@ -108,13 +108,12 @@ static int read_file(struct past *p, const char *path)
     return rc == OK ? OK : err_context(rc, "%s", path);
 }
 
-int past_of_study(struct past *p, const struct study *s, const struct config *job,
-                  past_params *params)
+int past_of_study(struct past *p, const struct study *s, const struct config *job)
 {
     char path[FS_PATH_MAX];
     TRY(fs_join(path, s->dir, "prior.json"));
     if (!fs_exists(path)) {
-        int rc = past_gather(p, job, s->dir, params);
+        int rc = past_gather(p, job, s->dir);
         if (rc == OK)
             rc = publish(p, path);
         past_release(p);

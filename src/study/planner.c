@@ -1,9 +1,11 @@
-#include "study/planner.h"
+#include "study/branch.h"
+#include "study/rules.h"
 
 #include <stddef.h>
 #include <string.h>
 
-static const struct planner *const PLANNERS[] = {&PLANNER_SEARCH, &PLANNER_STUDY};
+static const struct planner *const PLANNERS[] = {&PLANNER_SEARCH, &PLANNER_STUDY, &PLANNER_BRANCH,
+                                                 &PLANNER_RULES};
 
 const struct planner *planner_find(const char *kind)
 {

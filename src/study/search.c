@@ -264,6 +264,9 @@ static int open_search(struct search *q, const struct config *job)
     TRY(check_rules(q));
     TRY(check_values(q));
     TRY(find_length(q));
+    q->by_flops = strcmp(job->search.equal_flops, "on") == 0;
+    if (q->by_flops)
+        TRY(arch_open(&q->arch, &q->space, job));
     if (!q->rule->makes_plans && q->rule->open != NULL)
         TRY(q->rule->open(q));
     TRY(set_milestones(q));
@@ -414,9 +417,9 @@ static int begin_plan(const struct search *q, struct trial_plan *plan)
 
 static int set_length(const struct search *q, struct trial_plan *plan)
 {
-    char text[64];
-    snprintf(text, sizeof text, "%.0f", q->run_tokens);
-    return q->sets_length ? plan_set(plan, "train.tokens", text) : OK;
+    if (q->by_flops)
+        return arch_complete(&q->arch, &q->space, q->run_tokens, plan);
+    return q->sets_length ? plan_set_number(plan, "train.tokens", q->run_tokens) : OK;
 }
 
 static int search_propose(void *self, const struct history *h, struct trial_plan *plan,

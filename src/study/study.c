@@ -61,12 +61,14 @@ static int take_card(struct study *s, const json_t *o)
     const char *kind, *job;
     TRY(json_i64(o, "format", -1, &format));
     if (format != STUDY_FORMAT)
-        return ERR(E_CONFIG,
+        return ERR(E_DATA,
                    "a study of format %lld, and this program reads %d: use the program that began "
                    "it, or another study.dir",
                    (long long)format, STUDY_FORMAT);
     TRY(json_str(o, "kind", "", &kind));
     TRY(json_str(o, "job", "", &job));
+    if (*kind == '\0' || *job == '\0')
+        return ERR(E_DATA, "its kind or its job is missing");
     snprintf(s->kind, sizeof s->kind, "%s", kind);
     return copy_job(s, job);
 }
@@ -103,14 +105,14 @@ static int compare_jobs(const struct study *s, const char *job)
     conf_diff(&before, &now, name_difference, &different);
     int rc = different.len == 0
                  ? OK
-                 : ERR(E_CONFIG, "the folder %s holds another study: %s; choose another study.dir, "
-                                 "or set these back",
+                 : ERR(E_CONFIG,
+                       "the folder %s holds another study: %s; choose another study.dir, "
+                       "or set these back",
                        s->dir, different.s);
     str_release(&different);
     return rc;
 }
 
-/* Folders of trials that a worker of this host had begun to make when it died. */
 static int make_folders(const char *dir)
 {
     char path[FS_PATH_MAX];
@@ -135,11 +137,14 @@ static int open_folder(struct study *s, const char *kind, const char *job)
     if (!fs_exists(path)) {
         bool taken;
         json_t *card = card_of(kind, job);
-        int rc = publish_once(path, card, &taken);
+        int made = publish_once(path, card, &taken);
         json_decref(card);
-        TRY(rc);
+        TRY(made);
     }
-    TRY(read_card(s));
+    int rc = read_card(s);
+    if (rc == E_DATA) /* the job names the wrong folder */
+        return err_context(E_CONFIG, "study.dir");
+    TRY(rc);
     if (strcmp(s->kind, kind) != 0)
         return ERR(E_CONFIG, "the folder %s holds a %s and not a %s: choose another study.dir",
                    s->dir, s->kind, kind);
@@ -152,7 +157,9 @@ int study_open(struct study *s, const char *dir, const char *kind, const char *j
     int rc = begin(s, dir, stale_s, attempts);
     if (rc == OK)
         rc = open_folder(s, kind, job);
-    if (rc != OK)
+    if (rc == OK)
+        remove_unpublished(s);
+    else
         study_close(s);
     return rc;
 }
@@ -172,42 +179,4 @@ void study_close(struct study *s)
     folder_free(s->known);
     MEM_FREE(s->job);
     s->known = NULL;
-}
-
-/* The folder is made under a name of its own and moved: a folder that is there and not empty cannot
- * be replaced. */
-static int make_trial(const char *made, const char *path, json_t *plan, bool *taken)
-{
-    char file[FS_PATH_MAX];
-    char *text = json_dumps(plan, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    if (text == NULL)
-        return ERR(E_MEM, "no memory for a trial");
-    int rc = fs_mkdirs(made);
-    if (rc == OK)
-        rc = fs_join(file, made, "trial.json");
-    if (rc == OK)
-        rc = fs_write_file(file, text, strlen(text));
-    free(text);
-    TRY(rc);
-    *taken = false;
-    if (rename(made, path) == 0)
-        return fs_fsync_parent(path);
-    *taken = errno == EEXIST || errno == ENOTEMPTY;
-    int why = errno;
-    unlink(file);
-    rmdir(made);
-    return *taken ? OK : ERR(E_IO, "%s: cannot rename to %s: %s", made, path, strerror(why));
-}
-
-int study_add(const struct study *s, int number, const struct trial_plan *plan, bool *taken)
-{
-    char made[FS_PATH_MAX], path[FS_PATH_MAX], name[128], host[64] = "host";
-    (void)gethostname(host, sizeof host - 1);
-    snprintf(name, sizeof name, "trials/.new-%s-%ld", host, (long)getpid());
-    TRY(fs_join(made, s->dir, name));
-    TRY(trial_path(path, s, number));
-    json_t *o = trial_plan_json(plan);
-    int rc = make_trial(made, path, o, taken);
-    json_decref(o);
-    return rc;
 }

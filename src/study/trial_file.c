@@ -108,15 +108,28 @@ static int read_settings(struct trial_plan *p, const json_t *o)
     return OK;
 }
 
+/* n numbers; null: not known. */
+static int read_numbers(double *to, const json_t *list, size_t n, const char *what)
+{
+    if (json_array_size(list) != n)
+        return ERR(E_DATA, "%s has %zu numbers where %zu belong", what, json_array_size(list), n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_number(v) && !json_is_null(v))
+            return ERR(E_DATA, "%s holds something that is no number", what);
+        to[i] = json_is_null(v) ? NAN : json_number_value(v);
+    }
+    return OK;
+}
+
 static int read_milestones(struct trial_plan *p, const json_t *o)
 {
     const json_t *list = json_object_get(o, "milestones_tokens");
     if (!json_is_array(list))
         return ERR(E_DATA, "milestones_tokens is not a list");
     TRY(mem_alloc(&p->milestones, json_array_size(list), sizeof(double), "milestones"));
-    for (; (size_t)p->n_milestones < json_array_size(list); p->n_milestones++)
-        p->milestones[p->n_milestones] = json_number_value(json_array_get(list, (size_t)p->n_milestones));
-    return OK;
+    p->n_milestones = (int)json_array_size(list);
+    return read_numbers(p->milestones, list, json_array_size(list), "milestones_tokens");
 }
 
 static int check_format(const json_t *o)
@@ -125,8 +138,9 @@ static int check_format(const json_t *o)
     TRY(json_i64(o, "format", -1, &format));
     return format == STUDY_FORMAT
                ? OK
-               : ERR(E_DATA, "it has format %lld, and this program reads %d: use the program that "
-                             "made the study, or begin another one in a folder of its own",
+               : ERR(E_DATA,
+                     "it has format %lld, and this program reads %d: use the program that "
+                     "made the study, or begin another one in a folder of its own",
                      (long long)format, STUDY_FORMAT);
 }
 
@@ -185,12 +199,6 @@ json_t *trial_outcome_json(const struct trial *t)
     return o;
 }
 
-static double number_at(const json_t *row, size_t i)
-{
-    const json_t *v = json_array_get(row, i);
-    return json_is_number(v) ? json_number_value(v) : NAN;
-}
-
 static int read_curve(struct trial *t, const json_t *o)
 {
     const json_t *list = json_object_get(o, "step_tokens_loss_seconds");
@@ -200,9 +208,10 @@ static int read_curve(struct trial *t, const json_t *o)
     t->n_curve = 0;
     TRY(mem_alloc(&t->curve, json_array_size(list), sizeof *t->curve, "curve"));
     for (; (size_t)t->n_curve < json_array_size(list); t->n_curve++) {
-        const json_t *row = json_array_get(list, (size_t)t->n_curve);
-        t->curve[t->n_curve] = (struct curve_point){number_at(row, 0), number_at(row, 1),
-                                                    number_at(row, 2), number_at(row, 3)};
+        double v[4];
+        TRY(read_numbers(v, json_array_get(list, (size_t)t->n_curve), 4,
+                         "a row of step_tokens_loss_seconds"));
+        t->curve[t->n_curve] = (struct curve_point){v[0], v[1], v[2], v[3]};
     }
     return OK;
 }
@@ -224,16 +233,19 @@ static int outcome_of(struct trial *t, const json_t *o)
     const struct {
         const char *key;
         double *to;
-    } numbers[] = {{"value", &t->value},     {"steps", &t->steps},
-                   {"tokens", &t->tokens},   {"train_s", &t->train_s},
-                   {"step_s", &t->step_s},   {"noise_scale", &t->noise_scale},
-                   {"spikes", &t->spikes},   {"ranks", &t->ranks}};
+    } numbers[] = {{"value", &t->value},   {"steps", &t->steps},
+                   {"tokens", &t->tokens}, {"train_s", &t->train_s},
+                   {"step_s", &t->step_s}, {"noise_scale", &t->noise_scale},
+                   {"spikes", &t->spikes}, {"ranks", &t->ranks}};
+    enum trial_state state;
     TRY(check_format(o));
-    TRY(state_of(&t->state, o));
+    TRY(state_of(&state, o));
     TRY(copy_text(t->why, sizeof t->why, o, "why"));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         TRY(json_f64(o, numbers[i].key, NAN, numbers[i].to));
-    return read_curve(t, o);
+    TRY(read_curve(t, o));
+    t->state = state; /* the last, as a trial that has ended is not read again */
+    return OK;
 }
 
 int trial_outcome_read(struct trial *t, const char *path)

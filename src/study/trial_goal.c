@@ -10,7 +10,7 @@ struct trial_goal trial_goal(const struct task *task)
 {
     const struct trial_plan *p = &task->trial.plan;
     bool pauses = task->milestone < p->n_milestones;
-    bool limited = p->target > 0 && p->most_tokens > 0;
+    bool limited = p->most_tokens > 0;
     return (struct trial_goal){.milestone = pauses ? p->milestones[task->milestone] : INFINITY,
                                .target = p->target,
                                .most_tokens = limited ? p->most_tokens : INFINITY,

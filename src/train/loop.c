@@ -36,8 +36,7 @@ static void fill_row(const struct trainer *t, const struct step_result *r, doubl
     row[M_PERPLEXITY] = exp(r->loss);
     row[M_BATCH] = (double)r->batch;
     monitor_fill(t, row);
-    row[M_PEAK_FRACTION] =
-        tokens_per_s * spec_flops_per_token(&t->spec, (int)t->conf->batch.seq_len) / t->peak_flops;
+    row[M_PEAK_FRACTION] = tokens_per_s * t->flops_token / t->peak_flops;
 }
 
 /* Every sequence of the split, or validate.samples of them. */

@@ -4,7 +4,6 @@
  * For `make bench`: timeout: 1800 */
 #include "base/err.h"
 #include "study/gp.h"
-#include "study/trial_setting.h"
 
 #include <math.h>
 #include <stdio.h>

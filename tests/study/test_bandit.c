@@ -4,7 +4,6 @@
 #include "check_main.h"
 #include "conf/config_file.h"
 #include "study/simulate.h"
-#include "study/trial_setting.h"
 
 enum { RUN_TOKENS = 80000, MILESTONES = 3 };
 

@@ -5,7 +5,6 @@
 #include "check_main.h"
 #include "conf/config_file.h"
 #include "study/branch.h"
-#include "study/trial_setting.h"
 #include "train/ramp.h"
 
 #include <math.h>

@@ -1,375 +1,517 @@
-/* A study's folder: what is published is whole and once, whoever works on it and dies meanwhile. */
-#include "base/clock.h"
+/* A study's folder: what is published once stays once, whoever races, dies or sleeps. */
 #include "base/err.h"
+#include "base/fault.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "check_main.h"
+#include "conf/config_file.h"
 #include "study/planner.h"
 
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[64];
-static const char *const JOB = "optimizer.lr: 0.01\n";
+#define LONG_S     1e6 /* no claim becomes stale by itself */
+#define ATTEMPTS   3
+#define CLAIM_HELD "00000000000000000000 held    \n"
 
-static void make_folder(void)
+static char root[64];
+
+static void fresh_root(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/carat-folder-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    const char *shm = "/dev/shm";
+    snprintf(root, sizeof root, "%s/carat-folder-XXXXXX", access(shm, W_OK) == 0 ? shm : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(root));
 }
 
-static void remove_folder(void)
+static void remove_root(void)
 {
     char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
     ck_assert_int_eq(system(command), 0);
 }
 
-static void open_study(struct study *s, double stale_s, int attempts)
+static const char *at(const char *name)
 {
-    ck_assert_msg(study_open(s, folder, "search", JOB, stale_s, attempts) == OK, "%s",
-                  err_message());
+    static char path[4][FS_PATH_MAX];
+    static int i;
+    i = (i + 1) % 4;
+    ck_assert_int_eq(fs_join(path[i], root, name), OK);
+    return path[i];
 }
 
-/* Proposes `most` trials and lets each go on. */
-struct counting {
-    int most, milestones;
-};
-
-static int propose_counted(void *self, const struct history *h, struct trial_plan *plan,
-                           enum answer *answer)
+/* A job as text, with one setting. */
+static char *job_text(const char *setting)
 {
-    const struct counting *c = self;
-    *answer = h->n < c->most ? ANSWER_GO : ANSWER_STOP;
-    if (*answer == ANSWER_STOP)
-        return OK;
-    ck_assert_int_eq(mem_alloc(&plan->set, 1, sizeof *plan->set, "set"), OK);
-    plan->n_set = 1;
-    snprintf(plan->set[0].key, sizeof plan->set[0].key, "optimizer.lr");
-    snprintf(plan->set[0].value, sizeof plan->set[0].value, "%d", h->n);
-    ck_assert_int_eq(mem_alloc(&plan->milestones, 2, sizeof(double), "milestones"), OK);
-    plan->n_milestones = c->milestones;
-    for (int i = 0; i < c->milestones; i++)
-        plan->milestones[i] = 100.0 * (i + 1);
-    return OK;
+    struct config c;
+    struct conf_origins o;
+    char *text, copy[256], *overrides[] = {copy};
+    snprintf(copy, sizeof copy, "%s", setting);
+    ck_assert_int_eq(conf_load(&c, &o, NULL, overrides, 1), OK);
+    ck_assert_int_eq(conf_text(&c, NULL, &text), OK);
+    return text;
 }
 
-/* Every seventh trial is given up at its first milestone. */
-static int judge_counted(void *self, const struct history *h, int i, int k, enum answer *answer,
-                         char *why)
+static int open_study(struct study *s, const char *setting, double stale_s)
 {
-    (void)self;
-    (void)h;
-    *answer = k == 0 && i % 7 == 3 ? ANSWER_STOP : ANSWER_GO;
-    snprintf(why, 256, "it is trial %d", i);
-    return OK;
+    char *text = job_text(setting);
+    int rc = study_open(s, root, "search", text, stale_s, ATTEMPTS);
+    mem_free(text);
+    return rc;
 }
 
-static const struct planner COUNTED = {
-    .kind = "search", .propose = propose_counted, .judge = judge_counted};
-
-/* One line in a file that all workers share: whole, as it is short and appended. */
-static void note(const char *what, int trial)
+static void must_open(struct study *s)
 {
-    char path[128], line[64];
-    snprintf(path, sizeof path, "%s/log", folder);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    int n = snprintf(line, sizeof line, "%s %d\n", what, trial);
-    if (write(fd, line, (size_t)n) != n)
-        _exit(1);
-    close(fd);
+    ck_assert_int_eq(open_study(s, "optimizer.lr=0.003", LONG_S), OK);
 }
 
-static double value_of(int trial)
+/* A plan with a setting and one milestone. */
+static struct trial_plan a_plan(struct setting *set, double *milestone)
 {
-    return 2 + sin(trial);
+    *milestone = 1e6 + 1.0 / 3;
+    snprintf(set->key, sizeof set->key, "optimizer.lr");
+    snprintf(set->value, sizeof set->value, "0.0017");
+    return (struct trial_plan){.set = set,
+                               .n_set = 1,
+                               .milestones = milestone,
+                               .n_milestones = 1,
+                               .target = 2.5,
+                               .most_tokens = 3e7,
+                               .validations = 5,
+                               .parent = 4,
+                               .parent_tokens = 1e5,
+                               .origin = "runs/a \"b\"",
+                               .role = "cell"};
 }
 
-static void work_on(struct study *s, struct task *k)
+static void must_add(const struct study *s, int number)
 {
-    struct trial t = k->trial;
-    const struct curve_point point = {.step = 1, .tokens = 10, .loss = value_of(t.number)};
-    t.curve = (struct curve_point *)&point;
-    t.n_curve = 1;
-    t.value = value_of(t.number);
-    if (k->milestone < t.plan.n_milestones) {
-        if (study_reached(s, &k->claim, &t) != OK)
-            err_clear();
-    } else {
-        t.state = TRIAL_DONE;
-        int rc = study_end(s, &k->claim, &t);
-        if (rc == OK)
-            note("ended", t.number);
-        else
-            note("fenced", t.number);
-        err_clear();
-    }
-    claim_give_back(&k->claim);
+    struct setting set;
+    double milestone;
+    bool taken;
+    struct trial_plan plan = a_plan(&set, &milestone);
+    ck_assert_int_eq(study_add(s, number, &plan, &taken), OK);
+    ck_assert(!taken);
 }
 
-/* Works until the study has ended; dies at its fatal-th piece of work (0: never). */
-static void worker(struct counting *c, double stale_s, int fatal, int how)
+static struct trial first_trial(struct study *s)
 {
-    struct study s;
-    struct task k;
-    enum answer answer = ANSWER_WAIT;
-    open_study(&s, stale_s, 1000);
-    for (int pieces = 1; answer != ANSWER_STOP;) {
-        if (study_next(&s, &COUNTED, c, &k, &answer) != OK) {
-            fprintf(stdout, "%s\n", err_message());
-            _exit(1);
-        }
-        if (answer == ANSWER_WAIT)
-            usleep(2000);
-        if (answer != ANSWER_GO)
-            continue;
-        if (pieces++ == fatal)
-            kill(getpid(), how);
-        work_on(&s, &k);
-    }
-    study_close(&s);
-}
-
-static pid_t start_worker(struct counting *c, double stale_s, int fatal, int how)
-{
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid != 0)
-        return pid;
-    if (freopen("/dev/null", "w", stderr) == NULL)
-        _exit(1);
-    worker(c, stale_s, fatal, how);
-    _exit(0);
-}
-
-static void count_notes(const char *what, int *times, int n)
-{
-    char path[128], word[16];
-    int trial;
-    snprintf(path, sizeof path, "%s/log", folder);
-    FILE *f = fopen(path, "r");
-    ck_assert_ptr_nonnull(f);
-    while (fscanf(f, "%15s %d", word, &trial) == 2)
-        if (strcmp(word, what) == 0 && trial < n)
-            times[trial]++;
-    fclose(f);
-}
-
-enum { TRIALS = 1000, WORKERS = 50, KILLED = 8, STOPPED = 4 };
-
-/* Some workers are killed in the middle of a piece, some are stopped for longer than a claim lives
- * and go on afterwards. */
-START_TEST(many_workers_lose_and_repeat_no_trial)
-{
-    static int ended[TRIALS];
-    struct counting c = {.most = TRIALS, .milestones = 1};
-    pid_t pid[WORKERS];
-    int status;
-    make_folder();
-    for (int i = 0; i < WORKERS; i++) {
-        bool dies = i < KILLED + STOPPED;
-        pid[i] = start_worker(&c, 0.4, dies ? 2 + i % 5 : 0, i < KILLED ? SIGKILL : SIGSTOP);
-    }
-    for (int i = 0; i < WORKERS; i++)
-        if (i < KILLED || i >= KILLED + STOPPED) {
-            ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
-            ck_assert_int_eq(i < KILLED ? WIFSIGNALED(status) : status, i < KILLED);
-        }
-    for (int i = KILLED; i < KILLED + STOPPED; i++) {
-        kill(pid[i], SIGCONT);
-        ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
-        ck_assert_int_eq(status, 0);
-    }
-    struct study s;
     struct history h;
-    open_study(&s, 60, 3);
-    ck_assert_int_eq(study_history(&s, &h), OK);
-    ck_assert_int_eq(h.n, TRIALS);
-    count_notes("ended", ended, TRIALS);
-    for (int i = 0; i < TRIALS; i++) {
-        bool given_up = i % 7 == 3;
-        ck_assert_int_eq(h.trial[i].state, given_up ? TRIAL_PRUNED : TRIAL_DONE);
-        ck_assert_int_eq(ended[i], !given_up);
-        ck_assert_int_eq(h.trial[i].n_reached, 1);
-        ck_assert(h.trial[i].value == value_of(i));
-    }
-    study_close(&s);
-    remove_folder();
+    ck_assert_int_eq(study_history(s, &h), OK);
+    ck_assert_int_gt(h.n, 0);
+    return h.trial[0]; /* with arrays of the study */
 }
-END_TEST
-
-START_TEST(a_stopped_worker_publishes_nothing_once_it_was_taken_over)
-{
-    struct counting c = {.most = 1};
-    struct study s, other;
-    struct task k, later;
-    struct history h;
-    enum answer answer;
-    make_folder();
-    open_study(&s, 60, 3);
-    ck_assert_int_eq(study_next(&s, &COUNTED, &c, &k, &answer), OK);
-    ck_assert_int_eq(answer, ANSWER_GO);
-    open_study(&other, 1e-3, 3);
-    /* The silence is measured from the first look on. */
-    ck_assert_int_eq(study_next(&other, &COUNTED, &c, &later, &answer), OK);
-    ck_assert_int_eq(answer, ANSWER_WAIT);
-    usleep(5000);
-    ck_assert_int_eq(study_next(&other, &COUNTED, &c, &later, &answer), OK);
-    ck_assert_int_eq(answer, ANSWER_GO);
-    ck_assert_int_eq(later.claim.generation, 2);
-    ck_assert_int_eq(claim_check(&s, &k.claim), E_STOPPED);
-    struct trial t = k.trial;
-    t.state = TRIAL_FAILED;
-    ck_assert_int_eq(study_end(&s, &k.claim, &t), E_STOPPED);
-    work_on(&other, &later);
-    ck_assert_int_eq(study_history(&s, &h), OK);
-    ck_assert_int_eq(h.trial[0].state, TRIAL_DONE);
-    claim_give_back(&k.claim);
-    study_close(&s);
-    study_close(&other);
-    remove_folder();
-}
-END_TEST
-
-START_TEST(a_trial_that_kills_its_workers_has_failed_and_the_others_go_on)
-{
-    struct counting c = {.most = 3};
-    struct study s;
-    struct history h;
-    int status;
-    make_folder();
-    for (int i = 0; i < 2; i++) {
-        pid_t pid = start_worker(&c, 60, 1, SIGKILL);
-        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    }
-    open_study(&s, 60, 2);
-    struct task k;
-    enum answer answer = ANSWER_GO;
-    for (;;) {
-        ck_assert_int_eq(study_next(&s, &COUNTED, &c, &k, &answer), OK);
-        if (answer != ANSWER_GO)
-            break;
-        work_on(&s, &k);
-    }
-    ck_assert_int_eq(answer, ANSWER_STOP);
-    ck_assert_int_eq(study_history(&s, &h), OK);
-    ck_assert_int_eq(h.trial[0].state, TRIAL_FAILED);
-    ck_assert_ptr_nonnull(strstr(h.trial[0].why, "died 2 times"));
-    ck_assert_int_eq(h.trial[1].state, TRIAL_DONE);
-    ck_assert_int_eq(h.trial[2].state, TRIAL_DONE);
-    study_close(&s);
-    remove_folder();
-}
-END_TEST
 
 static void write_text(const char *name, const char *text)
 {
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    ck_assert_int_eq(fs_write_file(path, text, strlen(text)), OK);
+    ck_assert_int_eq(fs_write_file(at(name), text, strlen(text)), OK);
 }
 
-START_TEST(other_studies_and_damaged_files_are_refused_by_name)
+START_TEST(what_is_published_is_read_back)
 {
-    struct counting c = {.most = 1};
     struct study s;
-    struct history h;
-    struct task k;
-    enum answer answer;
-    make_folder();
-    open_study(&s, 60, 3);
-    ck_assert_int_eq(study_next(&s, &COUNTED, &c, &k, &answer), OK);
-    work_on(&s, &k);
+    struct claim c;
+    bool got;
+    fresh_root();
+    must_open(&s);
+    ck_assert(study_is_folder(root));
+    must_add(&s, 0);
+    struct trial t = first_trial(&s);
+    ck_assert_int_eq(t.state, TRIAL_WAITING);
+    ck_assert_str_eq(trial_setting(&t.plan, "optimizer.lr"), "0.0017");
+    ck_assert_ptr_null(trial_setting(&t.plan, "batch.global"));
+    ck_assert(t.plan.milestones[0] == 1e6 + 1.0 / 3 && t.plan.target == 2.5 &&
+              t.plan.most_tokens == 3e7);
+    ck_assert_int_eq(t.plan.validations, 5);
+    ck_assert(t.plan.parent == 4 && t.plan.parent_tokens == 1e5);
+    ck_assert_str_eq(t.plan.origin, "runs/a \"b\"");
+    ck_assert_str_eq(t.plan.role, "cell");
+    ck_assert(isnan(t.value));
+
+    ck_assert_int_eq(claim_take(&s, &t, &c, &got), OK);
+    ck_assert(got);
+    struct curve_point curve[] = {{10, 1e6, 3.25, 0.1}, {20, 2e6, 1.0 / 3, 0.2}};
+    t.curve = curve;
+    t.n_curve = 1;
+    t.value = 3.25;
+    ck_assert_int_eq(study_reached(&s, &c, &t), OK);
+    struct trial seen = first_trial(&s);
+    ck_assert_int_eq(seen.state, TRIAL_RUNNING);
+    ck_assert_int_eq(seen.n_reached, 1);
+    ck_assert_int_eq(seen.n_curve, 1);
+    ck_assert(seen.value == 3.25);
+
+    t.n_curve = 2;
+    t.value = 1.0 / 3;
+    t.noise_scale = NAN;
+    t.state = TRIAL_DONE;
+    ck_assert_int_eq(study_end(&s, &c, &t), OK);
+    claim_give_back(&c);
+    seen = first_trial(&s);
+    ck_assert_int_eq(seen.state, TRIAL_DONE);
+    ck_assert(seen.value == 1.0 / 3 && seen.curve[1].loss == 1.0 / 3 && isnan(seen.noise_scale));
     study_close(&s);
-    ck_assert_int_eq(study_open(&s, folder, "search", "optimizer.lr: 0.02\n", 60, 3), E_CONFIG);
-    ck_assert_ptr_nonnull(strstr(err_message(), "optimizer.lr was 0.01 and is 0.02"));
-    ck_assert_int_eq(study_open(&s, folder, "study", JOB, 60, 3), E_CONFIG);
-    ck_assert_ptr_nonnull(strstr(err_message(), "study.dir"));
-    ck_assert_int_eq(
-        study_open(&s, folder, "search", "optimizer.lr: 0.01\nsearch.trials: 99\n", 60, 3), OK);
-    write_text("trials/000000/end.json", "{\"format\": 1, \"state\": \"do");
-    ck_assert_int_eq(study_history(&s, &h), E_DATA);
-    ck_assert_ptr_nonnull(strstr(err_message(), "end.json"));
+
+    /* The same by another that reads it for the first time. */
+    ck_assert_int_eq(study_read(&s, root), OK);
+    ck_assert_str_eq(s.kind, "search");
+    seen = first_trial(&s);
+    ck_assert_int_eq(seen.state, TRIAL_DONE);
+    ck_assert_int_eq(seen.claims, 1);
+    ck_assert(seen.value == 1.0 / 3);
     study_close(&s);
-    write_text("study.json", "{\"format\": 7}");
-    ck_assert_int_eq(study_read(&s, folder), E_CONFIG);
-    ck_assert_ptr_nonnull(strstr(err_message(), "format 7"));
-    remove_folder();
-    make_folder();
-    ck_assert_int_eq(study_read(&s, folder), E_DATA);
-    remove_folder();
+    remove_root();
 }
 END_TEST
 
-START_TEST(plans_and_outcomes_read_back_as_they_were)
+static void must_claim(struct study *s, struct claim *c, bool expected)
+{
+    bool got;
+    struct trial t = first_trial(s);
+    ck_assert_int_eq(claim_take(s, &t, c, &got), OK);
+    ck_assert_int_eq(got, expected);
+}
+
+START_TEST(a_claim_is_one_worker_s)
+{
+    struct study s, other;
+    struct claim c, d;
+    fresh_root();
+    must_open(&s);
+    must_open(&other);
+    must_add(&s, 0);
+    must_claim(&s, &c, true);
+    must_claim(&other, &d, false);
+    ck_assert_int_eq(claim_check(&s, &c), OK);
+    claim_give_back(&c);
+    must_claim(&other, &d, true); /* given back: waits for anyone, and nobody has died */
+    ck_assert_int_eq(d.generation, 2);
+    claim_give_back(&d);
+    for (int i = 0; i < 2 * ATTEMPTS; i++) {
+        must_claim(&s, &c, true);
+        claim_give_back(&c);
+    }
+    study_close(&s);
+    study_close(&other);
+    remove_root();
+}
+END_TEST
+
+/* A child claims trial 0 and then does what `then` says. */
+enum then { DIES, SLEEPS };
+static pid_t claim_in_child(enum then then, double stale_s)
+{
+    int ready[2];
+    char byte;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct study s;
+        struct claim c;
+        bool got = false;
+        if (open_study(&s, "optimizer.lr=0.003", stale_s) == OK) {
+            struct trial t = first_trial(&s);
+            if (claim_take(&s, &t, &c, &got) == OK && got && write(ready[1], "x", 1) == 1)
+                raise(then == DIES ? SIGKILL : SIGSTOP);
+            t.state = TRIAL_DONE;
+            if (claim_check(&s, &c) == E_STOPPED && study_end(&s, &c, &t) == E_STOPPED)
+                _exit(0); /* knows that it lost the trial */
+        }
+        _exit(1);
+    }
+    close(ready[1]);
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static int propose_none(void *self, const struct history *h, struct trial_plan *plan,
+                        enum answer *answer)
+{
+    (void)self;
+    (void)h;
+    (void)plan;
+    *answer = ANSWER_STOP;
+    return OK;
+}
+
+START_TEST(a_dead_worker_s_trial_goes_on_at_once_and_fails_after_some)
+{
+    const struct planner none = {.kind = "search", .propose = propose_none};
+    struct study s;
+    struct task task;
+    enum answer answer;
+    fresh_root();
+    must_open(&s);
+    must_add(&s, 0);
+    must_add(&s, 1);
+    for (int i = 0; i < ATTEMPTS; i++)
+        waitpid(claim_in_child(DIES, LONG_S), NULL, 0);
+    struct trial t = first_trial(&s);
+    ck_assert_int_eq(t.state, TRIAL_RUNNING);
+    ck_assert_int_eq(t.claims, ATTEMPTS);
+    ck_assert_int_eq(study_next(&s, &none, NULL, &task, &answer), OK);
+    t = first_trial(&s);
+    ck_assert_int_eq(t.state, TRIAL_FAILED);
+    ck_assert_ptr_nonnull(strstr(t.why, "died 3 times"));
+    ck_assert_int_eq(answer, ANSWER_GO);
+    ck_assert_int_eq(task.trial.number, 1);
+    claim_give_back(&task.claim);
+    study_close(&s);
+    remove_root();
+}
+END_TEST
+
+START_TEST(a_number_that_is_another_process_s_by_now_does_not_count)
+{
+    struct study s;
+    struct claim c;
+    char host[64], line[256];
+    fresh_root();
+    must_open(&s);
+    must_add(&s, 0);
+    gethostname(host, sizeof host);
+    /* This process's number, but one that began at another time. */
+    snprintf(line, sizeof line, CLAIM_HELD "%s %ld - 0 1\n", host, (long)getpid());
+    write_text("trials/000000/claim-0001", line);
+    must_claim(&s, &c, true);
+    claim_give_back(&c);
+    /* Another host's: alive until it has been silent for long. */
+    write_text("trials/000000/claim-0003", CLAIM_HELD "elsewhere 1 - 0 1\n");
+    must_claim(&s, &c, false);
+    study_close(&s);
+    remove_root();
+}
+END_TEST
+
+START_TEST(a_silent_worker_is_replaced_and_publishes_nothing_more)
+{
+    const double stale_s = 0.4;
+    struct study s;
+    struct claim c;
+    bool got = false;
+    int status;
+    fresh_root();
+    ck_assert_int_eq(open_study(&s, "optimizer.lr=0.003", stale_s), OK);
+    must_add(&s, 0);
+    pid_t pid = claim_in_child(SLEEPS, stale_s);
+    struct trial t = first_trial(&s);
+    ck_assert_int_eq(claim_take(&s, &t, &c, &got), OK);
+    ck_assert(!got); /* this process has not watched it for long enough */
+    for (int i = 0; i < 500 && !got; i++) {
+        usleep(10000);
+        t = first_trial(&s);
+        ck_assert_int_eq(claim_take(&s, &t, &c, &got), OK);
+    }
+    ck_assert(got);
+    kill(pid, SIGCONT);
+    waitpid(pid, &status, 0);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    ck_assert_int_eq(first_trial(&s).state, TRIAL_RUNNING);
+    t.state = TRIAL_DONE;
+    ck_assert_int_eq(study_end(&s, &c, &t), OK);
+    claim_give_back(&c);
+    study_close(&s);
+    remove_root();
+}
+END_TEST
+
+START_TEST(a_beating_worker_is_left_alone)
+{
+    const double stale_s = 0.6;
+    struct study s, other;
+    struct claim c, d;
+    fresh_root();
+    ck_assert_int_eq(open_study(&s, "optimizer.lr=0.003", stale_s), OK);
+    ck_assert_int_eq(open_study(&other, "optimizer.lr=0.003", stale_s), OK);
+    must_add(&s, 0);
+    must_claim(&s, &c, true);
+    for (int i = 0; i < 24; i++) {
+        usleep(50000); /* 1.2 s: twice as long as silence may last */
+        must_claim(&other, &d, false);
+    }
+    ck_assert_int_eq(claim_check(&s, &c), OK);
+    claim_give_back(&c);
+    study_close(&s);
+    study_close(&other);
+    remove_root();
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+static void must_refuse(int code, int rc, const char *word)
+{
+    ck_assert_msg(rc == code && strstr(err_message(), word) != NULL,
+                  "got %d \"%s\", not %d with \"%s\"", rc, err_message(), code, word);
+}
+
+START_TEST(other_studies_are_refused)
+{
+    struct study s;
+    char *text = job_text("optimizer.lr=0.003");
+    fresh_root();
+    must_refuse(E_DATA, study_read(&s, root), "study.json");
+    must_open(&s);
+    study_close(&s);
+    must_refuse(E_CONFIG, open_study(&s, "optimizer.lr=0.004", LONG_S),
+                "optimizer.lr was 0.003 and is 0.004");
+    must_refuse(E_CONFIG, open_study(&s, "search.rule=grid", LONG_S), "search.rule");
+    must_refuse(E_CONFIG, study_open(&s, root, "study", text, LONG_S, ATTEMPTS), "holds a search");
+    mem_free(text);
+    text = job_text("study.stale=77s"); /* a worker's own */
+    char *job = job_text("study.ranks=2");
+    remove_root();
+    fresh_root();
+    ck_assert_int_eq(study_open(&s, root, "search", text, 77, ATTEMPTS), OK);
+    study_close(&s);
+    ck_assert_int_eq(study_open(&s, root, "search", job, 120, ATTEMPTS), OK);
+    ck_assert(s.stale_s == 120);
+    study_close(&s);
+    mem_free(text);
+    mem_free(job);
+
+    write_text("study.json", "{\"format\": 2, \"kind\": \"search\"}");
+    must_refuse(E_CONFIG, open_study(&s, "optimizer.lr=0.003", LONG_S), "format 2");
+    must_refuse(E_DATA, study_read(&s, root), "format 2");
+    remove_root();
+}
+END_TEST
+
+START_TEST(damaged_files_are_named)
+{
+    static const struct {
+        const char *file, *text, *word;
+    } CASES[] = {
+        {"trial.json", "{\"format\": 1, \"settings\": {\"optim", "trial.json"},
+        {"trial.json", "", "trial.json"},
+        {"trial.json", "[1]", "format"},
+        {"trial.json", "{\"format\": 1}", "settings is not"},
+        {"trial.json", "{\"format\": 9, \"settings\": {}}", "format 9"},
+        {"trial.json", "{\"format\": 1, \"settings\": {\"a\": 3}}", "the setting a is not"},
+        {"end.json", "{\"format\": 1, \"state\": \"done\"", "end.json"},
+        {"end.json", "{\"format\": 1, \"state\": \"gone\", \"step_tokens_loss_seconds\": []}",
+         "gone"},
+        {"end.json", "{\"format\": 1, \"state\": \"running\", \"step_tokens_loss_seconds\": []}",
+         "no end"},
+        {"end.json", "{\"format\": 1, \"state\": \"done\", \"why\": \"\"}",
+         "step_tokens_loss_seconds is not"},
+        {"end.json", "{\"format\": 1, \"state\": \"done\", \"step_tokens_loss_seconds\": [[1, 2]]}",
+         "has 2 numbers"},
+        {"reached-0001.json", "{", "reached-0001.json"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct study s;
+        struct history h;
+        char name[64];
+        fresh_root();
+        must_open(&s);
+        must_add(&s, 0);
+        must_add(&s, 1);
+        snprintf(name, sizeof name, "trials/000001/%s", CASES[i].file);
+        write_text(name, CASES[i].text);
+        must_refuse(E_DATA, study_history(&s, &h), CASES[i].word);
+        ck_assert_ptr_nonnull(strstr(err_message(), name));
+        ck_assert_int_eq(h.n, 0);
+        study_close(&s);
+        remove_root();
+    }
+}
+END_TEST
+
+START_TEST(a_torn_claim_is_held_until_it_is_old)
+{
+    struct study s;
+    struct claim c;
+    bool got = false;
+    fresh_root();
+    ck_assert_int_eq(open_study(&s, "optimizer.lr=0.003", 0.2), OK);
+    must_add(&s, 0);
+    write_text("trials/000000/claim-0001", "");
+    must_claim(&s, &c, false);
+    for (int i = 0; i < 500 && !got; i++) {
+        usleep(10000);
+        struct trial t = first_trial(&s);
+        ck_assert_int_eq(claim_take(&s, &t, &c, &got), OK);
+    }
+    ck_assert(got);
+    claim_give_back(&c);
+    study_close(&s);
+    remove_root();
+}
+END_TEST
+
+START_TEST(a_folder_that_is_gone_or_closed_says_so)
 {
     struct study s;
     struct history h;
-    bool taken;
-    struct setting set[2] = {{"optimizer.lr", "0.003"}, {"optimizer.name", "adamw"}};
-    double milestones[2] = {1e6, 3e6 + 1. / 3};
-    const struct trial_plan plan = {.set = set,
-                                    .n_set = 2,
-                                    .milestones = milestones,
-                                    .n_milestones = 2,
-                                    .target = 2.1,
-                                    .most_tokens = 1e9,
-                                    .validations = 50,
-                                    .parent = 4,
-                                    .parent_tokens = 1e5,
-                                    .origin = "runs/a \"b\"",
-                                    .role = "cell"};
-    make_folder();
-    open_study(&s, 60, 3);
-    ck_assert_int_eq(study_add(&s, 0, &plan, &taken), OK);
-    ck_assert(!taken);
-    ck_assert_int_eq(study_add(&s, 0, &plan, &taken), OK);
-    ck_assert(taken);
-    ck_assert_int_eq(study_history(&s, &h), OK);
-    ck_assert_int_eq(h.n, 1);
-    const struct trial_plan *p = &h.trial[0].plan;
-    ck_assert_str_eq(trial_setting(p, "optimizer.lr"), "0.003");
-    ck_assert_ptr_null(trial_setting(p, "optimizer.eps"));
-    ck_assert(p->milestones[1] == milestones[1] && p->n_milestones == 2);
-    ck_assert(p->target == 2.1 && p->most_tokens == 1e9 && p->validations == 50);
-    ck_assert(p->parent == 4 && p->parent_tokens == 1e5);
-    ck_assert_str_eq(p->origin, plan.origin);
-    ck_assert_str_eq(p->role, "cell");
-    struct claim c;
-    bool got;
-    ck_assert_int_eq(claim_take(&s, &h.trial[0], &c, &got), OK);
-    ck_assert(got);
-    struct trial t = h.trial[0];
-    struct curve_point curve[2] = {{1, 64, 4.2, 0.5}, {2, 128, NAN, 1. / 3}};
-    t.curve = curve;
-    t.n_curve = 2;
-    t.state = TRIAL_DIVERGED;
-    t.value = NAN;
-    t.tokens = 128;
-    snprintf(t.why, sizeof t.why, "the loss rose");
-    ck_assert_int_eq(study_end(&s, &c, &t), OK);
-    claim_give_back(&c);
-    ck_assert_int_eq(study_history(&s, &h), OK);
-    const struct trial *e = &h.trial[0];
-    ck_assert_int_eq(e->state, TRIAL_DIVERGED);
-    ck_assert(isnan(e->value) && e->tokens == 128 && e->n_curve == 2);
-    ck_assert(e->curve[0].loss == 4.2 && isnan(e->curve[1].loss) && e->curve[1].train_s == 1. / 3);
-    ck_assert_str_eq(e->why, "the loss rose");
+    fresh_root();
+    must_open(&s);
+    must_add(&s, 0);
+    ck_assert_int_eq(rename(at("trials"), at("elsewhere")), 0);
+    must_refuse(E_IO, study_history(&s, &h), "gone");
     study_close(&s);
-    remove_folder();
+    write_text("trials", "a file");
+    must_refuse(E_IO, study_open(&s, at("trials"), "search", "x", LONG_S, 1), "folder");
+    remove_root();
+}
+END_TEST
+
+/* Each step of a publication on a full disk: an error, nothing half done, and later it works. */
+START_TEST(a_full_disk_leaves_nothing_half_done)
+{
+    static const char *const POINTS[] = {"fs.pwrite", "fs.fsync", "fs.link", "study.add"};
+    for (size_t i = 0; i < sizeof POINTS / sizeof *POINTS; i++) {
+        struct study s;
+        struct history h;
+        struct claim c;
+        struct setting set;
+        double milestone;
+        bool taken;
+        char fault[64];
+        fresh_root();
+        must_open(&s);
+        struct trial_plan plan = a_plan(&set, &milestone);
+        snprintf(fault, sizeof fault, "%s:0:1", POINTS[i]);
+        setenv("CARAT_FAULT", fault, 1);
+        fault_rearm();
+        ck_assert_int_eq(study_add(&s, 0, &plan, &taken), E_IO);
+        ck_assert_int_eq(study_history(&s, &h), OK);
+        ck_assert_int_eq(h.n, 0);
+        must_add(&s, 0);
+        must_claim(&s, &c, true);
+        struct trial t = first_trial(&s);
+        t.state = TRIAL_DONE;
+        fault_rearm();
+        ck_assert_int_eq(study_end(&s, &c, &t), i < 3 ? E_IO : OK);
+        ck_assert_int_eq(first_trial(&s).state, i < 3 ? TRIAL_RUNNING : TRIAL_DONE);
+        unsetenv("CARAT_FAULT");
+        fault_rearm();
+        ck_assert_int_eq(study_end(&s, &c, &t), i < 3 ? OK : E_STOPPED);
+        claim_give_back(&c);
+        study_close(&s);
+        remove_root();
+    }
 }
 END_TEST
 
 static void add(TCase *t)
 {
-    tcase_add_test(t, plans_and_outcomes_read_back_as_they_were);
-    tcase_add_test(t, other_studies_and_damaged_files_are_refused_by_name);
-    tcase_add_test(t, a_stopped_worker_publishes_nothing_once_it_was_taken_over);
-    tcase_add_test(t, a_trial_that_kills_its_workers_has_failed_and_the_others_go_on);
-    tcase_add_test(t, many_workers_lose_and_repeat_no_trial);
+    tcase_add_test(t, what_is_published_is_read_back);
+    tcase_add_test(t, a_claim_is_one_worker_s);
+    tcase_add_test(t, a_dead_worker_s_trial_goes_on_at_once_and_fails_after_some);
+    tcase_add_test(t, a_number_that_is_another_process_s_by_now_does_not_count);
+    tcase_add_test(t, a_silent_worker_is_replaced_and_publishes_nothing_more);
+    tcase_add_test(t, a_beating_worker_is_left_alone);
+    tcase_add_test(t, other_studies_are_refused);
+    tcase_add_test(t, damaged_files_are_named);
+    tcase_add_test(t, a_torn_claim_is_held_until_it_is_old);
+    tcase_add_test(t, a_folder_that_is_gone_or_closed_says_so);
+    tcase_add_test(t, a_full_disk_leaves_nothing_half_done);
 }
 
 int main(void)

@@ -5,7 +5,6 @@
 #include "base/rng.h"
 #include "check_main.h"
 #include "study/gp.h"
-#include "study/trial_setting.h"
 
 #include <math.h>
 #include <stdlib.h>

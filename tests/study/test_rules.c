@@ -6,7 +6,6 @@
 #include "check_main.h"
 #include "conf/config_file.h"
 #include "study/rules.h"
-#include "study/trial_setting.h"
 
 #include <math.h>
 #include <string.h>

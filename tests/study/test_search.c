@@ -6,7 +6,6 @@
 #include "conf/config_file.h"
 #include "study/importance.h"
 #include "study/simulate.h"
-#include "study/trial_setting.h"
 
 #define EIGHT_DIGITS 1e-7 /* proposed values have no more */
 

@@ -5,7 +5,6 @@
 #include "check_main.h"
 #include "conf/config_file.h"
 #include "study/space.h"
-#include "study/trial_setting.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,6 @@
 #include "base/rng.h"
 #include "check_main.h"
 #include "study/tpe.h"
-#include "study/trial_setting.h"
 
 #include <math.h>
 #include <string.h>
