@@ -431,6 +431,7 @@ static int make_plan(const struct critical_plan *p, const struct history *h,
         return set_number(plan, "study.ranks", "%.0f", item->ranks);
     }
     plan->target = p->target[p->n_targets - 1];
+    plan->watch = p->target[0];
     plan->most_tokens = item->most_tokens;
     plan->validations = VALIDATIONS;
     return set_length(p, plan, item);

@@ -24,10 +24,14 @@ typedef int trial_probe(const struct trial_setup *setup, struct task *task,
                         enum trial_outcome *outcome);
 trial_probe *trial_probe_find(const char *role);
 
+/* Whether an error is of the trial alone: E_CONFIG, E_DATA, E_MEM, E_DIVERGED. */
+bool trial_owns_error(int rc);
+
 /* When a trial validates and where it pauses; the same on every rank. */
 struct trial_goal {
     double milestone;   /* tokens; INFINITY: the run's end */
     double target;      /* validation loss; 0: none */
+    double watch;       /* from near which loss on it is validated */
     double most_tokens; /* with a target; INFINITY: the run's end */
     int validations;
 };

@@ -216,7 +216,7 @@ static int begin(struct running *r)
     return agree(c, shape_with_data(&r->spec, &r->conf));
 }
 
-static bool is_of_trial(int rc)
+bool trial_owns_error(int rc)
 {
     return rc == E_CONFIG || rc == E_DATA || rc == E_MEM || rc == E_DIVERGED;
 }
@@ -240,7 +240,7 @@ static int conclude(struct running *r, int rc, enum trial_outcome *outcome)
         *outcome = OUTCOME_LOST;
         return OK;
     }
-    if (rc != OK && rc != E_STOPPED && !is_of_trial(rc))
+    if (rc != OK && rc != E_STOPPED && !trial_owns_error(rc))
         return rc;
     TRY(trial_measure(t, r->run_dir, &r->at, (double)r->conf.batch.seq_len));
     t->ranks = r->setup->comm->size;
@@ -266,7 +266,8 @@ static int keep_milestone(const struct running *r, enum trial_outcome outcome)
                                 (int64_t)r->at.step);
 }
 
-int trial_run(const struct trial_setup *setup, struct task *task, enum trial_outcome *outcome)
+static int run_in_folder(const struct trial_setup *setup, struct task *task,
+                         enum trial_outcome *outcome)
 {
     static struct running r;
     static struct trainer trainer;
@@ -297,4 +298,15 @@ int trial_run(const struct trial_setup *setup, struct task *task, enum trial_out
     if (ended == OK)
         err_clear();
     return ended;
+}
+
+int trial_run(const struct trial_setup *setup, struct task *task, enum trial_outcome *outcome)
+{
+    const struct comm *c = setup->comm;
+    char role[sizeof task->trial.plan.role];
+    if (c->rank == 0)
+        memcpy(role, task->trial.plan.role, sizeof role);
+    TRY(agree_bcast(c, 0, OK, role, sizeof role));
+    trial_probe *probe = trial_probe_find(role);
+    return probe != NULL ? probe(setup, task, outcome) : run_in_folder(setup, task, outcome);
 }
