@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* Nats: so far from its target a trial begins to look closely. */
+/* Nats: so far from its target, or the first one that matters, a trial begins to look closely. */
 #define NEAR_TARGET 0.2
 
 struct trial_goal trial_goal(const struct task *task)
@@ -13,6 +13,7 @@ struct trial_goal trial_goal(const struct task *task)
     bool limited = p->most_tokens > 0;
     return (struct trial_goal){.milestone = pauses ? p->milestones[task->milestone] : INFINITY,
                                .target = p->target,
+                               .watch = p->watch > 0 ? p->watch : p->target,
                                .most_tokens = limited ? p->most_tokens : INFINITY,
                                .validations = p->validations};
 }
@@ -51,6 +52,6 @@ bool goal_wants_loss(const struct trial_goal *g, const struct trial_place *befor
     if (g->validations < 1)
         return false;
     if (g->target > 0)
-        return smooth <= g->target + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
+        return smooth <= g->watch + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
     return on_even_grid(before->step, at->step, n_steps, g->validations);
 }
