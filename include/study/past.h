@@ -51,8 +51,8 @@ int past_add_skip(struct past *p, const char *from, const char *why);
 int past_judge(struct past *p, struct past_sample *sample, int n);
 
 /* The past as a study first saw it: kept in the study's folder as prior.json, so that the study
- * stays the same while other studies end. Gathers it when it is not there. E_CONFIG, E_DATA, E_IO.
- */
+ * stays the same while other studies end. Gathers it when it is not there; keeps nothing where s is
+ * NULL or its folder not there yet. E_CONFIG, E_DATA, E_IO. */
 int past_of_study(struct past *p, const struct study *s, const struct config *job);
 
 /* The law of what was found, for the job's optimizer; false when nothing was. */

@@ -103,6 +103,8 @@ static int read_file(struct past *p, const char *path)
 int past_of_study(struct past *p, const struct study *s, const struct config *job)
 {
     char path[FS_PATH_MAX];
+    if (s == NULL || !study_is_folder(s->dir))
+        return past_gather(p, job, s != NULL ? s->dir : NULL);
     TRY(fs_join(path, s->dir, "prior.json"));
     if (!fs_exists(path)) {
         int rc = past_gather(p, job, s->dir);
