@@ -28,6 +28,9 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path);
 int fs_read_file(const char *path, size_t max, char **out, size_t *n);
 /* Writes a temporary name beside path, fsyncs, renames over path, fsyncs the folder. */
 int fs_write_file(const char *path, const void *data, size_t n);
+/* Another name for a file that is never changed, or a copy where file systems cannot do that; what
+ * is there under that name stays. */
+int fs_share(const char *from, const char *to);
 /* The same for a file that is written once: by link, so that of any number of processes on any
  * nodes one succeeds and the others find *exists. */
 int fs_write_new(const char *path, const void *data, size_t n, bool *exists);

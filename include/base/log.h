@@ -24,7 +24,13 @@ void log_file(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A line that replaces itself on a terminal (stdout); nothing where stdout is no terminal. */
 void log_status(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* Takes the status line off the terminal, before something else is printed there. */
+/* Lines that replace themselves on a terminal, until the next line of another kind; nothing where
+ * stdout is no terminal, which log_has_panel tells. log_quiet does not hide them. */
+void log_panel(const char *text);
+bool log_has_panel(void);
+/* One line to stdout (stderr after log_to_stderr) and not to the log file, also while log_quiet. */
+void log_console(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Takes the status line and the panel off the terminal, before something else is printed there. */
 void log_status_end(void);
 /* True when this is rank 0, stdout is a terminal and log_to_stderr has not set it aside. */
 bool log_is_terminal(void);
@@ -32,5 +38,7 @@ bool log_is_terminal(void);
 void log_to_stderr(bool yes);
 /* Keeps info from stdout and stderr: the log file alone gets it. Warnings stay. */
 void log_quiet(bool yes);
+/* Keeps warnings from stderr: the log file alone gets them. */
+void log_mute(bool yes);
 
 #endif

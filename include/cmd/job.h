@@ -23,6 +23,7 @@ struct job {
     bool has_data;     /* the token store could be opened: the two counts are its */
     uint64_t n_tokens; /* of the training split */
     uint64_t n_samples; /* of batch.seq_len tokens in it */
+    bool from_study; /* JOB is a study's folder */
     bool print_only;    /* --print-config was asked for and is done: nothing else is filled */
 };
 
@@ -34,13 +35,18 @@ extern bool job_print_config;
             "print every setting with its origin, and end"                                         \
     }
 
-/* Takes JOB (a job file, or a run folder, whose job.yaml is used) and key=value settings from what
+/* Takes JOB (a job file, or the folder of a run or study, whose own job is used) and key=value settings from what
  * opts_parse left, loads and checks them and builds the model's shape. Zero *j before. E_USAGE,
  * E_CONFIG, E_DATA. Local. */
 int job_load(struct job *j, int argc, char **argv);
 
-/* The model's shape alone: preset or config.json with the model.* settings. The vocabulary is the
- * preset's unless model.vocab is set. E_CONFIG. */
-int job_spec(struct model_spec *s, const struct config *c);
+/* The job file's text with the command line's settings (mem_free), for a job to be written; of a
+ * study's folder the job that it holds. Then settings one by one, comments kept. E_CONFIG, E_IO. */
+int job_text(char **text, const struct job *j);
+int job_text_set(char **text, const struct job *j, const char *key, const char *value);
+/* Whether the folder of a file that is to be written is there; whether the file is not there yet or
+ * may be replaced. E_USAGE names the option. */
+int job_check_folder(const char *option, const char *path);
+int job_check_output(const char *option, const char *path, bool force);
 
 #endif

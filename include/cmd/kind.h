@@ -7,6 +7,7 @@ enum kind {
     KIND_STORE,       /* tokens */
     KIND_SEGMENT,     /* metrics of one attempt, being written or done */
     KIND_METRICS,     /* metrics.h5: the whole run, merged */
+    KIND_EVENTS,      /* events.jsonl: what a run's monitoring saw and did */
     KIND_SAFETENSORS, /* one file */
     KIND_RUN,         /* a run folder */
     KIND_HF           /* a Hugging Face folder */

@@ -18,7 +18,8 @@
 
 struct step_model {
     /* The job. */
-    double n_params;       /* floats that are summed and updated */
+    double n_params;       /* floats that are summed and handed out */
+    double n_trained;      /* of them, that are updated: the others are frozen */
     int64_t global, micro; /* sequences */
     double seq_len;
     int moves;           /* floats a parameter that an update reads and writes */

@@ -156,8 +156,10 @@ struct config {
         int64_t seeds;          /* study.seeds, of each batch's best rate */
         char center[16];        /* study.center: range | prior | job */
         double give_up;         /* study.give_up, times the best rate's tokens */
+        int64_t warmup_steps;   /* study.warmup_steps, at least */
         char rank_counts[CONF_STR]; /* study.rank_counts: step times are measured on */
         char rules[CONF_STR];       /* study.rules: scaling rules put to test */
+        char from[CONF_STR];        /* study.from: checkpoints that branches start from */
         char factors[CONF_STR];     /* study.factors: batches of branches, times batch.global */
         struct amount branch;       /* study.branch: length of a branch */
         double harm;                /* study.harm, nats */

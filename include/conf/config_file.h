@@ -21,6 +21,9 @@ int conf_load(struct config *c, struct conf_origins *o, const char *file, char *
 /* From YAML text (a run's stored configuration); `from` is named in errors. */
 int conf_load_text(struct config *c, struct conf_origins *o, const char *text, const char *from);
 
+/* n settings "key=value" over what was loaded. E_CONFIG. */
+int conf_override(struct config *c, struct conf_origins *o, char **overrides, int n);
+
 /* Checks that hold between keys (micro ≤ global, exactly one length, …): E_CONFIG. */
 int conf_check(const struct config *c);
 

@@ -69,5 +69,7 @@ double spec_width_ratio(const struct model_spec *s);
  * T). */
 double spec_n_params(const struct model_spec *s);
 double spec_flops_per_token(const struct model_spec *s, int T);
+/* Keys kept in a layer, as above. */
+double spec_keys_kept(const struct model_spec *s, int layer, int T);
 
 #endif

@@ -29,6 +29,9 @@ int comm_init(struct comm *c, int *argc, char ***argv);
 /* The first n ranks of c as processes of their own; the others are in none (size 0). End it with
  * comm_end. Collective over c. E_RANK. */
 int comm_first(struct comm *out, const struct comm *c, int n);
+/* The ranks of c as groups of `per` in turn, each of which gets its own; those that are too few for
+ * another whole group are in none (size 0). End it with comm_end. Collective over c. E_RANK. */
+int comm_groups(struct comm *out, const struct comm *c, int per);
 /* The same ranks in teams of one. Borrows c's communicators. Local. */
 struct comm comm_without_teams(const struct comm *c);
 /* Collective; ends MPI when comm_init began it. */

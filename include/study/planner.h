@@ -28,6 +28,9 @@ struct planner {
     /* One line for the live table ("best 2.31 at lr 0.004"). */
     void (*headline)(void *self, const struct history *h, char *text, size_t n);
     void (*close)(void *self);
+    /* Whether trials start from others' milestones, so that checkpoints stay at each until the
+     * study has ended. NULL: they do not. */
+    bool (*branches)(const void *self);
 };
 
 extern const struct planner PLANNER_SEARCH, PLANNER_STUDY;

@@ -4,8 +4,9 @@
 
 #include "train/trainer.h"
 
-/* Trains to the end: metrics, progress, validation, samples, checkpoints. OK at the end, E_STOPPED
- * after a save that a signal, a file or the time limit asked for. Collective. */
+/* Trains to the end: metrics, progress, validation, samples, checkpoints. OK at the end or where
+ * t->watch has seen enough, E_STOPPED after a save that a signal, a file or the time limit asked
+ * for. Collective. */
 int train_loop(struct trainer *t);
 
 /* What follows every step: its rows of the metrics and its line; row gets what was written. Leaves

@@ -46,12 +46,12 @@ struct optimizer_size {
 struct optimizer_size optimizer_size(const struct config *c, const struct optim_rule *rule,
                                      const struct optim_layout *l, const struct optim_group *groups,
                                      int n_groups, int ranks, int rank);
-/* FLOPs of a step's matrix products: all, and those of one tensor that stays with one rank. E_MEM.
- */
+/* FLOPs of a step's matrix products: all, and those of one tensor that stays with one rank; none
+ * for what is frozen. E_CONFIG, E_MEM. */
 struct optimizer_work {
     double all, most;
 };
-int optimizer_work(struct optimizer_work *w, const struct optim_rule *rule,
+int optimizer_work(struct optimizer_work *w, const struct optim_rule *rule, const struct config *c,
                    const struct model_spec *s);
 
 #endif

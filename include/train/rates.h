@@ -29,6 +29,13 @@ void rates_release(struct rates *r);
 /* Sets them in the optimizer's groups, one a tensor in the table's order. */
 void rates_apply(const struct rates *r, struct optim_group *groups);
 
+/* What a step has to do for a model of these keys: FLOPs of a token forward + backward (work.h),
+ * and parameters that are trained. E_CONFIG, E_MEM. Local. */
+struct rates_work {
+    double flops_token, n_trained;
+};
+int rates_work(struct rates_work *w, const struct config *c, const struct model_spec *s);
+
 /* Adds a line for the embedding, for layers that are alike and for the final norm, when any factor
  * is not 1 or anything is frozen. */
 void rates_describe(const struct rates *r, const struct tensor_table *t, struct str *text);

@@ -262,6 +262,48 @@ int fs_write_file(const char *path, const void *data, size_t n)
     return rc;
 }
 
+static int copy_bytes(int in, int out, const char *from, const char *to)
+{
+    static char part[1 << 20];
+    int64_t left = fs_size(from);
+    for (int64_t at = 0; at < left;) {
+        size_t n = left - at < (int64_t)sizeof part ? (size_t)(left - at) : sizeof part;
+        TRY(fs_pread(in, part, n, at, from));
+        TRY(fs_pwrite(out, part, n, at, to));
+        at += (int64_t)n;
+    }
+    return sync_fd(out, to);
+}
+
+static int copy_file(const char *from, const char *to)
+{
+    int in = open(from, O_RDONLY | O_CLOEXEC), rc;
+    if (in < 0)
+        return ERR(E_IO, "%s: cannot open: %s", from, strerror(errno));
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    rc = out < 0 ? ERR(E_IO, "%s: cannot create: %s", to, strerror(errno))
+                 : copy_bytes(in, out, from, to);
+    close(in);
+    if (out >= 0 && close(out) != 0 && rc == OK)
+        rc = ERR(E_IO, "%s: cannot close: %s", to, strerror(errno));
+    return rc;
+}
+
+int fs_share(const char *from, const char *to)
+{
+    char temp[FS_PATH_MAX];
+    if (link(from, to) == 0 || errno == EEXIST)
+        return fs_fsync_parent(to);
+    if (snprintf(temp, sizeof temp, "%s.tmp-%ld", to, (long)getpid()) >= (int)sizeof temp)
+        return ERR(E_IO, "%.60s...: the path is too long", to);
+    int rc = copy_file(from, temp);
+    if (rc == OK)
+        rc = fs_rename(temp, to);
+    if (rc != OK)
+        unlink(temp);
+    return rc;
+}
+
 /* A server may have made the link although its answer was lost: then the file has two names. */
 static bool has_two_names(const char *path)
 {

@@ -18,8 +18,9 @@ static struct {
     int rank;
     char who[128];
     FILE *file;
-    bool to_stderr, quiet;
+    bool to_stderr, quiet, mute;
     bool status_shown;
+    int panel_lines;
 } sink;
 
 void log_set_rank(int rank, const char *host)
@@ -89,13 +90,28 @@ void log_quiet(bool yes)
     sink.quiet = yes;
 }
 
+void log_mute(bool yes)
+{
+    sink.mute = yes;
+}
+
+/* The cursor stands behind the panel's last line. */
+static void clear_panel(void)
+{
+    if (sink.panel_lines > 0)
+        printf("\033[%dA\r\033[J", sink.panel_lines);
+    sink.panel_lines = 0;
+}
+
 void log_status_end(void)
 {
-    if (!sink.status_shown)
-        return;
-    fputs(CLEAR_LINE, stdout);
-    fflush(stdout);
+    bool shown = sink.status_shown || sink.panel_lines > 0;
+    if (sink.status_shown)
+        fputs(CLEAR_LINE, stdout);
+    clear_panel();
     sink.status_shown = false;
+    if (shown)
+        fflush(stdout);
 }
 
 static void write_line(FILE *f, const char *prefix, const char *fmt, va_list ap)
@@ -122,12 +138,13 @@ void log_info(const char *fmt, ...)
 {
     if (sink.rank != 0)
         return;
-    log_status_end();
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    if (!sink.quiet)
+    if (!sink.quiet) {
+        log_status_end();
         write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
+    }
     write_file_line("", fmt, again);
     va_end(again);
     va_end(ap);
@@ -137,12 +154,14 @@ void log_warn(const char *fmt, ...)
 {
     if (sink.rank != 0)
         return;
-    log_status_end();
-    fflush(stdout);
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
-    write_line(stderr, "carat: warning: ", fmt, ap);
+    if (!sink.mute) {
+        log_status_end();
+        fflush(stdout);
+        write_line(stderr, "carat: warning: ", fmt, ap);
+    }
     write_file_line("warning: ", fmt, again);
     va_end(again);
     va_end(ap);
@@ -174,6 +193,49 @@ static int terminal_width(void)
     if (ioctl(terminal(), TIOCGWINSZ, &w) != 0 || w.ws_col == 0)
         return 80;
     return w.ws_col;
+}
+
+void log_console(const char *fmt, ...)
+{
+    if (sink.rank != 0)
+        return;
+    log_status_end();
+    va_list ap;
+    va_start(ap, fmt);
+    write_line(sink.to_stderr ? stderr : stdout, "", fmt, ap);
+    va_end(ap);
+}
+
+bool log_has_panel(void)
+{
+    return sink.rank == 0 && !sink.to_stderr && terminal() >= 0;
+}
+
+/* Bytes of a line that fill at most so many columns: those that continue a character count none. */
+static int fitting(const char *line, int columns)
+{
+    int n = 0, used = 0;
+    while (line[n] != '\0' && line[n] != '\n') {
+        used += ((unsigned char)line[n] & 0xc0) != 0x80;
+        if (used > columns)
+            break;
+        n++;
+    }
+    return n;
+}
+
+void log_panel(const char *text)
+{
+    if (!log_has_panel())
+        return;
+    int width = terminal_width() - 1;
+    log_status_end();
+    for (const char *at = text; *at != '\0'; sink.panel_lines++) {
+        printf("%.*s\n", fitting(at, width), at);
+        at += strcspn(at, "\n");
+        at += *at == '\n';
+    }
+    fflush(stdout);
 }
 
 void log_status(const char *fmt, ...)

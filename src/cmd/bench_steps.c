@@ -8,6 +8,7 @@
 #include "par/agree.h"
 #include "train/derive.h"
 #include "train/loop.h"
+#include "train/rates.h"
 #include "train/stop.h"
 
 #include <inttypes.h>
@@ -222,13 +223,15 @@ static int measure(struct bench_steps *out, struct trainer *t, const struct benc
 static int describe(struct bench_steps *out, const struct config *conf,
                     const struct model_spec *spec, const struct comm *c)
 {
+    struct rates_work work;
     memset(out, 0, sizeof *out);
     out->ranks = c->size;
     out->nodes = c->n_nodes;
     out->cores = c->size * (int)conf->parallel.threads;
     out->global = conf->batch.global;
     out->tokens = derive_step_tokens(conf);
-    out->flops = out->tokens * spec_flops_per_token(spec, (int)conf->batch.seq_len);
+    TRY(agree(c, rates_work(&work, conf, spec)));
+    out->flops = out->tokens * work.flops_token;
     snprintf(out->precision, sizeof out->precision, "%s", conf->numerics.precision);
     snprintf(out->blas, sizeof out->blas, "%s", gemm_kernel());
     return agree(c, budget_of(&out->budget, conf, spec, &c->team));

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
+#include "cmd/inspect_events.h"
 #include "cmd/kind.h"
 #include "cmd/opts.h"
 #include "data/store.h"
@@ -24,7 +25,7 @@
 
 struct request {
     const char *path;
-    bool json, csv, merge, tensors, config;
+    bool json, csv, events, merge, tensors, config;
 };
 
 /* What is found becomes one JSON object, in the order in which it is to be read; the text for
@@ -343,16 +344,31 @@ static int add_checkpoints(const char *run, json_t *o)
 }
 
 /* How many, and the last of them. */
-static int add_events(const char *run, json_t *o)
+static void describe_events(const struct event *list, size_t n, size_t n_bad, json_t *o)
 {
-    struct event *list;
-    size_t n, n_bad;
-    TRY(events_read(run, &list, &n, &n_bad));
     add_count(o, "events", (int64_t)n);
     if (n > 0)
         add_text(o, "last_event", list[n - 1].text);
     if (n_bad > 0)
         add_count(o, "bad_events", (int64_t)n_bad);
+}
+
+static int add_events(const char *run, json_t *o)
+{
+    struct event *list;
+    size_t n, n_bad;
+    TRY(events_read(run, &list, &n, &n_bad));
+    describe_events(list, n, n_bad, o);
+    mem_free(list);
+    return OK;
+}
+
+static int look_at_events(const struct request *r, json_t *o)
+{
+    struct event *list;
+    size_t n, n_bad;
+    TRY(events_read_file(r->path, &list, &n, &n_bad));
+    describe_events(list, n, n_bad, o);
     mem_free(list);
     return OK;
 }
@@ -532,6 +548,7 @@ static int (*const looks[])(const struct request *r,
                                           [KIND_STORE] = look_at_store,
                                           [KIND_SEGMENT] = look_at_segment,
                                           [KIND_METRICS] = look_at_metrics,
+                                          [KIND_EVENTS] = look_at_events,
                                           [KIND_SAFETENSORS] = look_at_safetensors,
                                           [KIND_RUN] = look_at_run,
                                           [KIND_HF] = look_at_folder};
@@ -563,13 +580,15 @@ static int inspect(const struct request *r)
 {
     enum kind kind;
     TRY(kind_of(&kind, r->path));
-    if ((r->csv || r->merge) && kind != KIND_RUN)
-        return ERR(E_USAGE, "--csv and --merge take a run folder; %s is a %s", r->path,
+    if ((r->csv || r->events || r->merge) && kind != KIND_RUN)
+        return ERR(E_USAGE, "--csv, --events and --merge take a run folder; %s: %s", r->path,
                    kind_name(kind));
     if (r->merge)
         return merge(r);
     if (r->csv)
         return print_csv(r->path);
+    if (r->events)
+        return inspect_events(r->path, r->json);
     json_t *o = json_object();
     add_text(o, "path", r->path);
     add_text(o, "kind", kind_name(kind));
@@ -587,6 +606,8 @@ int cmd_inspect(int argc, char **argv)
     const struct opt table[] = {
         {"json", 0, OPT_FLAG, &r.json, NULL, "one JSON object, with the configuration"},
         {"csv", 0, OPT_FLAG, &r.csv, NULL, "a run's metrics, a row a step"},
+        {"events", 0, OPT_FLAG, &r.events, NULL,
+         "what a run's monitoring saw and did, with the ids of the samples"},
         {"merge", 0, OPT_FLAG, &r.merge, NULL, "write a run's metrics.h5 anew from its segments"},
         {"tensors", 't', OPT_FLAG, &r.tensors, NULL, "list every dataset with its shape"},
         {"config", 'c', OPT_FLAG, &r.config, NULL, "the configuration a checkpoint was made with"},

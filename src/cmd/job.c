@@ -5,7 +5,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "data/store.h"
-#include "train/weights.h"
+#include "study/study.h"
+#include "train/shape.h"
 
 #include <string.h>
 
@@ -16,6 +17,7 @@ bool job_print_config;
 struct arguments {
     const char *job;                /* as the user named it */
     char file[FS_PATH_MAX];         /* the YAML file */
+    bool is_study;                  /* it is a study's folder, which holds its job */
     char run_dir[FS_PATH_MAX + 16]; /* "run.dir=<folder>" when the job is a run folder */
     char *overrides[MAX_OVERRIDES + 1];
     int n;
@@ -24,6 +26,7 @@ struct arguments {
 static int take_arguments(struct arguments *a, int argc, char **argv)
 {
     a->job = NULL;
+    a->is_study = false;
     a->n = 0;
     for (int i = 1; i < argc; i++) {
         if (strchr(argv[i], '=') != NULL && !fs_exists(argv[i])) {
@@ -41,24 +44,38 @@ static int take_arguments(struct arguments *a, int argc, char **argv)
     if (a->job == NULL)
         return ERR(E_USAGE,
                    "which job? carat %s JOB: a job file such as jobs/quickstart.yaml, or a "
-                   "run folder",
+                   "run's or study's folder",
                    argv[0]);
     return OK;
 }
 
-/* A run folder that was moved is still its own run, whatever its job.yaml says. */
+/* A folder that was moved is still its own run or study, whatever its job says. */
 static int resolve_folder(struct arguments *a)
 {
     if (!fs_is_dir(a->job))
         return fs_join(a->file, "", a->job);
-    TRY(fs_join(a->file, a->job, "job.yaml"));
+    a->is_study = study_is_folder(a->job);
+    TRY(fs_join(a->file, a->job, a->is_study ? "study.json" : "job.yaml"));
     if (!fs_exists(a->file))
         return ERR(E_DATA, "%s: the folder holds no job.yaml, so it is no run folder", a->job);
     memmove(a->overrides + 1, a->overrides, (size_t)a->n * sizeof a->overrides[0]);
-    snprintf(a->run_dir, sizeof a->run_dir, "run.dir=%s", a->job);
+    snprintf(a->run_dir, sizeof a->run_dir, "%s=%s", a->is_study ? "study.dir" : "run.dir", a->job);
     a->overrides[0] = a->run_dir;
     a->n++;
     return OK;
+}
+
+static int load_config(struct job *j, struct arguments *a)
+{
+    struct study s;
+    if (!a->is_study)
+        return conf_load(&j->conf, &j->origins, a->file, a->overrides, a->n);
+    TRY(study_read(&s, a->job));
+    int rc = conf_load_text(&j->conf, &j->origins, s.job, a->file);
+    if (rc == OK)
+        rc = conf_override(&j->conf, &j->origins, a->overrides, a->n);
+    study_close(&s);
+    return rc;
 }
 
 static void take_name(struct job *j, const char *path)
@@ -86,85 +103,6 @@ static int print_config(const struct job *j)
     return OK;
 }
 
-/* Every nth layer is global: the n of a shape that has this form (0: no layer is). */
-static int global_every(const struct model_spec *s)
-{
-    for (int l = 0; l < s->L; l++)
-        if (!s->local[l])
-            return l + 1;
-    return 0;
-}
-
-static void set_pattern(struct model_spec *s, int from, int every)
-{
-    for (int l = from; l < s->L && l < SPEC_MAX_LAYERS; l++)
-        s->local[l] = every == 0 || (l + 1) % every != 0;
-}
-
-static void override_int(int *out, int64_t value)
-{
-    if (value >= 0)
-        *out = (int)value;
-}
-
-static void override_shape(struct model_spec *s, const struct config *c)
-{
-    int n_before = s->L, every = global_every(s);
-    bool by_head = s->query_scalar == s->Hd, by_width = s->query_scalar == (double)s->D / s->H;
-    override_int(&s->V, c->model.vocab);
-    override_int(&s->D, c->model.width);
-    override_int(&s->L, c->model.layers);
-    override_int(&s->H, c->model.heads);
-    override_int(&s->K, c->model.kv_heads);
-    override_int(&s->Hd, c->model.head_dim);
-    override_int(&s->F, c->model.ffn);
-    override_int(&s->window, c->model.window);
-    /* The scale of scores follows the sizes that it was made from. */
-    if (by_head)
-        s->query_scalar = s->Hd;
-    else if (by_width && s->H > 0)
-        s->query_scalar = (double)s->D / s->H;
-    if (c->model.window_pattern >= 0)
-        set_pattern(s, 0, (int)c->model.window_pattern);
-    else
-        set_pattern(s, n_before, every);
-}
-
-/* muP changes what the model computes, so weights keep what they were trained with. */
-static int set_mup(struct model_spec *s, const struct config *c)
-{
-    bool other = c->rates.mup_base > 0 && c->rates.mup_base != s->mup_base;
-    if (other && *c->model.init != '\0')
-        return ERR(
-            E_CONFIG,
-            "rates.mup_base is %lld, and the weights of model.init were trained %s; leave it "
-            "out, or start from random weights",
-            (long long)c->rates.mup_base, s->mup_base > 0 ? "with another" : "without muP");
-    if (other)
-        s->mup_base = (int)c->rates.mup_base;
-    return OK;
-}
-
-int job_spec(struct model_spec *s, const struct config *c)
-{
-    memset(s, 0, sizeof *s);
-    if (*c->model.path != '\0')
-        TRY(spec_from_file(s, c->model.path));
-    else if (*c->model.preset != '\0')
-        TRY(spec_preset(s, c->model.preset));
-    if (*c->model.init != '\0') {
-        struct model_spec init;
-        TRY(weights_spec(&init, c->model.init));
-        if (s->L == 0)
-            *s = init;
-        s->V = init.V;
-        s->mup_base = init.mup_base;
-    }
-    override_shape(s, c);
-    TRY(set_mup(s, c));
-    return spec_check(s);
-}
-
 static const char *origin_of(const struct job *j, const char *key)
 {
     return j->origins.text[conf_find(key) - CONF_KEYS];
@@ -176,12 +114,11 @@ static int load_spec(struct job *j)
     const char *key = *c->model.init != '\0'   ? "model.init"
                       : *c->model.path != '\0' ? "model.path"
                                                : "model.preset";
-    int rc = job_spec(&j->spec, c);
+    int rc = shape_of_job(&j->spec, c);
     return rc == OK ? OK : err_context(rc, "%s (%s)", key, origin_of(j, key));
 }
 
-/* Counts of the training data, and its vocabulary where none is set. A model that starts from other
- * weights keeps theirs. */
+/* Counts of the training data, and its vocabulary where none is set. */
 static int load_data(struct job *j)
 {
     struct store s;
@@ -196,10 +133,9 @@ static int load_data(struct job *j)
     j->has_data = true;
     j->n_tokens = s.n_tokens;
     j->n_samples = s.n_tokens > 0 ? (s.n_tokens - 1) / (uint64_t)c->batch.seq_len : 0;
-    if (c->model.vocab < 0 && *c->model.init == '\0')
-        j->spec.V = s.vocab;
+    int checked = shape_take_vocab(&j->spec, c, &s);
     store_close(&s);
-    return spec_check(&j->spec);
+    return checked;
 }
 
 /* What is asked of a run alone. */
@@ -218,7 +154,8 @@ int job_load(struct job *j, int argc, char **argv)
     TRY(resolve_folder(&a));
     take_name(j, a.job);
     memcpy(j->file, a.file, sizeof j->file);
-    TRY(conf_load(&j->conf, &j->origins, a.file, a.overrides, a.n));
+    j->from_study = a.is_study;
+    TRY(load_config(j, &a));
     if (job_print_config) {
         j->print_only = true;
         return print_config(j);

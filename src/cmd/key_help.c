@@ -65,6 +65,7 @@ static const struct {
     {"study.batches", "8,16,32,64"},
     {"study.targets", "2.5,2.3,2.1"},
     {"study.rank_counts", "1,2,4"},
+    {"study.from", "1000,2000,4000"},
     {"study.branch", "10%"},
     {"study.past", "runs"},
     {"search.space", "optimizer.lr log 1e-4 1e-1; optimizer.beta2 uniform 0.9 0.999"},
@@ -184,21 +185,36 @@ static void put_values(FILE *f, const struct conf_key *k)
         str_addf(&out, "a number, %s", range);
         break;
     case CONF_TEXT:
-        str_addf(&out, "text%s%s", *k->unit != '\0' ? ": " : "", k->unit);
+        str_addf(&out, "text: %s", k->unit);
         break;
     case CONF_CHOICE:
         list_choices(&out, k->choices);
         break;
     case CONF_AMOUNT:
-        str_add(&out, "an amount in ");
-        list_choices(&out, k->choices);
-        str_addf(&out, ", %s; a plain number is in %s", range, k->unit);
+        str_addf(&out, "an amount, %s", range);
         break;
     case CONF_DURATION:
-        str_addf(&out, "a time such as 4h, 30m, 90s or 1:30:00, %s", range);
+        str_addf(&out, "a time, %s", range);
         break;
     }
     put(f, "values", out.s);
+    str_release(&out);
+}
+
+static void put_unit(FILE *f, const struct conf_key *k)
+{
+    struct str out = {0};
+    bool is_number = k->kind == CONF_INT || k->kind == CONF_F64;
+    if (k->kind == CONF_AMOUNT) {
+        list_choices(&out, k->choices);
+        if (strchr(k->choices, '|') != NULL)
+            str_addf(&out, "; a plain number is in %s", k->unit);
+    } else if (k->kind == CONF_DURATION) {
+        str_add(&out, "s, m or h, as in 90s, 30m, 4h or 1:30:00; a plain number is in s");
+    } else {
+        str_add(&out, is_number && *k->unit != '\0' ? k->unit : "none");
+    }
+    put(f, "unit", out.s);
     str_release(&out);
 }
 
@@ -220,17 +236,14 @@ static const char *effect_text(enum conf_effect effect)
 static void print_key(FILE *f, const struct conf_key *k)
 {
     char example[CONF_VALUE_MAX];
-    bool is_unit = (k->kind == CONF_INT || k->kind == CONF_F64) && *k->unit != '\0';
     fprintf(f, "%s\n\n", k->name);
     text_wrap(f, k->help, 0, 0);
     fputs("\n", f);
     put(f, "default", *k->def != '\0' ? k->def : k->kind == CONF_TEXT ? "empty" : "not set");
     put_values(f, k);
-    if (is_unit)
-        put(f, "unit", k->unit);
+    put_unit(f, k);
     put(f, "resume", effect_text(k->effect));
-    if (k->source != NULL)
-        put(f, "source", k->source);
+    put(f, "source", k->source != NULL ? k->source : "carat's own");
     fputs("\nexample, in a job file or behind it as key=value:\n", f);
     fprintf(f, "  %s\n", key_example(k, example, sizeof example));
 }

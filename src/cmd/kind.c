@@ -10,11 +10,14 @@
 
 const char *kind_name(enum kind kind)
 {
-    static const char *const names[] = {
-        [KIND_CHECKPOINT] = "checkpoint",        [KIND_STORE] = "token store",
-        [KIND_SEGMENT] = "segment of metrics",   [KIND_METRICS] = "metrics",
-        [KIND_SAFETENSORS] = "safetensors file", [KIND_RUN] = "run folder",
-        [KIND_HF] = "Hugging Face folder"};
+    static const char *const names[] = {[KIND_CHECKPOINT] = "checkpoint",
+                                        [KIND_STORE] = "token store",
+                                        [KIND_SEGMENT] = "segment of metrics",
+                                        [KIND_METRICS] = "metrics",
+                                        [KIND_EVENTS] = "events",
+                                        [KIND_SAFETENSORS] = "safetensors file",
+                                        [KIND_RUN] = "run folder",
+                                        [KIND_HF] = "Hugging Face folder"};
     return names[kind];
 }
 
@@ -64,6 +67,9 @@ int kind_of(enum kind *kind, const char *path)
         return kind_of_folder(kind, path);
     *kind = KIND_SAFETENSORS;
     if (str_ends(path, ".safetensors"))
+        return OK;
+    *kind = KIND_EVENTS;
+    if (str_ends(path, "events.jsonl"))
         return OK;
     TRY(h5x_open(&file, path, false));
     int rc = kind_of_open(kind, file, path);

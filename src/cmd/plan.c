@@ -46,7 +46,10 @@ static int count_batch(struct plan *p, const struct request *r)
     p->accumulation = (p->n_micro + p->ranks - 1) / p->ranks;
     p->tokens_step = derive_step_tokens(c);
     p->n_params = spec_n_params(&p->job->spec);
-    p->flops_token = spec_flops_per_token(&p->job->spec, (int)c->batch.seq_len);
+    struct rates_work work;
+    TRY(rates_work(&work, c, &p->job->spec));
+    p->n_trained = work.n_trained;
+    p->flops_token = work.flops_token;
     p->flops_step = p->flops_token * p->tokens_step;
     return OK;
 }

@@ -28,7 +28,7 @@ struct plan {
     struct scaling scaling;
     struct schedule schedule;
     struct str derivation, warnings;
-    double n_params, flops_token, flops_step, tokens_step;
+    double n_params, n_trained, flops_token, flops_step, tokens_step;
     struct budget budget;
     double node_bytes, limit_bytes;
     struct step_rates rates;

@@ -15,18 +15,29 @@ static const double ASSUMED_BYTES_PER_S = 8e9, MEASURE_SECONDS = 3;
 static const double ASSUMED_BACKWARD = 2.0 / 3, GIGA = 1e9;
 static const double GOOD = 0.9, BAD = 0.5, WORTH_IT = 0.02;
 
+/* What is frozen is passed forward alone. Passes are measured as if nothing were. */
+static void leave_out_frozen(struct step_rates *r, double all, double flops)
+{
+    double forward = all / 3, backward = r->micro_s * r->backward_share;
+    double left = backward * (flops - forward) / (all - forward);
+    r->micro_s += left - backward;
+    r->backward_share = left / r->micro_s;
+}
+
 static int take_rates(struct plan *p, const struct request *r)
 {
     const struct config *c = &p->job->conf;
+    double all = spec_flops_per_token(&p->job->spec, (int)c->batch.seq_len);
     if (!p->measured) {
-        p->rates = (struct step_rates){.micro_s = p->flops_token *
-                                                  (double)(c->batch.micro * c->batch.seq_len) /
-                                                  (r->gflops * GIGA),
+        double flops = all * (double)(c->batch.micro * c->batch.seq_len);
+        p->rates = (struct step_rates){.micro_s = flops / (r->gflops * GIGA),
                                        .backward_share = ASSUMED_BACKWARD,
                                        .rank_bytes_per_s = ASSUMED_BYTES_PER_S};
-        return OK;
+    } else {
+        TRY(step_rates(&p->rates, c, &p->job->spec, (int)p->ranks_a_node, MEASURE_SECONDS));
     }
-    return step_rates(&p->rates, c, &p->job->spec, (int)p->ranks_a_node, MEASURE_SECONDS);
+    leave_out_frozen(&p->rates, all, p->flops_token);
+    return OK;
 }
 
 int plan_model(struct plan *p, const struct request *r)
@@ -42,11 +53,12 @@ int plan_model(struct plan *p, const struct request *r)
     TRY(optim_find(&rule, c->optimizer.name));
     TRY(take_rates(p, r));
     m->n_params = p->n_params;
+    m->n_trained = p->n_trained;
     m->global = c->batch.global;
     m->micro = c->batch.micro;
     m->seq_len = (double)c->batch.seq_len;
     TRY(optimizer_warn(c, rule));
-    TRY(optimizer_work(&work, rule, &p->job->spec));
+    TRY(optimizer_work(&work, rule, c, &p->job->spec));
     m->moves = optim_moves(rule, optimizer_momentum(c, rule));
     m->sharded = strcmp(c->parallel.shard, "none") != 0;
     m->bucket_bytes = (double)((int64_t)c->parallel.bucket_mib << 20);

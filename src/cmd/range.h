@@ -52,7 +52,5 @@ int range_check_write(const struct job *j, const struct range_request *q);
 int range_draw(const struct range_results *r, const struct job *j, const char *path);
 /* The job file with the chosen suggestion and the command line's settings. E_CONFIG, E_IO. Root. */
 int range_write_job(const struct range_results *r, const struct job *j, const char *path);
-/* Whether the folder of a file that is to be written is there. E_USAGE names the option. */
-int range_check_folder(const char *option, const char *path);
 
 #endif

@@ -33,7 +33,7 @@ int range_check_figure(const struct range_request *q)
     if (!has_program("gnuplot"))
         return ERR(E_CONFIG, "--figure needs gnuplot, which is not in PATH; install it (Debian: "
                              "gnuplot-nox) or leave the option out");
-    return range_check_folder("--figure", q->figure);
+    return job_check_folder("--figure", q->figure);
 }
 
 /* A text in gnuplot's single quotes. */

@@ -59,7 +59,7 @@ static void send_gradients(const struct step_model *m, struct step_time *t, doub
 
 static void update(const struct step_model *m, struct step_time *t, double buckets)
 {
-    double bytes = FLOAT_BYTES * m->n_params * m->moves;
+    double bytes = FLOAT_BYTES * m->n_trained * m->moves;
     double ranks = node_ranks(m, t);
     t->optim_s = bytes / m->rank_bytes_per_s / (m->sharded ? (double)t->ranks : 1);
     double flops = m->sharded ? m->update_flops / (double)t->ranks : m->update_flops;

@@ -13,6 +13,7 @@
 #include "io/safetensors.h"
 #include "par/agree.h"
 #include "train/ckpt.h"
+#include "train/events.h"
 #include "train/metrics.h"
 
 #include <glob.h>
@@ -103,7 +104,7 @@ static int verify_store(const struct comm *c, const char *path)
     return verify_tokenizer(path, tokenizer);
 }
 
-/* ---- metrics and safetensors ---- */
+/* ---- metrics, events and safetensors ---- */
 
 static int verify_segment(const struct comm *c, const char *path)
 {
@@ -138,6 +139,19 @@ static int verify_metrics(const struct comm *c, const char *path)
     return rc;
 }
 
+static int verify_events(const struct comm *c, const char *path)
+{
+    struct event *list;
+    size_t n, n_bad;
+    (void)c;
+    TRY(events_read_file(path, &list, &n, &n_bad));
+    mem_free(list);
+    if (n_bad > 0)
+        return ERR(E_DATA, "%s: %zu of %zu lines lack a field or have a wrong checksum", path,
+                   n_bad, n + n_bad);
+    return OK;
+}
+
 static int verify_safetensors(const struct comm *c, const char *path)
 {
     struct st st;
@@ -158,9 +172,10 @@ static int verify_checkpoint(const struct comm *c, const char *path)
 }
 
 static int (*const verifiers[])(const struct comm *c, const char *path) = {
-    [KIND_CHECKPOINT] = verify_checkpoint,   [KIND_STORE] = verify_store,
-    [KIND_SEGMENT] = verify_segment,         [KIND_METRICS] = verify_metrics,
-    [KIND_SAFETENSORS] = verify_safetensors, [KIND_HF] = verify_safetensors};
+    [KIND_CHECKPOINT] = verify_checkpoint, [KIND_STORE] = verify_store,
+    [KIND_SEGMENT] = verify_segment,       [KIND_METRICS] = verify_metrics,
+    [KIND_EVENTS] = verify_events,         [KIND_SAFETENSORS] = verify_safetensors,
+    [KIND_HF] = verify_safetensors};
 
 /* ---- one file ---- */
 
@@ -262,7 +277,8 @@ static int verify_names(struct tally *t, const char *pattern)
 
 static int verify_run(struct tally *t, const char *run)
 {
-    static const char *const parts[] = {"checkpoints/step-*.h5", "metrics/seg-*.h5", "metrics.h5"};
+    static const char *const parts[] = {"checkpoints/step-*.h5", "metrics/seg-*.h5",
+                                        "metrics/events.jsonl", "metrics.h5"};
     char pattern[FS_PATH_MAX];
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         TRY(agree(t->c, fs_join(pattern, run, parts[i])));

@@ -435,16 +435,22 @@ static int default_run_dir(struct config *c, struct conf_origins *o, const char 
     return conf_set_text(k, c, dir);
 }
 
-int conf_load(struct config *c, struct conf_origins *o, const char *file, char **overrides, int n)
+int conf_override(struct config *c, struct conf_origins *o, char **overrides, int n)
 {
-    TRY(set_defaults(c, o));
-    if (file != NULL)
-        TRY(read_file(c, o, file));
     for (int i = 0; i < n; i++) {
         int rc = set_override(c, o, overrides[i]);
         if (rc != OK)
             return err_context(rc, COMMAND_LINE);
     }
+    return OK;
+}
+
+int conf_load(struct config *c, struct conf_origins *o, const char *file, char **overrides, int n)
+{
+    TRY(set_defaults(c, o));
+    if (file != NULL)
+        TRY(read_file(c, o, file));
+    TRY(conf_override(c, o, overrides, n));
     return file != NULL ? default_run_dir(c, o, file) : OK;
 }
 

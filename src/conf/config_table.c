@@ -50,7 +50,8 @@ const struct conf_key CONF_KEYS[] = {
         "Decides the first weights and the order of the data."),
 
     TEXT("model.preset", model.preset, "", "name", NEVER,
-         "A Gemma shape by name; this or model.path."),
+         "A Gemma shape by name; this or model.path.",
+         "Gemma Team 2024 (Gemma; Gemma 2) and 2025 (Gemma 3)"),
     TEXT("model.path", model.path, "", "file or folder", NEVER,
          "A Hugging Face config.json, or the folder that holds one; this or model.preset."),
     TEXT("model.init", model.init, "", "file or folder", NEVER,
@@ -58,17 +59,17 @@ const struct conf_key CONF_KEYS[] = {
          "where no other key does; empty: random weights."),
     INT("model.vocab", model.vocab, -1, 1 << 24, "-1", "token ids", NEVER,
         "Vocabulary; -1: the token store's."),
-    INT("model.width", model.width, -1, 1 << 20, "-1", "", NEVER,
+    INT("model.width", model.width, -1, 1 << 20, "-1", "elements", NEVER,
         "Model width; -1: as the preset has it."),
-    INT("model.layers", model.layers, -1, 256, "-1", "", NEVER,
+    INT("model.layers", model.layers, -1, 256, "-1", "layers", NEVER,
         "Number of layers; -1: as the preset has it."),
-    INT("model.heads", model.heads, -1, 1 << 16, "-1", "", NEVER,
+    INT("model.heads", model.heads, -1, 1 << 16, "-1", "heads", NEVER,
         "Query heads; -1: as the preset has it."),
-    INT("model.kv_heads", model.kv_heads, -1, 1 << 16, "-1", "", NEVER,
+    INT("model.kv_heads", model.kv_heads, -1, 1 << 16, "-1", "heads", NEVER,
         "Key and value heads; -1: as the preset has it.", "Shazeer 2019; Ainslie et al. 2023"),
-    INT("model.head_dim", model.head_dim, -1, 1 << 16, "-1", "", NEVER,
+    INT("model.head_dim", model.head_dim, -1, 1 << 16, "-1", "elements", NEVER,
         "Size of a head; -1: as the preset has it."),
-    INT("model.ffn", model.ffn, -1, 1 << 22, "-1", "", NEVER,
+    INT("model.ffn", model.ffn, -1, 1 << 22, "-1", "elements", NEVER,
         "Width of the feed-forward layer; -1: as the preset has it."),
     INT("model.window", model.window, -1, 1 << 30, "-1", "tokens", NEVER,
         "Keys that a sliding-window layer sees; -1: as the preset has it.",
@@ -83,10 +84,12 @@ const struct conf_key CONF_KEYS[] = {
          "Token store to validate on; empty: the validation split of data.train."),
     CHOICE("data.boundary", data.boundary, "none|loss|attention", "none", PATH,
            "Where documents meet: none: they run on; loss: a document's first token is no target; "
-           "attention: nor is the document before it seen."),
+           "attention: nor is the document before it seen.",
+           "Grattafiori et al. 2024 (Llama 3), section 3.2 (attention within documents)"),
 
     INT("batch.global", batch.global, 0, 1 << 24, "0", "sequences", PATH,
-        "Sequences in one optimizer step, over all ranks. Has to be set."),
+        "Sequences in one optimizer step, over all ranks. Has to be set.",
+        "McCandlish et al. 2018 (how large a batch still pays)"),
     INT("batch.micro", batch.micro, 1, 1 << 16, "1", "sequences", PATH,
         "Sequences in one pass of one rank: more is faster and takes more memory."),
     INT("batch.seq_len", batch.seq_len, 1, 1 << 20, "256", "tokens", NEVER,
@@ -110,9 +113,12 @@ const struct conf_key CONF_KEYS[] = {
          "Smith et al. 2018; Megatron-LM and OLMo ramp in this form"),
 
     TEXT("optimizer.name", optimizer.name, "adamw", "name", NEVER,
-         "The update rule; `carat help optimizers` lists them."),
+         "The update rule; `carat help optimizers` lists them.",
+         "each rule's own, in `carat help optimizers`"),
     F64("optimizer.lr", optimizer.lr, 0, 1e3, "1e-3", "", PATH,
-        "Peak learning rate, tuned at scaling.base_batch."),
+        "Peak learning rate, tuned at scaling.base_batch.",
+        "Robbins & Monro 1951 (the step size); Goyal et al. 2017, section 2.1 (tuned at a base "
+        "batch)"),
     F64("optimizer.beta1", optimizer.beta1, -1, 0.999999, "-1", "", PATH,
         "Decay of the average gradient; -1: the rule's own.", "Kingma & Ba 2015, algorithm 1"),
     F64("optimizer.beta2", optimizer.beta2, -1, 0.999999, "-1", "", PATH,
@@ -130,49 +136,50 @@ const struct conf_key CONF_KEYS[] = {
            "sgd looks ahead along its momentum.", "Nesterov 1983; Sutskever et al. 2013"),
     F64("optimizer.weight_decay", optimizer.weight_decay, 0, 100, "0.1", "", PATH,
         "Weight decay in the rule's own way, decoupled in adamw; on matrices, norms take none.",
-        "Loshchilov & Hutter 2019"),
+        "Loshchilov & Hutter 2019 (decoupled weight decay)"),
     F64("optimizer.clip_norm", optimizer.clip_norm, 0, 1e9, "1", "", PATH,
         "Gradients of a greater global norm are scaled down to it; 0: no clipping.",
-        "Pascanu et al. 2013"),
+        "Pascanu et al. 2013 (difficulty of training recurrent networks)"),
     F64("optimizer.clip_value", optimizer.clip_value, 0, 1e9, "0", "", PATH,
         "Each element of the mean gradient, clipped by norms where that is on, is cut to this "
         "size; "
         "0: no clipping.",
-        "Mikolov 2012"),
+        "Mikolov 2012 (statistical language models)"),
     F64("optimizer.clip_adaptive", optimizer.clip_adaptive, 0, 1e9, "0", "", PATH,
         "In the layers' matrices a row's mean gradient may have at most this share of the row's "
         "own norm (0.01 is usual); the embedding, which is the output layer, is left alone. After "
         "optimizer.clip_norm; 0: no clipping.",
         "Brock et al. 2021, eq. 3"),
     F64("optimizer.trust", optimizer.trust, 0, 1, "0.001", "", PATH, "Trust coefficient of lars.",
-        "You et al. 2017, eq. 6"),
+        "You et al. 2017 (LARS)"),
     F64("optimizer.d0", optimizer.d0, 1e-30, 1, "1e-6", "", PATH,
         "First guess of prodigy's distance to the solution.", "Mishchenko & Defazio 2024, alg. 4"),
     F64("optimizer.d_growth", optimizer.d_growth, 0, 1e9, "0", "", PATH,
         "The most by which prodigy's distance grows in a step, as a factor; 0: no limit.",
-        "Mishchenko & Defazio 2024"),
+        "Mishchenko & Defazio 2024 (Prodigy)"),
     F64("optimizer.hyper_lr", optimizer.hyper_lr, 0, 1e9, "1e-4", "", PATH,
-        "How fast the hypergradient rules change their rate.", "Baydin et al. 2018, eq. 5"),
+        "How fast the hypergradient rules change their rate.",
+        "Baydin et al. 2018 (hypergradient descent)"),
     F64("optimizer.hyper_cap", optimizer.hyper_cap, 1, 1e9, "10", "", PATH,
         "Hypergradient rules keep their rate between the scheduled one divided by this and "
         "multiplied by it."),
 
     F64("regularize.l1", regularize.l1, 0, 100, "0", "", PATH,
         "The sign of a matrix's weight times this joins its mean gradient, after clipping.",
-        "Tibshirani 1996"),
+        "Tibshirani 1996 (the lasso)"),
     F64("regularize.l2", regularize.l2, 0, 100, "0", "", PATH,
         "A matrix's weight times this joins its mean gradient, after clipping: decay that goes "
         "through the rule, where optimizer.weight_decay of adamw does not.",
-        "Krogh & Hertz 1992"),
+        "Krogh & Hertz 1992 (weight decay)"),
     F64("regularize.dropout", regularize.dropout, 0, 0.99, "0", "", PATH,
         "Share of the values that attention and feed-forward layers add to the residual stream "
         "which training sets to zero, drawn by seed and sample: the same on any number of ranks. "
         "None in validation.",
-        "Srivastava et al. 2014"),
+        "Srivastava et al. 2014 (dropout)"),
     F64("regularize.label_smoothing", regularize.label_smoothing, 0, 0.99, "0", "", PATH,
         "Share of a target's probability that is spread evenly over the vocabulary. The loss that "
         "is reported stays the plain cross-entropy.",
-        "Szegedy et al. 2016"),
+        "Szegedy et al. 2016 (Inception, label smoothing)"),
     F64("regularize.z_loss", regularize.z_loss, 0, 1, "0", "", PATH,
         "Weight of the squared logarithm of the softmax's sum in what is trained on; 1e-4 is "
         "usual. The loss that is reported stays the plain cross-entropy.",
@@ -185,17 +192,22 @@ const struct conf_key CONF_KEYS[] = {
         "Howard & Ruder 2018 (discriminative fine-tuning)"),
     TEXT("rates.layers", rates.layers, "", "FROM-TO:FACTOR ...", PATH,
          "Factors of the rate by layer, counted from 0: \"0-3:0.1 4-11:0.5\"; ranges may not "
-         "overlap."),
+         "overlap.",
+         "Howard & Ruder 2018 (discriminative fine-tuning)"),
     TEXT("rates.tensors", rates.tensors, "", "PATTERN:FACTOR ...", PATH,
          "Factors of the rate by tensor name, with * and ?: \"*.mlp.*:0.5\"; the last that fits "
-         "counts."),
+         "counts.",
+         "torch.optim's parameter groups"),
     F64("rates.embed", rates.embed, 0, 1e6, "1", "", PATH,
-        "Factor of the embedding's rate; the output layer is the same tensor."),
-    F64("rates.norms", rates.norms, 0, 1e6, "1", "", PATH, "Factor of the norms' rate."),
+        "Factor of the embedding's rate; the output layer is the same tensor.",
+        "Yang et al. 2022 (a rate for input weights of their own)"),
+    F64("rates.norms", rates.norms, 0, 1e6, "1", "", PATH, "Factor of the norms' rate.",
+        "torch.optim's parameter groups"),
     TEXT("rates.freeze", rates.freeze, "", "layers and patterns", NEVER,
          "What is not trained: layers, patterns of tensor names, and embed, which is the output "
          "layer too: \"embed 0-5 *norm*\". No gradient is computed for it, nor any below the "
-         "lowest tensor that is trained, and no optimizer state is kept."),
+         "lowest tensor that is trained, and no optimizer state is kept.",
+         "Howard & Ruder 2018 (freezing and unfreezing of layers)"),
     INT("rates.mup_base", rates.mup_base, 0, 1 << 20, "0", "width", NEVER,
         "Width at which the rate was tuned; a model m times as wide keeps the best rate (muP): in "
         "its layers' matrices variance of the first values / m, rate / m, weight decay · m; logits "
@@ -204,11 +216,13 @@ const struct conf_key CONF_KEYS[] = {
         "Yang et al. 2022, table 8"),
 
     TEXT("schedule.name", schedule.name, "cosine", "name", PATH,
-         "How the rate goes on after the warmup; `carat help schedules` lists the rules."),
+         "How the rate goes on after the warmup; `carat help schedules` lists the rules.",
+         "each rule's own, in `carat help schedules`"),
     CHOICE("schedule.clock", schedule.clock, "tokens|samples|steps|epochs", "tokens", PATH,
            "What the schedule counts; steps differ from the others with batch.ramp. Epochs are "
            "counted in "
-           "samples, as fractions."),
+           "samples, as fractions.",
+           "Johnson et al. 2020 (progress that a batch makes, against steps)"),
     AMOUNT("schedule.warmup", schedule.warmup, 0, WHOLE, "steps|tokens|samples|epochs|%", "2%",
            "steps", PATH, "Length of the warmup: an amount or a share of the run.",
            "Goyal et al. 2017, section 2.2"),
@@ -217,27 +231,30 @@ const struct conf_key CONF_KEYS[] = {
            "linear: from 0; constant: at schedule.warmup_start; gradual: from it up; exponential: "
            "1 - exp(-(1 - β2)·t) throughout, the schedule going on after schedule.warmup; none: no "
            "warmup.",
-           "Goyal et al. 2017, section 2.2; Ma & Yarats 2021, eq. 5"),
+           "Goyal et al. 2017, section 2.2; Ma & Yarats 2021 (untuned warmup for Adam)"),
     F64("schedule.warmup_start", schedule.warmup_start, 0, 1, "0.1", "", PATH,
         "Where a constant or gradual warmup begins, as a share of the peak.",
         "Goyal et al. 2017, section 2.2"),
     F64("schedule.final", schedule.final, -1, 1, "-1", "", PATH,
         "Last learning rate as a share of the peak, lowest of restarts and of reduce_on_plateau; "
-        "-1: the rule's own, 0.1 of most."),
+        "-1: the rule's own, 0.1 of most.",
+        "Rae et al. 2021 (Gopher) and Hoffmann et al. 2022 (Chinchilla): a decay to a tenth of the "
+        "peak"),
     F64("schedule.gamma", schedule.gamma, 1e-9, 1, "0.1", "", PATH,
         "Factor of step, multi_step, exponential and cyclical_exp.",
         "torch.optim.lr_scheduler's StepLR, MultiStepLR, ExponentialLR and CyclicLR"),
     AMOUNT("schedule.every", schedule.every, 0, WHOLE, "steps|tokens|samples|epochs|%", "30%",
            "steps", PATH,
            "Time from the warmup's end to the first fall of step and between two, and in which "
-           "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup."),
+           "exponential and cyclical_exp fall by schedule.gamma; %: of what follows the warmup.",
+           "torch.optim.lr_scheduler's StepLR"),
     TEXT("schedule.milestones", schedule.milestones, "", "AMOUNT ...", PATH,
          "When multi_step falls, counted from the start of the run or of its piece: \"50% 75%\", "
          "\"1000 steps, 4Mtok\".",
          "torch.optim.lr_scheduler's MultiStepLR"),
     F64("schedule.power", schedule.power, -10, 10, "0", "", PATH,
         "Exponent of polynomial (above 0) and of power (below 0); 0: the rule's own, 1 and -0.51.",
-        "Shen et al. 2024"),
+        "Shen et al. 2024 (Power scheduler)"),
     AMOUNT("schedule.cycle", schedule.cycle, 0, WHOLE, "steps|tokens|samples|epochs|%", "10%",
            "steps", PATH,
            "First cycle of restarts; rise and fall together of the cyclical rules; %: of what "
@@ -245,7 +262,7 @@ const struct conf_key CONF_KEYS[] = {
            "Loshchilov & Hutter 2017; Smith 2017"),
     F64("schedule.cycle_mult", schedule.cycle_mult, 1, 1e3, "1", "", PATH,
         "Each cycle of restarts is so many times as long as the one before.",
-        "Loshchilov & Hutter 2017, eq. 5"),
+        "Loshchilov & Hutter 2017 (SGDR: T_mult)"),
     F64("schedule.rise", schedule.rise, -1, 1, "-1", "", PATH,
         "The rise's share of a cycle; -1: the rule's own, 0.3 of one_cycle, 0.5 of the cyclical "
         "rules.",
@@ -259,19 +276,19 @@ const struct conf_key CONF_KEYS[] = {
         "Smith & Topin 2018; torch.optim.lr_scheduler's OneCycleLR"),
     F64("schedule.momentum_low", schedule.momentum_low, 0, 0.999999, "0.85", "", PATH,
         "one_cycle: momentum, or beta1, where the rate is highest.",
-        "Smith 2018 (cyclical momentum)"),
+        "Smith 2018 (a disciplined approach: cyclical momentum)"),
     F64("schedule.momentum_high", schedule.momentum_high, 0, 0.999999, "0.95", "", PATH,
         "one_cycle: momentum, or beta1, where the rate is lowest; equal to the low one: the "
         "optimizer's own is kept.",
-        "Smith 2018 (cyclical momentum)"),
+        "Smith 2018 (a disciplined approach: cyclical momentum)"),
     AMOUNT("schedule.decay", schedule.decay, 0, WHOLE, "steps|tokens|samples|epochs|%", "20%",
            "steps", PATH,
            "warmup_stable_decay: length of the decay at the run's end; %: of what follows the "
            "warmup.",
-           "Hu et al. 2024 (MiniCPM), eq. 1"),
+           "Hu et al. 2024 (MiniCPM, the WSD schedule)"),
     CHOICE("schedule.decay_shape", schedule.decay_shape, "sqrt|linear|square|cosine", "sqrt", PATH,
            "warmup_stable_decay: 1 - sqrt(x), 1 - x, 1 - x² or half a cosine.",
-           "Hägele et al. 2024, section 4"),
+           "Hägele et al. 2024 (constant rate with a cooldown)"),
     AMOUNT("schedule.timescale", schedule.timescale, 0, WHOLE, "steps|tokens|samples|epochs|%", "0",
            "steps", PATH,
            "inverse_sqrt: time after which the rate has fallen by √2; power: by 2^power; 0: the "
@@ -290,58 +307,74 @@ const struct conf_key CONF_KEYS[] = {
          "piecewise: rules in turn, each with its length and keys of its own: \"constant 1000 "
          "steps, cosine 50% final=0.3, exponential gamma=0.5\"; % in keys is of the piece. A piece "
          "begins at the rate where the one before ended, or at from=SHARE of the peak; the last "
-         "goes on to the end."),
+         "goes on to the end.",
+         "torch.optim.lr_scheduler's SequentialLR"),
 
     TEXT("scaling.rule", scaling.rule, "none", "name", PATH,
-         "How rate, averages and decay follow the batch; `carat help scaling` lists the rules."),
+         "How rate, averages and decay follow the batch; `carat help scaling` lists the rules.",
+         "Goyal et al. 2017, section 2.1 (linear); Krizhevsky 2014 and Malladi et al. 2022 (square "
+         "root); Wang & Aitchison 2024 (decay); Marek et al. 2025 (half-life); Li et al. 2024 "
+         "(surge); Johnson et al. 2020 (AdaScale)"),
     INT("scaling.base_batch", scaling.base_batch, -1, 1 << 24, "-1", "sequences", PATH,
         "The batch at which optimizer.lr was tuned; -1: batch.global.",
         "Goyal et al. 2017, section 2.1"),
     F64("scaling.noise_scale", scaling.noise_scale, 0, 1e9, "0", "sequences", PATH,
         "Gradient noise scale of an earlier run: surge needs it, the other rules warn beyond it; "
         "0: not known.",
-        "McCandlish et al. 2018, eq. 2.8"),
+        "McCandlish et al. 2018, section 2.2; Li et al. 2024 (surge)"),
 
     INT("noise.every", noise.every, -1, WHOLE, "-1", "steps", SAFE,
         "Measure the gradient noise scale every so many steps; 0: never; -1: as often as takes no "
         "more than about 1 % of a step, which is each one from micro-batches of 512 tokens on.",
-        "McCandlish et al. 2018, appendix A"),
+        "McCandlish et al. 2018, appendix A.1"),
     F64("noise.decay", noise.decay, 0, 0.9999999, "0.99", "", SAFE,
         "Smoothing of its numerator and denominator, a measurement.",
         "McCandlish et al. 2018, appendix A.1"),
 
     INT("monitor.every", monitor.every, 0, WHOLE, "1", "steps", SAFE,
         "Measure norms by layer, the size of the update and the greatest attention logit every so "
-        "many steps; 0: never."),
+        "many steps; 0: never.",
+        "You et al. 2017 (weights against their gradients); Dehghani et al. 2023 (growth of "
+        "attention logits)"),
     CHOICE("monitor.nonfinite", monitor.nonfinite, "skip|stop|back", "skip", PATH,
            "A loss or gradient that is not finite: skip: leave the update out; stop: end with exit "
            "code 76; back: go back to a checkpoint, lower the rate, leave the samples out.",
            "Micikevicius et al. 2018, section 3.2"),
     CHOICE("monitor.spike", monitor.spike, "off|warn|skip|stop|back", "warn", PATH,
-           "A loss or gradient norm far above those of the steps before it."),
+           "A loss or gradient norm far above those of the steps before it: warn: say so; skip: "
+           "leave the update out; stop: end with exit code 76; back: go back to a checkpoint, "
+           "lower the rate, leave the samples out.",
+           "Chowdhery et al. 2022, section 5.1"),
     F64("monitor.spike_sigma", monitor.spike_sigma, 1, 1e6, "6", "standard deviations", PATH,
         "How far above the mean of the window a spike is."),
     INT("monitor.spike_window", monitor.spike_window, 4, 1024, "128", "steps", PATH,
         "Steps that a spike is compared with; detection begins at half of them."),
     CHOICE("monitor.diverged", monitor.diverged, "off|warn|stop|back", "stop", PATH,
-           "A smoothed loss that stays above its start, or above its best by monitor.margin."),
+           "A smoothed loss that stays above its start, or above its best by monitor.margin: warn, "
+           "stop or back, as in monitor.spike.",
+           "Zhang et al. 2022 (OPT), section 2.5"),
     F64("monitor.margin", monitor.margin, 0, 1e6, "0.5", "nat", PATH,
         "Divergence: above the best smoothed loss by this and by a tenth of it, or above the "
         "first by half of this."),
     INT("monitor.diverged_steps", monitor.diverged_steps, 1, WHOLE, "200", "steps", PATH,
         "Divergence: for so many steps in a row."),
     CHOICE("monitor.oscillation", monitor.oscillation, "off|warn|stop", "warn", PATH,
-           "A loss that swings from step to step."),
+           "A loss that swings from step to step: warn: say so; stop: save and end with exit code "
+           "76."),
     F64("monitor.oscillation_limit", monitor.oscillation_limit, -1, 0, "-0.3", "", PATH,
         "Oscillation: autocorrelation of the detrended loss from one step to the next below this."),
     CHOICE("monitor.plateau", monitor.plateau, "off|warn|stop", "warn", PATH,
-           "A loss whose slope over the last tenth of the tokens may be zero."),
+           "A loss whose slope over the last tenth of the tokens may be zero: warn or stop, as in "
+           "monitor.oscillation."),
     CHOICE("monitor.overfit", monitor.overfit, "off|warn|stop", "warn", PATH,
-           "A validation loss that rises while the training loss falls."),
+           "A validation loss that rises while the training loss falls: warn or stop, as in "
+           "monitor.oscillation.",
+           "Prechelt 1998 (the criterion UP)"),
     INT("monitor.overfit_times", monitor.overfit_times, 1, 1 << 20, "3", "validations", PATH,
         "Overfitting: rises in a row.", "Prechelt 1998 (the criterion UP)"),
     F64("monitor.clip_limit", monitor.clip_limit, 0, 1, "0.5", "", PATH,
-        "Warn where more than this share of the recent steps was clipped; 1: never."),
+        "Warn where more than this share of the recent steps was clipped; 1: never.",
+        "Pascanu et al. 2013 (clipping, and the norm that it begins at)"),
     F64("monitor.back_rate", monitor.back_rate, 1e-6, 1, "0.5", "", PATH,
         "Each going back multiplies the rate by this.", "Zhang et al. 2022 (OPT), section 2.5"),
     INT("monitor.back_skip", monitor.back_skip, 0, WHOLE, "0", "steps", PATH,
@@ -361,7 +394,7 @@ const struct conf_key CONF_KEYS[] = {
     CHOICE("parallel.pin", parallel.pin, "auto|off", "auto", SAFE,
            "auto: ranks of a node that see the same processors share them out, near memory."),
     INT("parallel.bucket_mib", parallel.bucket_mib, 1, 4096, "16", "MiB", SAFE,
-        "Gradients travel in pieces of this size."),
+        "Gradients travel in pieces of this size.", "Li et al. 2020 (PyTorch Distributed)"),
     CHOICE("parallel.share_params", parallel.share_params, "on|off", "on", SAFE,
            "on: the ranks of a node hold the parameters once, in shared memory; off, or with "
            "parallel.shard none: each rank holds its own."),
@@ -398,7 +431,7 @@ const struct conf_key CONF_KEYS[] = {
     INT("sample.tokens", sample.tokens, 1, 1 << 20, "64", "tokens", SAFE,
         "Length of the generated text."),
     F64("sample.temperature", sample.temperature, 0, 100, "0.8", "", SAFE,
-        "0: always the likeliest token; 1: as the model has it."),
+        "0: always the likeliest token; 1: as the model has it.", "Ackley et al. 1985"),
     INT("sample.top_k", sample.top_k, 0, 1 << 24, "40", "tokens", SAFE,
         "Choose among the k likeliest tokens; 0: all.", "Fan et al. 2018"),
     F64("sample.top_p", sample.top_p, 0, 1, "0.95", "", SAFE,
@@ -442,11 +475,17 @@ const struct conf_key CONF_KEYS[] = {
            "studies, or optimizer.lr by scaling.rule."),
     F64("study.give_up", study.give_up, 1, 1e6, "2", "", SAFE,
         "A trial is given up past so many times the tokens that the batch's best one took."),
+    INT("study.warmup_steps", study.warmup_steps, 0, WHOLE, "0", "steps", SAFE,
+        "A study keeps the job's warmup in tokens, which are few steps of a large batch: at least "
+        "so many."),
     TEXT("study.rank_counts", study.rank_counts, "", "ranks", SAFE,
          "Numbers of ranks on which step times are measured, such as 1,2,4; empty: a trial's own."),
     TEXT("study.rules", study.rules, "none,linear,sqrt", "rules", SAFE,
          "Scaling rules that are put to test against the tuned rate of each batch."),
-    TEXT("study.factors", study.factors, "1,2,4,8", "", SAFE,
+    TEXT("study.from", study.from, "", "steps", SAFE,
+         "Checkpoints of run.dir that branches start from, such as 1000,2000,4000; empty: up to "
+         "four of those that are there, evenly."),
+    TEXT("study.factors", study.factors, "1,2,4,8", "factors", SAFE,
          "Batches of the branches from a checkpoint, times its own.",
          "Merrill et al. 2025, branched training"),
     AMOUNT("study.branch", study.branch, 0, 1e18, "tokens|samples|steps|epochs|%", "", "tokens",

@@ -260,13 +260,17 @@ double spec_n_params(const struct model_spec *s)
     return (double)s->V * s->D + s->L * (layer_matrices(s) + norms) + s->D;
 }
 
+double spec_keys_kept(const struct model_spec *s, int layer, int T)
+{
+    double W = s->local[layer] && s->window < T ? s->window : T;
+    return W * (2 - W / T);
+}
+
 double spec_flops_per_token(const struct model_spec *s, int T)
 {
     double kept = 0;
-    for (int l = 0; l < s->L; l++) {
-        double W = s->local[l] && s->window < T ? s->window : T;
-        kept += W * (2 - W / T);
-    }
+    for (int l = 0; l < s->L; l++)
+        kept += spec_keys_kept(s, l, T);
     double n_matmul = (double)s->V * s->D + s->L * layer_matrices(s);
     return 6 * n_matmul + 6.0 * s->H * s->Hd * kept;
 }

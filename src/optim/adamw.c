@@ -127,5 +127,5 @@ const struct optim_rule optim_adam_hd = {
     .moves = 10,
     .n_scalars = 1,
     .scalar = {"adam_hd.rate"},
-    .note = "adam whose rate follows its hypergradient (Baydin et al. 2018, alg. 5)",
+    .note = "adam whose rate follows its hypergradient (Baydin et al. 2018)",
 };

@@ -62,5 +62,5 @@ const struct optim_rule optim_lars = {
     .n_passes = 2,
     .pass = {{.run = measure, .n_sums = 2, .by_tensor = true}, {.run = lars_run}},
     .moves = 7,
-    .note = "sgd whose rate in each matrix follows the norms (You et al. 2017, eq. 6)",
+    .note = "sgd whose rate in each matrix follows the norms (You et al. 2017)",
 };

@@ -100,5 +100,5 @@ const struct optim_rule optim_sgd_hd = {
     .moves = 6,
     .n_scalars = 1,
     .scalar = {"sgd_hd.rate"},
-    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018, alg. 4)",
+    .note = "sgd whose rate follows its hypergradient (Baydin et al. 2018)",
 };

@@ -172,11 +172,22 @@ int comm_init(struct comm *c, int *argc, char ***argv)
     return OK;
 }
 
-int comm_first(struct comm *out, const struct comm *c, int n)
+static int split(struct comm *out, const struct comm *c, int colour)
 {
     *out = (struct comm){.world = MPI_COMM_NULL, .team_world = MPI_COMM_NULL};
-    MPI_TRY(MPI_Comm_split(c->world, c->rank < n ? 0 : MPI_UNDEFINED, c->rank, &out->world));
+    MPI_TRY(MPI_Comm_split(c->world, colour, c->rank, &out->world));
     return out->world == MPI_COMM_NULL ? OK : map_ranks(out);
+}
+
+int comm_first(struct comm *out, const struct comm *c, int n)
+{
+    return split(out, c, c->rank < n ? 0 : MPI_UNDEFINED);
+}
+
+int comm_groups(struct comm *out, const struct comm *c, int per)
+{
+    int group = c->rank / per;
+    return split(out, c, (group + 1) * per <= c->size ? group : MPI_UNDEFINED);
 }
 
 struct comm comm_without_teams(const struct comm *c)

@@ -9,9 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_resumed(const struct report_run *r, int64_t i)
+struct event_list {
+    struct event *at;
+    size_t n;
+};
+
+/* Going back begins an attempt too, and is an event of its own. */
+static bool went_back(const struct event_list *l, double attempt)
 {
-    return r->rows[i * M_N + M_ATTEMPT] > r->rows[(i - 1) * M_N + M_ATTEMPT];
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->at[i].kind, "back") == 0 && (double)l->at[i].attempt == attempt)
+            return true;
+    return false;
+}
+
+static bool is_resumed(const struct report_run *r, const struct event_list *l, int64_t i)
+{
+    double attempt = r->rows[i * M_N + M_ATTEMPT];
+    return attempt > r->rows[(i - 1) * M_N + M_ATTEMPT] && !went_back(l, attempt);
 }
 
 static void add_resume(struct report_run *r, int64_t i)
@@ -68,16 +83,16 @@ static int by_row(const void *a, const void *b)
     return (p->order > q->order) - (p->order < q->order);
 }
 
-static int make_marks(struct report_run *r, const struct event *event, size_t n_events)
+static int make_marks(struct report_run *r, const struct event_list *l)
 {
-    size_t n = n_events;
+    size_t n = l->n;
     for (int64_t i = 1; i < r->n; i++)
-        n += is_resumed(r, i);
+        n += is_resumed(r, l, i);
     TRY(mem_alloc(&r->mark, n, sizeof *r->mark, "marks of a run"));
-    for (size_t i = 0; i < n_events; i++)
-        add_event(r, &event[i]);
+    for (size_t i = 0; i < l->n; i++)
+        add_event(r, &l->at[i]);
     for (int64_t i = 1; i < r->n; i++)
-        if (is_resumed(r, i))
+        if (is_resumed(r, l, i))
             add_resume(r, i);
     for (int i = 0; i < r->n_marks; i++)
         r->mark[i].order = i;
@@ -88,10 +103,9 @@ static int make_marks(struct report_run *r, const struct event *event, size_t n_
 
 int report_marks(struct report_run *r)
 {
-    struct event *event;
-    size_t n;
-    TRY(events_read(r->path, &event, &n, NULL));
-    int rc = make_marks(r, event, n);
-    mem_free(event);
+    struct event_list l;
+    TRY(events_read(r->path, &l.at, &l.n, NULL));
+    int rc = make_marks(r, &l);
+    mem_free(l.at);
     return rc;
 }

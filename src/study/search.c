@@ -5,9 +5,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "conf/config_file.h"
-#include "data/store.h"
 #include "study/gp.h"
-#include "train/derive.h"
+#include "study/length.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -35,7 +34,8 @@ static const struct search_rule RANDOM = {.name = "random", .choose = choose_ran
 static const struct search_rule HALTON = {.name = "halton", .choose = choose_halton};
 static const struct search_rule TPE = {.name = "tpe", .learns = true, .choose = choose_tpe};
 static const struct search_rule GP = {.name = "gp", .learns = true, .choose = choose_gp};
-static const struct search_rule *const RULES[] = {&GRID, &RANDOM, &HALTON, &TPE, &GP, &SEARCH_PBT};
+static const struct search_rule *const RULES[] = {&GRID, &RANDOM, &HALTON, &TPE, &GP, &SEARCH_PBT,
+                                                  &SEARCH_BANDIT};
 
 static const struct prune_rule PRUNES[] = {{"none", false, NULL},
                                            {"median", false, judge_median},
@@ -64,29 +64,10 @@ static bool in_brackets(const struct search *q)
     return q->prune->judge == judge_halving;
 }
 
-/* Sequences of an epoch; 0 where the length does not need them. */
-static int count_samples(const struct config *c, uint64_t *n)
-{
-    struct store s;
-    *n = 0;
-    if (c->train.length.unit != UNIT_EPOCHS)
-        return OK;
-    TRY(store_open(&s, c->data.train, SPLIT_TRAIN));
-    *n = s.n_tokens > 0 ? (s.n_tokens - 1) / (uint64_t)c->batch.seq_len : 0;
-    store_close(&s);
-    return OK;
-}
-
 static int find_length(struct search *q)
 {
-    struct course k;
-    uint64_t n_samples;
     const struct config *c = &q->conf;
-    TRY(count_samples(c, &n_samples));
-    TRY(derive_course(&k, c, n_samples, (struct ramp_at){0, 0}));
-    q->run_tokens = c->train.length.unit == UNIT_TOKENS
-                        ? c->train.length.value
-                        : (double)course_at(&k, k.n_steps).samples * (double)c->batch.seq_len;
+    TRY(study_length(&q->run_tokens, c));
     for (int i = 0; i < q->space.n; i++)
         if (strncmp(q->space.axis[i].key->name, "batch.", strlen("batch.")) == 0)
             q->sets_length = c->train.length.unit != UNIT_TOKENS;
@@ -309,7 +290,7 @@ static int check_rules(const struct search *q)
     return OK;
 }
 
-static int open_search(struct search *q, const struct config *job)
+static int open_search(struct search *q, const struct study *s, const struct config *job)
 {
     q->conf = *job;
     q->rule = search_rule_find(job->search.rule);
@@ -319,11 +300,15 @@ static int open_search(struct search *q, const struct config *job)
     TRY(check_rules(q));
     TRY(check_values(q));
     TRY(find_length(q));
+    q->by_flops = strcmp(job->search.equal_flops, "on") == 0;
+    if (q->by_flops)
+        TRY(arch_open(&q->arch, &q->space, job));
     if (!q->rule->makes_plans && q->rule->open != NULL)
         TRY(q->rule->open(q));
     TRY(set_milestones(q));
     if (q->rule->makes_plans && q->rule->open != NULL)
         TRY(q->rule->open(q));
+    TRY(search_find_past(q, s));
     return check_budget(q);
 }
 
@@ -339,10 +324,9 @@ static void search_close(void *self)
 static int search_open(void **self, const struct study *s, const struct config *job)
 {
     struct search *q;
-    (void)s;
     *self = NULL;
     TRY(mem_alloc(&q, 1, sizeof *q, "a search"));
-    int rc = open_search(q, job);
+    int rc = open_search(q, s, job);
     if (rc == OK)
         *self = q;
     else
@@ -399,7 +383,7 @@ static int choose_learned(const struct search *q, const struct history *h, int k
         n_ended += t < known;
     }
     if (rc == OK && n_ended < q->conf.search.startup)
-        rc = choose_random(q, h->n, NULL, 0, point);
+        rc = choose_startup(q, h->n, point);
     else if (rc == OK)
         rc = q->rule->choose(q, h->n, seen, n, point);
     mem_free(points);
@@ -419,7 +403,7 @@ static int propose_point(const struct search *q, const struct history *h, struct
     if (learns)
         TRY(choose_learned(q, h, known, point));
     else if (q->rule->learns)
-        TRY(choose_random(q, h->n, NULL, 0, point));
+        TRY(choose_startup(q, h->n, point));
     else
         TRY(q->rule->choose(q, h->n, NULL, 0, point));
     return space_write(&q->space, point, plan);
@@ -469,9 +453,9 @@ static int begin_plan(const struct search *q, struct trial_plan *plan)
 
 static int set_length(const struct search *q, struct trial_plan *plan)
 {
-    char text[64];
-    snprintf(text, sizeof text, "%.0f", q->run_tokens);
-    return q->sets_length ? plan_set(plan, "train.tokens", text) : OK;
+    if (q->by_flops)
+        return arch_complete(&q->arch, &q->space, q->run_tokens, plan);
+    return q->sets_length ? plan_set_number(plan, "train.tokens", q->run_tokens) : OK;
 }
 
 static int search_propose(void *self, const struct history *h, struct trial_plan *plan,
@@ -539,8 +523,16 @@ static void search_headline(void *self, const struct history *h, char *text, siz
         else
             str_addf(&line, "%s %s", a->key->name, value);
     }
+    if (q->rule->remark != NULL)
+        q->rule->remark(q, h, (int)(best - h->trial), &line);
     snprintf(text, n, "%s", line.s);
     str_release(&line);
+}
+
+static bool search_branches(const void *self)
+{
+    const struct search *q = self;
+    return q->rule->makes_plans;
 }
 
 const struct planner PLANNER_SEARCH = {.kind = "search",
@@ -548,4 +540,5 @@ const struct planner PLANNER_SEARCH = {.kind = "search",
                                        .propose = search_propose,
                                        .judge = search_judge,
                                        .headline = search_headline,
-                                       .close = search_close};
+                                       .close = search_close,
+                                       .branches = search_branches};

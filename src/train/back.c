@@ -31,7 +31,9 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
                       .attempt = t->at.attempt,
                       .value = t->monitor.back.rate,
                       .sample_first = from,
-                      .sample_n = t->at.samples - from};
+                      .sample_n = t->at.samples - from,
+                      .order_seed = (uint64_t)t->conf->run.seed,
+                      .order_n = loader_n_samples(t->feed.loader)};
     snprintf(e.kind, sizeof e.kind, "back");
     snprintf(e.action, sizeof e.action, "back");
     snprintf(e.text, sizeof e.text,
@@ -39,7 +41,7 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
              "%.3g from here, samples %llu to %llu of the training order are left out",
              (long long)left->step, (long long)t->at.step, t->monitor.back.times,
              (long long)t->conf->monitor.back_most, t->monitor.back.rate, (unsigned long long)from,
-             (unsigned long long)t->at.samples);
+             (unsigned long long)t->at.samples - 1);
     log_warn("%s", e.text);
     if (t->comm->rank == 0)
         t->pending = events_append(t->conf->run.dir, &e);

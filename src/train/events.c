@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "data/perm.h"
 #include "io/json.h"
 
 #include <errno.h>
@@ -22,7 +23,26 @@ static int events_path(char *path, const char *run_dir)
     return fs_join(path, run_dir, "metrics/events.jsonl");
 }
 
+uint64_t event_sample_id(const struct event *e, uint64_t i)
+{
+    uint64_t at = e->sample_first + i;
+    return perm_at(e->order_seed, at / e->order_n, e->order_n, at % e->order_n);
+}
+
+size_t event_n_ids(const struct event *e)
+{
+    return e->order_n > 0 && e->sample_n <= EVENT_IDS_MAX ? e->sample_n : 0;
+}
+
 /* ---- writing ---- */
+
+static json_t *ids_of(const struct event *e)
+{
+    json_t *ids = json_array();
+    for (size_t i = 0; i < event_n_ids(e); i++)
+        json_array_append_new(ids, json_integer((json_int_t)event_sample_id(e, i)));
+    return ids;
+}
 
 static json_t *object_of(const struct event *e)
 {
@@ -34,6 +54,10 @@ static json_t *object_of(const struct event *e)
     json_object_set_new(o, "value", isfinite(e->value) ? json_real(e->value) : json_null());
     json_object_set_new(o, "sample_first", json_integer((json_int_t)e->sample_first));
     json_object_set_new(o, "sample_n", json_integer((json_int_t)e->sample_n));
+    json_object_set_new(o, "order_seed", json_integer((json_int_t)e->order_seed));
+    json_object_set_new(o, "order_n", json_integer((json_int_t)e->order_n));
+    if (event_n_ids(e) > 0)
+        json_object_set_new(o, "sample_ids", ids_of(e));
     json_object_set_new(o, "text", json_string(e->text));
     return o;
 }
@@ -53,16 +77,18 @@ static int line_of(struct str *line, const struct event *e)
     return OK;
 }
 
-/* Behind what is there; a line that a killed process left unfinished is ended first. */
+/* Behind the last whole line: what a killed process left unfinished goes. */
 static int append(int fd, const char *path, const struct str *line)
 {
-    int64_t size = fs_size(path);
-    char last = '\n';
-    if (size > 0)
-        TRY(fs_pread(fd, &last, 1, size - 1, path));
-    if (last != '\n')
-        TRY(fs_pwrite(fd, "\n", 1, size++, path));
-    TRY(fs_pwrite(fd, line->s, line->len, size, path));
+    char *text;
+    size_t size, end;
+    TRY(fs_read_file(path, 0, &text, &size));
+    for (end = size; end > 0 && text[end - 1] != '\n';)
+        end--;
+    mem_free(text);
+    if (end < size && ftruncate(fd, (off_t)end) != 0)
+        return ERR(E_IO, "%s: cannot cut: %s", path, strerror(errno));
+    TRY(fs_pwrite(fd, line->s, line->len, (int64_t)end, path));
     if (fdatasync(fd) != 0)
         return ERR(E_IO, "%s: cannot fdatasync: %s", path, strerror(errno));
     return size == 0 ? fs_fsync_parent(path) : OK;
@@ -95,20 +121,35 @@ static int copy_text(char *to, size_t size, const json_t *o, const char *key)
     return OK;
 }
 
+static int count_of(uint64_t *to, const json_t *o, const char *key)
+{
+    int64_t n;
+    TRY(json_i64(o, key, 0, &n));
+    if (n < 0)
+        return ERR(E_DATA, "%s is negative", key);
+    *to = (uint64_t)n;
+    return OK;
+}
+
+/* Events that were written before there was an order have none. */
 static int event_of(struct event *e, const json_t *o)
 {
-    int64_t first, n;
+    static const char *const needed[] = {"step",  "attempt",      "kind",     "action",
+                                         "value", "sample_first", "sample_n", "text"};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (json_object_get(o, needed[i]) == NULL)
+            return ERR(E_DATA, "%s is missing", needed[i]);
+    *e = (struct event){0};
     TRY(json_i64(o, "step", 0, &e->step));
     TRY(json_i64(o, "attempt", 0, &e->attempt));
-    TRY(json_i64(o, "sample_first", 0, &first));
-    TRY(json_i64(o, "sample_n", 0, &n));
+    TRY(count_of(&e->sample_first, o, "sample_first"));
+    TRY(count_of(&e->sample_n, o, "sample_n"));
+    TRY(count_of(&e->order_seed, o, "order_seed"));
+    TRY(count_of(&e->order_n, o, "order_n"));
     TRY(json_f64(o, "value", NAN, &e->value));
     TRY(copy_text(e->kind, sizeof e->kind, o, "kind"));
     TRY(copy_text(e->action, sizeof e->action, o, "action"));
-    TRY(copy_text(e->text, sizeof e->text, o, "text"));
-    e->sample_first = (uint64_t)first;
-    e->sample_n = (uint64_t)n;
-    return OK;
+    return copy_text(e->text, sizeof e->text, o, "text");
 }
 
 /* Where a whole line's sum begins, or NULL. */
@@ -134,37 +175,45 @@ static bool parse_line(struct event *e, const char *line, size_t n)
     return good;
 }
 
-static size_t count_lines(const char *text)
+static size_t count_lines(const char *text, size_t size)
 {
     size_t n = 0;
-    for (; *text != '\0'; text++)
-        n += *text == '\n';
-    return n + 1;
+    for (size_t i = 0; i < size; i++)
+        n += text[i] == '\n';
+    return n;
 }
 
-int events_read(const char *run_dir, struct event **list, size_t *n, size_t *n_bad)
+int events_read_file(const char *path, struct event **list, size_t *n, size_t *n_bad)
 {
-    char path[FS_PATH_MAX], *text;
+    char *text;
+    const char *end;
     size_t size, bad = 0;
     *list = NULL;
     *n = 0;
-    if (n_bad != NULL)
-        *n_bad = 0;
-    TRY(events_path(path, run_dir));
-    if (!fs_exists(path))
-        return OK;
     TRY(fs_read_file(path, 0, &text, &size));
-    int rc = mem_alloc(list, count_lines(text), sizeof **list, "events");
-    for (const char *at = text; rc == OK && *at != '\0';) {
-        size_t len = strcspn(at, "\n");
-        if (parse_line(&(*list)[*n], at, len))
+    int rc = mem_alloc(list, count_lines(text, size) + 1, sizeof **list, "events");
+    for (const char *at = text; rc == OK && at < text + size; at = end + 1) {
+        end = memchr(at, '\n', (size_t)(text + size - at));
+        if (end == NULL)
+            break;
+        if (parse_line(&(*list)[*n], at, (size_t)(end - at)))
             ++*n;
         else
-            bad += len > 0;
-        at += len + (at[len] == '\n');
+            bad++;
     }
     mem_free(text);
     if (n_bad != NULL)
         *n_bad = bad;
     return rc;
+}
+
+int events_read(const char *run_dir, struct event **list, size_t *n, size_t *n_bad)
+{
+    char path[FS_PATH_MAX];
+    *list = NULL;
+    *n = 0;
+    if (n_bad != NULL)
+        *n_bad = 0;
+    TRY(events_path(path, run_dir));
+    return fs_exists(path) ? events_read_file(path, list, n, n_bad) : OK;
 }

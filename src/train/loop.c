@@ -36,8 +36,7 @@ static void fill_row(const struct trainer *t, const struct step_result *r, doubl
     row[M_PERPLEXITY] = exp(r->loss);
     row[M_BATCH] = (double)r->batch;
     monitor_fill(t, row);
-    row[M_PEAK_FRACTION] =
-        tokens_per_s * spec_flops_per_token(&t->spec, (int)t->conf->batch.seq_len) / t->peak_flops;
+    row[M_PEAK_FRACTION] = tokens_per_s * t->flops_token / t->peak_flops;
 }
 
 /* Every sequence of the split, or validate.samples of them. */
@@ -140,10 +139,10 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
 }
 
 /* Validation and a sample, by the weights that are worth it. */
-static int look(struct trainer *t, double row[M_N], bool last)
+static int look(struct trainer *t, double row[M_N], bool asked)
 {
     const struct config *c = t->conf;
-    bool validates = last || due(t->at.step, c->validate.every);
+    bool validates = asked || due(t->at.step, c->validate.every);
     bool samples = due(t->at.step, c->sample.every);
     if (!validates && !samples)
         return OK;
@@ -155,16 +154,19 @@ static int look(struct trainer *t, double row[M_N], bool last)
     return optimizer_hide(t);
 }
 
-static int after_step(struct trainer *t, const struct step_result *r)
+/* *ends: whoever watches the run has seen enough. */
+static int after_step(struct trainer *t, const struct step_result *r, bool *ends)
 {
     double row[M_N];
     const struct config *c = t->conf;
+    const struct watch *w = t->watch;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
     if (monitor_wants_back(t))
         return monitor_go_back(t);
-    TRY(look(t, row, last));
-    if (last || r->stop)
+    TRY(look(t, row, last || (w != NULL && w->wants_loss(w->ctx, t, r))));
+    *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
+    if (last || r->stop || *ends)
         return agree(t->comm, t->pending);
     if (r->save || due(t->at.step, c->checkpoint.every))
         TRY(periodic_save(t));
@@ -172,23 +174,24 @@ static int after_step(struct trainer *t, const struct step_result *r)
 }
 
 /* One step and what comes after it; what ended the run is worth its row. */
-static int whole_step(struct trainer *t, struct step_result *r)
+static int whole_step(struct trainer *t, struct step_result *r, bool *ends)
 {
     int rc = trainer_step(t, r);
     if (rc == E_DIVERGED)
         loop_report(t, r, (double[M_N]){0});
-    return rc != OK ? rc : after_step(t, r);
+    return rc != OK ? rc : after_step(t, r, ends);
 }
 
 static int run_steps(struct trainer *t)
 {
-    while (t->at.step < t->n_steps) {
+    bool ends = false;
+    while (t->at.step < t->n_steps && !ends) {
         struct step_result r;
-        int rc = whole_step(t, &r);
+        int rc = whole_step(t, &r, &ends);
         if (rc == E_DIVERGED && t->monitor.sound)
             TRY(trainer_save(t));
         TRY(rc);
-        if (r.stop && t->at.step < t->n_steps) {
+        if (r.stop && t->at.step < t->n_steps && !ends) {
             TRY(trainer_save(t));
             return E_STOPPED;
         }

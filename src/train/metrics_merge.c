@@ -267,6 +267,8 @@ static const struct event_column EVENT_COLUMNS[] = {
     EVENT(value, 'f', "what the detector judged by"),
     EVENT(sample_first, 'i', "first sample concerned, its place in the training order"),
     EVENT(sample_n, 'i', "samples concerned"),
+    EVENT(order_seed, 'i', "seed of the training order"),
+    EVENT(order_n, 'i', "samples of the training split, 0: not known"),
     EVENT(text, 's', "what was seen and what to do"),
 };
 
@@ -287,6 +289,27 @@ static int put_event_column(hid_t file, const struct event_column *c, const stru
     return rc;
 }
 
+/* One list after the other. */
+static int put_event_ids(hid_t file, const struct event *list, size_t n)
+{
+    uint64_t *id;
+    hsize_t n_ids[1] = {0};
+    for (size_t i = 0; i < n; i++)
+        n_ids[0] += event_n_ids(&list[i]);
+    if (n_ids[0] == 0)
+        return OK;
+    TRY(mem_alloc(&id, n_ids[0], sizeof *id, "ids of samples"));
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < event_n_ids(&list[i]); k++)
+            id[at++] = event_sample_id(&list[i], k);
+    int rc = h5x_put_array(file, "/events/sample_ids", H5T_NATIVE_UINT64, 1, n_ids, id,
+                           "which samples they are, event by event; of events of more than 4096, "
+                           "or of an order that is not known, none");
+    mem_free(id);
+    return rc;
+}
+
 static int put_events(hid_t file, const char *run_dir)
 {
     struct event *list;
@@ -296,6 +319,8 @@ static int put_events(hid_t file, const char *run_dir)
     int rc = n > 0 ? mem_alloc(&buf, n, sizeof *list, "events") : OK;
     for (size_t i = 0; n > 0 && rc == OK && i < sizeof EVENT_COLUMNS / sizeof *EVENT_COLUMNS; i++)
         rc = put_event_column(file, &EVENT_COLUMNS[i], list, n, buf);
+    if (rc == OK)
+        rc = put_event_ids(file, list, n);
     mem_free(buf);
     mem_free(list);
     return rc;

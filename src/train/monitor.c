@@ -134,7 +134,9 @@ static void tell(struct trainer *t, enum detector which, enum action action,
                       .attempt = t->at.attempt,
                       .value = sight->value,
                       .sample_first = at->sample_first,
-                      .sample_n = at->sample_n};
+                      .sample_n = at->sample_n,
+                      .order_seed = (uint64_t)t->conf->run.seed,
+                      .order_n = loader_n_samples(t->feed.loader)};
     snprintf(e.kind, sizeof e.kind, "%s", ROWS[which].name);
     snprintf(e.action, sizeof e.action, "%s", ACTION_NAMES[action]);
     snprintf(e.text, sizeof e.text, "step %lld: %s%s; %s", (long long)at->step, sight->text,

@@ -212,21 +212,25 @@ struct optimizer_size optimizer_size(const struct config *c, const struct optim_
         .saved = (double)(saved * sizeof(float))};
 }
 
-int optimizer_work(struct optimizer_work *w, const struct optim_rule *rule,
+int optimizer_work(struct optimizer_work *w, const struct optim_rule *rule, const struct config *c,
                    const struct model_spec *s)
 {
+    struct rates rates = {0};
     struct tensor_table tensors = {0};
     struct optim_group *groups = NULL;
     int rc;
     *w = (struct optimizer_work){0};
     TRY_OUT(tensors_init(&tensors, s));
     TRY_OUT(optimizer_groups(&groups, &tensors));
+    TRY_OUT(rates_init(&rates, c, s, &tensors));
+    rates_apply(&rates, groups);
     for (int i = 0; i < tensors.n && rule->flops != NULL; i++) {
-        double flops = rule->flops(&groups[i]);
+        double flops = groups[i].frozen ? 0 : rule->flops(&groups[i]);
         w->all += flops;
         w->most = flops > w->most ? flops : w->most;
     }
 out:
+    rates_release(&rates);
     mem_free(groups);
     tensors_release(&tensors);
     return rc;

@@ -86,7 +86,7 @@ void progress_banner(const struct trainer *t)
              "feed-forward %d, vocabulary %d",
              s->family, s->L, s->D, s->H, s->K, s->Hd, s->F, s->V);
     log_info("parameters      %s; %s FLOPs a token", fmt_si(a, sizeof a, spec_n_params(s)),
-             fmt_si(b, sizeof b, spec_flops_per_token(s, (int)c->batch.seq_len)));
+             fmt_si(b, sizeof b, t->flops_token));
     log_info("data            %s: %s tokens, %s sequences of %lld", c->data.train,
              fmt_si(a, sizeof a, (double)t->train_store.n_tokens),
              fmt_si(b, sizeof b, (double)loader_n_samples(t->feed.loader)),
@@ -128,8 +128,7 @@ void progress_step(const struct trainer *t, const struct step_result *r)
         return;
     char rate[32], left[32], line[256];
     double tokens_per_s = (double)r->batch * (double)c->batch.seq_len / r->step_s;
-    double peak =
-        tokens_per_s * spec_flops_per_token(&t->spec, (int)c->batch.seq_len) / t->peak_flops;
+    double peak = tokens_per_s * t->flops_token / t->peak_flops;
     snprintf(line, sizeof line,
              "step %6lld/%lld  loss %.4f  lr %.2e  grad %.3f  %s tok/s  %2.0f%% peak  left %s",
              (long long)t->at.step, (long long)t->n_steps, r->loss, r->lr, r->grad_norm,

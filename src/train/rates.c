@@ -1,6 +1,7 @@
 #include "train/rates.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "model/work.h"
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
@@ -234,6 +235,30 @@ void rates_apply(const struct rates *r, struct optim_group *groups)
     }
 }
 
+static double n_trained(const struct rates *r, const struct tensor_table *t)
+{
+    double n = 0;
+    for (int i = 0; i < t->n; i++)
+        n += r->frozen[i] ? 0 : (double)t->row[i].n;
+    return n;
+}
+
+int rates_work(struct rates_work *w, const struct config *c, const struct model_spec *s)
+{
+    struct tensor_table t = {0};
+    struct rates r = {0};
+    int rc;
+    *w = (struct rates_work){0};
+    TRY_OUT(tensors_init(&t, s));
+    TRY_OUT(rates_init(&r, c, s, &t));
+    w->flops_token = work_flops_per_token(&t, s, r.frozen, (int)c->batch.seq_len);
+    w->n_trained = n_trained(&r, &t);
+out:
+    rates_release(&r);
+    tensors_release(&t);
+    return rc;
+}
+
 /* ---- for people ---- */
 
 /* The tensors of a layer, of the embedding or of the final norm. */
@@ -326,14 +351,11 @@ static bool all_alike(const struct rates *r)
 
 void rates_describe(const struct rates *r, const struct tensor_table *t, struct str *text)
 {
-    double trained = 0;
     char n[32];
     if (all_alike(r))
         return;
-    for (int i = 0; i < t->n; i++)
-        trained += r->frozen[i] ? 0 : (double)t->row[i].n;
     str_addf(text, "rates           of %s parameters in training, as factors of the above\n",
-             fmt_si(n, sizeof n, trained));
+             fmt_si(n, sizeof n, n_trained(r, t)));
     for (int i = 0; i < t->n;) {
         if (t->row[i].layer >= 0) {
             i = add_layers(r, t, i, text);

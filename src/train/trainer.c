@@ -7,6 +7,7 @@
 #include "conf/config_file.h"
 #include "kern/gemm.h"
 #include "kern/peak.h"
+#include "model/work.h"
 #include "par/agree.h"
 #include "train/budget.h"
 #include "train/conditions.h"
@@ -143,6 +144,8 @@ static int set_rates(struct trainer *t)
     TRY(rates_init(&t->rates, t->conf, &t->spec, t->tensors));
     rates_describe(&t->rates, t->tensors, &t->lr_derivation);
     model_set_frozen(t->model, t->rates.frozen);
+    t->flops_token =
+        work_flops_per_token(t->tensors, &t->spec, t->rates.frozen, (int)t->conf->batch.seq_len);
     TRY(optimizer_groups(&t->groups, t->tensors));
     t->n_groups = t->tensors->n;
     rates_apply(&t->rates, t->groups);

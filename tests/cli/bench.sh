@@ -1,14 +1,10 @@
 #!/usr/bin/env bash
 # carat bench: what it prints and refuses, and that it leaves nothing behind.
-set -u
-carat=${CARAT:-./carat}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none HDF5_USE_FILE_LOCKING=FALSE
-n=0 failures=0 place=
-dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
+dir=$work place=
 mkdir "$dir/tmp"; export TMPDIR=$dir/tmp
-carat=$(realpath "$carat")
 
 fail() { # WHAT
     failures=$((failures + 1))
@@ -17,20 +13,20 @@ fail() { # WHAT
 }
 bench() { # RANKS CODE ARGS...: ends with that code
     local ranks=$1 want=$2 rc; shift 2
-    n=$((n + 1))
-    (cd "$dir" && timeout 120 mpirun -n "$ranks" ${place:+env TMPDIR="$place"} "$carat" bench "$@") </dev/null >"$dir/out" 2>"$dir/err"; rc=$?
+    checks=$((checks + 1))
+    (cd "$dir" && on_ranks "$ranks" ${place:+env TMPDIR="$place"} "$carat" bench "$@") </dev/null >"$dir/out" 2>"$dir/err"; rc=$?
     [ $rc -eq "$want" ] || fail "carat bench $*: exit $rc, not $want"
 }
 says() { # PATTERN: on standard output
-    n=$((n + 1)); grep -qE -- "$1" "$dir/out" || fail "no \"$1\" in the output"
+    checks=$((checks + 1)); grep -qE -- "$1" "$dir/out" || fail "no \"$1\" in the output"
 }
 blames() { # PATTERN: on standard error, said once
-    n=$((n + 1))
+    checks=$((checks + 1))
     [ "$(grep -cE -- "^carat: .*$1" "$dir/err")" -eq 1 ] || fail "not once \"carat: … $1\""
 }
 check() { # WHAT COMMAND...
     local what=$1; shift
-    n=$((n + 1)); "$@" || fail "$what"
+    checks=$((checks + 1)); "$@" || fail "$what"
 }
 json() { # WHAT PYTHON: of the figures b
     check "$1" python3 -c "import json,sys; b=json.load(sys.stdin)
@@ -107,15 +103,14 @@ bench 2 64 job.yaml --scaling --ranks 1,3;    blames '--ranks'
 bench 2 64 job.yaml --scaling --ranks 2,1;    blames 'must rise'
 bench 2 64 job.yaml --scaling --ranks one;    blames 'counts such as'
 bench 1 65 job.yaml data.train=job.yaml;      blames 'job.yaml'
-place=$dir/none bench 1 74 job.yaml --steps 3; blames 'cannot make a folder'
+place=$dir/none bench 2 74 job.yaml --steps 3; blames 'cannot make a folder'
 
 check "nothing is left in the temporary folder" [ -z "$(find "$dir/tmp" -mindepth 1 -maxdepth 1 ! -name 'ompi*')" ]
 check "nothing is left where it ran" [ "$(ls "$dir")" = "$(printf 'err\njob.yaml\nout\nsrc\ntmp\ntokens.h5')" ]
 
 for w in jobs/bench-w*.yaml; do
-    n=$((n + 1))
+    checks=$((checks + 1))
     "$carat" plan "$w" train.steps=1 data.train=none.h5 --gflops 1 >"$dir/out" 2>"$dir/err" || fail "$w"
 done
 
-echo "$((100 * (n - failures) / n))%: Checks: $n, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

@@ -1,29 +1,10 @@
 #!/usr/bin/env bash
 # timeout: 300
 # Monitoring end to end: measures and actions are the same on any number of ranks and across stops.
-set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=$PWD/carat
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-checks=0 failures=0
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
 
-exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
-    local code=$1 what=$2 rc; shift 2
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1; rc=$?
-    [ $rc -eq "$code" ] && return
-    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
-}
-ok() { exits 0 "$@"; }
-says() { # PATTERN WHAT: the last command's output holds it
-    checks=$((checks + 1))
-    grep -qE "$1" "$work/out" && return
-    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
-}
-train() { # RANKS RUN key=value...
-    local n=$1 run=$2; shift 2
-    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@"
-}
 curve() { # all columns but times and attempts
     "$carat" inspect "$work/$1" --csv 2>/dev/null | awk -F, 'NR==1 {for (i = 1; i <= NF; i++)
         if ($i !~ /^(attempt|step_s|tokens_per_s|peak_fraction)$/) keep[i] = 1}
@@ -75,7 +56,7 @@ for n in 1 2 3 4; do
     ok "left out on $n" nan $n "skip$n"
     says 'step 13: the loss is .*the update is left out; lower optimizer.lr' "what and what to do, $n"
     ok "going back on $n" nan $n "back$n" monitor.nonfinite=back
-    says 'went back from step 13 to step 8 .*samples 56 to 91' "what is left out, $n"
+    says 'went back from step 13 to step 8 .*samples 56 to 90' "what is left out, $n"
     exits 76 "stopped on $n" nan $n "stop$n" monitor.nonfinite=stop
 done
 for n in 2 3 4; do
@@ -90,7 +71,19 @@ says 'the run ends here' "why it ended"
 ok "inspect" "$carat" inspect "$work/back3"
 says 'events +2' "how many events"
 says 'last_event +went back from step 13' "the last of them"
+ok "the samples of the events" "$carat" inspect "$work/back3" --events
+says 'step 13, attempt 1, back: back' "that it went back"
+says '^  sample ids( [0-9]+){35}$' "which samples are left out"
+ok "a run without any" "$carat" inspect "$work/n1" --events
+says '^no events$' "that there are none"
 ok "verify" "$carat" verify "$work/back3"
+says 'whole .*events.jsonl' "the events are verified"
+cp -r "$work/back3" "$work/torn"
+printf '{"step":1' >>"$work/torn/metrics/events.jsonl"
+ok "a torn end" "$carat" verify "$work/torn"
+printf '}\n' >>"$work/torn/metrics/events.jsonl"
+exits 65 "a bad line" "$carat" verify "$work/torn"
+says '1 of 3 lines' "how many are bad"
 
 # What going back has changed is in the checkpoints: a run that ends and goes on keeps to it.
 back="monitor.nonfinite=back schedule.name=constant schedule.warmup=3steps"
@@ -120,5 +113,4 @@ checks=$((checks + 1))
 exits 78 "an unknown action" train 1 no monitor.spike=jump
 says 'monitor.spike' "the key is named"
 
-echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

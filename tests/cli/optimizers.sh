@@ -2,39 +2,10 @@
 # timeout: 300
 # Optimizers as people meet them: help, warnings, plans, and runs that end and go on elsewhere with
 # what each rule keeps.
-set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=${CARAT:-$PWD/carat}
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-checks=0 failures=0
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
 
-ok() { # WHAT COMMAND...: passes when the command succeeds
-    local what=$1; shift
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1 && return
-    failures=$((failures + 1)); echo "FAILED: $what: $*"; tail -n 15 "$work/out"
-}
-exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
-    local code=$1 what=$2 rc; shift 2
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1; rc=$?
-    [ $rc -eq "$code" ] && return
-    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
-}
-says() { # PATTERN WHAT: the last command's output holds it
-    checks=$((checks + 1))
-    grep -qE "$1" "$work/out" && return
-    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
-}
-says_not() { # PATTERN WHAT
-    checks=$((checks + 1))
-    grep -qE "$1" "$work/out" || return
-    failures=$((failures + 1)); echo "FAILED: $2: '$1' in:"; tail -n 15 "$work/out"
-}
-train() { # RANKS RUN key=value...
-    local n=$1 run=$2; shift 2
-    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@"
-}
 value() { # KEY: of the last command's JSON, by its path
     python3 -c 'import json, sys; v = json.load(open(sys.argv[1]))
 for k in sys.argv[2].split("."): v = v[k]
@@ -111,5 +82,4 @@ for name in muon adafactor sgd prodigy; do
         { failures=$((failures + 1)); echo "FAILED: $name: $(stat -c %s "$file") bytes, planned $planned"; }
 done
 
-echo "$((100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

@@ -1,15 +1,10 @@
 #!/usr/bin/env bash
 # timeout: 600
 # carat range: what it prints, suggests, writes and refuses, and that a run folder stays untouched.
-set -u
-carat=${CARAT:-./carat}
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none HDF5_USE_FILE_LOCKING=FALSE
-n=0 failures=0
-dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-carat=$(realpath "$carat")
-src=$(realpath "$(dirname "$0")/../../src")
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
+dir=$work src=$PWD/src
 
 fail() { # WHAT
     failures=$((failures + 1))
@@ -18,8 +13,8 @@ fail() { # WHAT
 }
 run() { # RANKS CODE COMMAND ARGS...: ends with that code
     local ranks=$1 want=$2 rc; shift 2
-    n=$((n + 1))
-    (cd "$dir" && timeout 120 mpirun -n "$ranks" "$carat" "$@") </dev/null >"$dir/out" 2>"$dir/err"; rc=$?
+    checks=$((checks + 1))
+    (cd "$dir" && on_ranks "$ranks" "$carat" "$@") </dev/null >"$dir/out" 2>"$dir/err"; rc=$?
     [ $rc -eq "$want" ] || fail "carat $*: exit $rc, not $want"
 }
 range() { # RANKS CODE ARGS...
@@ -27,21 +22,21 @@ range() { # RANKS CODE ARGS...
     run "$ranks" "$want" range "$@"
 }
 says() { # PATTERN: on standard output
-    n=$((n + 1)); grep -qE -- "$1" "$dir/out" || fail "no \"$1\" in the output"
+    checks=$((checks + 1)); grep -qE -- "$1" "$dir/out" || fail "no \"$1\" in the output"
 }
 says_not() { # PATTERN
-    n=$((n + 1)); ! grep -qE -- "$1" "$dir/out" || fail "\"$1\" in the output"
+    checks=$((checks + 1)); ! grep -qE -- "$1" "$dir/out" || fail "\"$1\" in the output"
 }
 blames() { # PATTERN: on standard error, said once
-    n=$((n + 1))
+    checks=$((checks + 1))
     [ "$(grep -cE -- "^carat: .*$1" "$dir/err")" -eq 1 ] || fail "not once \"carat: … $1\""
 }
 check() { # WHAT COMMAND...
     local what=$1; shift
-    n=$((n + 1)); "$@" >/dev/null 2>&1 || fail "$what"
+    checks=$((checks + 1)); "$@" >/dev/null 2>&1 || fail "$what"
 }
 json() { # WHAT PYTHON: of the figures r
-    n=$((n + 1))
+    checks=$((checks + 1))
     python3 -c "import json,sys; r=json.load(sys.stdin)
 $2" <"$dir/out" 2>>"$dir/err" || fail "$1"
 }
@@ -185,5 +180,4 @@ blames 'did you mean optimizer.lr'
 range 1 0 --help
 says 'usage: carat range JOB'
 
-echo "100%: Checks: $n, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

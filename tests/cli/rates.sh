@@ -2,34 +2,10 @@
 # timeout: 600
 # Layer-wise rates, frozen tensors, muP and regularisation: the same bits on any number of ranks and
 # across a resume on others; what is refused; that each of them does something.
-set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=${CARAT:-$PWD/carat}
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-checks=0 failures=0
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
 
-ok() { # WHAT COMMAND...: passes when the command succeeds
-    local what=$1; shift
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1 && return
-    failures=$((failures + 1)); echo "FAILED: $what: $*"; tail -n 15 "$work/out"
-}
-exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
-    local code=$1 what=$2 rc; shift 2
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1; rc=$?
-    [ $rc -eq "$code" ] && return
-    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
-}
-says() { # PATTERN WHAT: the last command's output holds it
-    checks=$((checks + 1))
-    grep -qE -- "$1" "$work/out" && return
-    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
-}
-train() { # RANKS RUN key=value...
-    local n=$1 run=$2; shift 2
-    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@" </dev/null
-}
 plan() { "$carat" plan "$work/job.yaml" --gflops 10 "$@"; }
 
 cat >"$work/job.yaml" <<END
@@ -107,6 +83,16 @@ ok "plan" plan rates.layer_decay=0.5 rates.freeze=0
 says '^  layer 0 +frozen' "a frozen layer"
 says '^  layer 1 +matrices × 0.5  norms × 0.5' "a layer's factor"
 says '^  embedding +matrices × 0.125' "the embedding's factor"
+# What is frozen is no work: without the lower layers a step is shorter and has fewer FLOPs.
+plan --json >"$work/all.json"; plan --json rates.freeze=embed,0-1 >"$work/some.json"
+ok "its work" python3 -c '
+import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+assert b["flops_per_token"] < 0.8 * a["flops_per_token"], (a, b)
+assert b["step"]["passes_s"] < 0.8 * a["step"]["passes_s"], (a["step"], b["step"])
+assert b["step"]["optimizer_s"] < a["step"]["optimizer_s"]
+assert b["rank_flops"] == a["rank_flops"] or abs(b["rank_flops"] / a["rank_flops"] - 1) < 1e-9' \
+    "$work/all.json" "$work/some.json"
 for bad in 'rates.layers=0-1:0.1 1-2:0.5' 'rates.layers=0-3:0.1' 'rates.layers=0-1' \
     'rates.tensors=*.mpl.*:0.5' 'rates.freeze=*' 'rates.freeze=norms' 'rates.layer_decay=0' \
     'rates.layer_decay=1.1' 'regularize.dropout=1' 'regularize.label_smoothing=-1'; do
@@ -117,5 +103,4 @@ exits 78 "train refuses it as well" train 2 bad rates.layers=0-3:0.1
 says 'rates.layers: 0-3 goes beyond the model' "train says why"
 exits 78 "muP with sgd" plan rates.mup_base=20 optimizer.name=sgd
 
-echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

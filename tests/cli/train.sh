@@ -1,34 +1,10 @@
 #!/usr/bin/env bash
 # timeout: 600
 # Training end to end: the same bits on any number of ranks and across every kind of interruption.
-set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=$PWD/carat
-work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-checks=0 failures=0
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
 
-ok() { # WHAT COMMAND...: passes when the command succeeds
-    local what=$1; shift
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1 && return
-    failures=$((failures + 1)); echo "FAILED: $what: $*"; tail -n 15 "$work/out"
-}
-exits() { # CODE WHAT COMMAND...: passes when the command exits with that code
-    local code=$1 what=$2 rc; shift 2
-    checks=$((checks + 1))
-    "$@" >"$work/out" 2>&1; rc=$?
-    [ $rc -eq "$code" ] && return
-    failures=$((failures + 1)); echo "FAILED: $what: exit $rc instead of $code: $*"; tail -n 15 "$work/out"
-}
-says() { # PATTERN WHAT: the last command's output holds it
-    checks=$((checks + 1))
-    grep -qE "$1" "$work/out" && return
-    failures=$((failures + 1)); echo "FAILED: $2: no '$1' in:"; tail -n 15 "$work/out"
-}
-train() { # RANKS RUN key=value...
-    local n=$1 run=$2; shift 2
-    timeout 120 mpirun -n "$n" "$carat" train "$work/job.yaml" run.dir="$work/$run" "$@"
-}
 curve() { # the columns that must not depend on ranks
     "$carat" inspect "$work/$1" --csv 2>/dev/null | awk -F, 'NR==1 {for (i = 1; i <= NF; i++)
         if ($i ~ /^(step|loss|accuracy|lr|grad_norm|clip|valid_loss)$/) keep[i] = 1}
@@ -155,5 +131,4 @@ done
 ok "verify a run" "$carat" verify "$work/n4"
 ok "weights as a start" train 2 init model.init="$work/n4" train.steps=2
 
-echo "$((failures == 0 ? 100 : 100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
-[ $failures -eq 0 ]
+conclude

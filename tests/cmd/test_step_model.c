@@ -12,6 +12,7 @@ static const double TOL = 1e-12; /* relative: a few operations in double */
 static struct step_model passes_only(void)
 {
     return (struct step_model){.n_params = 1e6,
+                               .n_trained = 1e6,
                                .global = 64,
                                .micro = 2,
                                .seq_len = 128,

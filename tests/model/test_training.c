@@ -5,6 +5,7 @@
 #include "model/block.h"
 #include "model/convert.h"
 #include "model/kvcache.h"
+#include "model/work.h"
 #include "ref/gemma_ref.h"
 #include "ref/ref.h"
 #include "tiny.h"
@@ -308,14 +309,19 @@ START_TEST(frozen_tensors_change_no_other_gradient)
 }
 END_TEST
 
+static void profile(struct setup *u, const bool *frozen, struct prof *p)
+{
+    model_set_frozen(u->m, frozen);
+    model_set_prof(u->m, p);
+    pass(u);
+    model_set_prof(u->m, NULL);
+}
+
 static double backward_flops(struct setup *u, const bool *frozen)
 {
     struct prof p = {0};
     double sum = 0;
-    model_set_frozen(u->m, frozen);
-    model_set_prof(u->m, &p);
-    pass(u);
-    model_set_prof(u->m, NULL);
+    profile(u, frozen, &p);
     for (int i = 0; i < PROF_N; i++)
         sum += PROF_NAMES[i].part == PART_BACKWARD ? p.row[i].flops : 0;
     return sum;
@@ -340,6 +346,54 @@ START_TEST(frozen_tensors_save_their_work)
         frozen[i] = u.t->row[i].kind != TENSOR_FINAL_NORM;
     ck_assert_double_eq(backward_flops(&u, frozen), head);
     end(&u);
+}
+END_TEST
+
+/* The same terms in double, added up in another order; of a difference, of the whole it is of. */
+static const double SUM_ORDER = 1e-12;
+
+/* What the formula leaves out is what the phases do not do: it counts half of T·T scores, they
+ * those on the diagonal too, and their fifth product of attention's backward pass is no model FLOP.
+ */
+static void check_work(struct setup *u, const struct model_spec *s, const bool *frozen)
+{
+    struct prof all = {0}, some = {0};
+    double products = 0;
+    profile(u, NULL, &all);
+    profile(u, frozen, &some);
+    for (int i = 0; i < PROF_N; i++)
+        if (PROF_NAMES[i].part == PART_BACKWARD && i != PROF_ATTENTION_BWD)
+            products += all.row[i].flops - some.row[i].flops;
+    double scores =
+        (all.row[PROF_ATTENTION_BWD].flops - some.row[PROF_ATTENTION_BWD].flops) * 4 / 5;
+    double left_out =
+        TINY_N * (spec_flops_per_token(s, TINY_T) - work_flops_per_token(u->t, s, frozen, TINY_T));
+    double whole = TINY_N * spec_flops_per_token(s, TINY_T);
+    double most = products + scores, least = products + scores * TINY_T / (TINY_T + 1);
+    ck_assert_double_le(left_out, most + whole * SUM_ORDER);
+    ck_assert_double_ge(left_out, least - whole * SUM_ORDER);
+}
+
+START_TEST(work_is_what_the_phases_do)
+{
+    for (int family = 1; family <= 3; family++) {
+        struct model_spec s = tiny_spec(family);
+        const struct model_options o = {.training = true};
+        struct setup u;
+        bool frozen[MAX_TENSORS] = {false};
+        begin(&u, &s, &o);
+        double all = spec_flops_per_token(&s, TINY_T);
+        ck_assert_double_eq_tol(work_flops_per_token(u.t, &s, NULL, TINY_T), all, all * SUM_ORDER);
+        for (int k = 0; k < u.t->n; k++) { /* all below k, then k alone */
+            for (int i = 0; i < u.t->n; i++)
+                frozen[i] = i < k;
+            check_work(&u, &s, frozen);
+            for (int i = 0; i < u.t->n; i++)
+                frozen[i] = i == k;
+            check_work(&u, &s, frozen);
+        }
+        end(&u);
+    }
 }
 END_TEST
 
@@ -539,6 +593,7 @@ static void add(TCase *t)
     tcase_add_test(t, bytes_are_exact);
     tcase_add_test(t, frozen_tensors_change_no_other_gradient);
     tcase_add_test(t, frozen_tensors_save_their_work);
+    tcase_add_test(t, work_is_what_the_phases_do);
     tcase_add_test(t, mup_of_the_base_width_changes_no_bit);
     tcase_add_test(t, coordinates_do_not_grow_with_width);
     tcase_add_test(t, mup_holds_in_generation);

@@ -1,4 +1,4 @@
-/* Binding real ranks to real processors. ranks: 1 2 3 */
+/* Binding real ranks to real processors. ranks: 1 2 3, alone: 1 */
 #include "mpi_main.h"
 #include "par/pin.h"
 

@@ -145,6 +145,24 @@ START_TEST(events_are_marks)
 }
 END_TEST
 
+/* Going back begins an attempt as well: one mark tells of it. */
+START_TEST(going_back_is_one_mark)
+{
+    const char *path = run_path("back");
+    struct report_run r;
+    write_run(path);
+    if (ck_world.rank == 0) {
+        struct event e = {.step = CUT + 10, .attempt = 1, .kind = "back", .action = "back"};
+        ck_assert_int_eq(events_append(path, &e), OK);
+        ck_assert_msg(report_run_load(&r, path) == OK, "%s", err_message());
+        ck_assert_int_eq(r.n_marks, 1);
+        ck_assert_str_eq(r.mark[0].kind, "back: back");
+        report_run_release(&r);
+    }
+    MPI_Barrier(ck_world.world);
+}
+END_TEST
+
 static const struct plot *find_plot(const struct figures *f, const char *title)
 {
     for (int i = 0; i < f->n; i++)
@@ -351,6 +369,7 @@ static void add(TCase *t)
     snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, a_run_is_read);
     tcase_add_test(t, events_are_marks);
+    tcase_add_test(t, going_back_is_one_mark);
     tcase_add_test(t, figures_tables_and_texts);
     tcase_add_test(t, settings_failure_and_lock_are_told);
     tcase_add_test(t, what_is_no_run_is_refused);

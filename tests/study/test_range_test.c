@@ -3,69 +3,35 @@
 #include "base/err.h"
 #include "base/fs.h"
 #include "base/hash.h"
-#include "base/rng.h"
-#include "conf/config_file.h"
-#include "data/store_write.h"
-#include "mpi_main.h"
 #include "study/range_test.h"
 #include "train/mark.h"
+#include "train/tiny_run.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { VOCAB = 60, N_TOKENS = 6000, STEPS = 30 };
+enum { STEPS = 30 };
 
 static struct config conf;
 static struct model_spec spec;
 
-static void write_store(const char *path)
-{
-    struct store_writer *w;
-    const struct store_facts facts = {.arguments = "test"};
-    const struct store_division division = {.seed = 1, .n_valid = 2};
-    struct store_counts counts;
-    ck_assert_int_eq(store_writer_new(&w, path, VOCAB), OK);
-    for (int i = 0; i < N_TOKENS; i++) {
-        int32_t id = (int32_t)(rng_uniform(1, 2, (uint64_t)i) < 0.75
-                                   ? i * 7 % VOCAB
-                                   : (int)(rng_u64(1, 3, (uint64_t)i) % VOCAB));
-        ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
-        if (i % 300 == 299)
-            ck_assert_int_eq(store_writer_end_document(w), OK);
-    }
-    ck_assert_int_eq(store_writer_finish(w, &facts, &division, &counts), OK);
-    store_writer_free(w);
-}
-
 static void configure(const char *extra)
 {
-    struct conf_origins origins;
     struct config job;
-    char text[4096];
-    snprintf(text, sizeof text,
-             "run.dir: %s/run\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n"
+    char lines[2048];
+    snprintf(lines, sizeof lines,
              "batch.global: 7\nbatch.micro: 2\nbatch.seq_len: 20\ntrain.steps: 40\n"
              "schedule.warmup: 20\n%s",
-             ck_folder(), ck_folder(), extra);
-    ck_assert_msg(conf_load_text(&job, &origins, text, "test") == OK, "%s", err_message());
+             extra);
+    tiny_load(&job, "run", lines);
     range_config(&conf, &job, 7);
-    ck_assert_int_eq(spec_preset(&spec, "gemma3-nano"), OK);
-    spec.V = VOCAB;
-    spec.L = 2;
-    spec.D = 36;
-    spec.F = 50;
-    spec.window = 7;
-    ck_assert_int_eq(spec_check(&spec), OK);
+    tiny_model(&spec, 36, 50);
 }
 
 START_TEST(a_store_to_train_on)
 {
-    char path[FS_PATH_MAX];
-    fs_join(path, ck_folder(), "tokens.h5");
-    if (ck_world.rank == 0)
-        write_store(path);
-    MPI_Barrier(ck_world.world);
+    tiny_put_store();
 }
 END_TEST
 

@@ -149,7 +149,7 @@ static void clean(void)
 {
     MPI_Barrier(ck_world.world);
     if (ck_world.rank == 0)
-        tiny_remove();
+        tiny_remove("run");
     MPI_Barrier(ck_world.world);
 }
 
@@ -178,11 +178,7 @@ static struct outcome out;
 
 START_TEST(a_store_to_train_on)
 {
-    char path[FS_PATH_MAX];
-    fs_join(path, ck_folder(), "tokens.h5");
-    if (ck_world.rank == 0)
-        tiny_store(path);
-    MPI_Barrier(ck_world.world);
+    tiny_put_store();
 }
 END_TEST
 

@@ -4,10 +4,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "base/rng.h"
-#include "conf/config_file.h"
-#include "data/store_write.h"
-#include "mpi_main.h"
+#include "tiny_run.h"
 #include "train/budget.h"
 #include "train/trainer.h"
 
@@ -15,56 +12,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOCAB = 60, N_TOKENS = 4000, STEPS = 5, SAVED_AT = 3 };
+enum { STEPS = 5, SAVED_AT = 3 };
 
 static struct config conf;
 static struct model_spec spec;
 
-static void write_store(const char *path)
-{
-    struct store_writer *w;
-    const struct store_facts facts = {.arguments = "test"};
-    const struct store_division division = {.seed = 1, .n_valid = 2};
-    struct store_counts counts;
-    ck_assert_int_eq(store_writer_new(&w, path, VOCAB), OK);
-    for (int i = 0; i < N_TOKENS; i++) {
-        int32_t id = (int32_t)(rng_u64(1, 3, (uint64_t)i) % VOCAB);
-        ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
-        if (i % 300 == 299)
-            ck_assert_int_eq(store_writer_end_document(w), OK);
-    }
-    ck_assert_int_eq(store_writer_finish(w, &facts, &division, &counts), OK);
-    store_writer_free(w);
-}
-
 START_TEST(a_store_to_train_on)
 {
-    char path[FS_PATH_MAX];
-    fs_join(path, ck_folder(), "tokens.h5");
-    if (ck_world.rank == 0)
-        write_store(path);
-    MPI_Barrier(ck_world.world);
+    tiny_put_store();
 }
 END_TEST
 
 /* A model of more blocks than ranks, and of matrices that are wide, tall and square. */
 static void configure(const char *name, const char *run, const char *extra)
 {
-    struct conf_origins origins;
-    char text[4096];
-    snprintf(text, sizeof text,
-             "run.dir: %s/%s\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n"
+    char lines[2048];
+    snprintf(lines, sizeof lines,
              "batch.global: 6\nbatch.seq_len: 16\ntrain.steps: 5\nschedule.warmup: 2\n"
              "parallel.bucket_mib: 1\noptimizer.name: %s\noptimizer.lr: 1e-2\n%s",
-             ck_folder(), run, ck_folder(), name, extra);
-    ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
-    ck_assert_int_eq(spec_preset(&spec, "gemma3-nano"), OK);
-    spec.V = VOCAB;
-    spec.L = 2;
-    spec.D = 64;
-    spec.F = 150;
-    spec.window = 7;
-    ck_assert_int_eq(spec_check(&spec), OK);
+             name, extra);
+    tiny_load(&conf, run, lines);
+    tiny_model(&spec, 64, 150);
 }
 
 /* What decides the run from here on: parameters and state, wherever it lies. */
@@ -103,11 +71,9 @@ static uint32_t train(const struct comm *c, int64_t until, bool save)
 
 static void remove_run(const char *run)
 {
-    char command[FS_PATH_MAX + 16];
     MPI_Barrier(ck_world.world);
-    snprintf(command, sizeof command, "rm -rf '%s/%s'", ck_folder(), run);
     if (ck_world.rank == 0)
-        ck_assert_int_eq(system(command), 0);
+        tiny_remove(run);
     MPI_Barrier(ck_world.world);
 }
 

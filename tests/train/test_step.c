@@ -4,11 +4,8 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "base/rng.h"
-#include "conf/config_file.h"
-#include "data/store_write.h"
 #include "kern/gemm16.h"
-#include "mpi_main.h"
+#include "tiny_run.h"
 #include "train/budget.h"
 #include "train/trainer.h"
 
@@ -16,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { VOCAB = 60, N_TOKENS = 6000 };
 
 /* Planned and held memory may differ by the small parts that the plan does not list. */
 static const double BUDGET_TOLERANCE = 0.05;
@@ -38,43 +33,15 @@ static bool has_bf16(void)
     return gemm16_missing() == NULL;
 }
 
-static void write_store(const char *path)
-{
-    struct store_writer *w;
-    const struct store_facts facts = {.arguments = "test"};
-    const struct store_division division = {.seed = 1, .n_valid = 2};
-    struct store_counts counts;
-    ck_assert_int_eq(store_writer_new(&w, path, VOCAB), OK);
-    for (int i = 0; i < N_TOKENS; i++) {
-        /* Each token follows from the last but for a quarter of the cases: something to learn. */
-        int32_t id = (int32_t)(rng_uniform(1, 2, (uint64_t)i) < 0.75
-                                   ? i * 7 % VOCAB
-                                   : (int)(rng_u64(1, 3, (uint64_t)i) % VOCAB));
-        ck_assert_int_eq(store_writer_add(w, &id, 1), OK);
-        if (i % 300 == 299)
-            ck_assert_int_eq(store_writer_end_document(w), OK);
-    }
-    ck_assert_int_eq(store_writer_finish(w, &facts, &division, &counts), OK);
-    store_writer_free(w);
-}
-
 static void configure(const char *extra)
 {
-    struct conf_origins origins;
-    char text[4096];
-    snprintf(text, sizeof text,
-             "run.dir: %s/run\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n"
+    char lines[2048];
+    snprintf(lines, sizeof lines,
              "batch.global: 7\nbatch.seq_len: 20\ntrain.steps: 40\noptimizer.lr: 5e-3\n"
              "schedule.warmup: 2\n%s",
-             ck_folder(), ck_folder(), extra);
-    ck_assert_msg(conf_load_text(&conf, &origins, text, "test") == OK, "%s", err_message());
-    ck_assert_int_eq(spec_preset(&spec, "gemma3-nano"), OK);
-    spec.V = VOCAB;
-    spec.L = 2;
-    spec.D = 36;
-    spec.F = 50;
-    spec.window = 7;
-    ck_assert_int_eq(spec_check(&spec), OK);
+             extra);
+    tiny_load(&conf, "run", lines);
+    tiny_model(&spec, 36, 50);
 }
 
 static void begin(struct trainer *t, const char *extra)
@@ -85,24 +52,18 @@ static void begin(struct trainer *t, const char *extra)
 
 static void finish(struct trainer *t)
 {
-    char command[FS_PATH_MAX + 16];
     ck_all(&ck_world, metrics_close(t->metrics) == OK);
     t->metrics = NULL;
     trainer_release(t);
     MPI_Barrier(ck_world.world);
-    snprintf(command, sizeof command, "rm -rf '%s/run'", ck_folder());
     if (ck_world.rank == 0)
-        ck_assert_int_eq(system(command), 0);
+        tiny_remove("run");
     MPI_Barrier(ck_world.world);
 }
 
 START_TEST(a_store_to_train_on)
 {
-    char path[FS_PATH_MAX];
-    fs_join(path, ck_folder(), "tokens.h5");
-    if (ck_world.rank == 0)
-        write_store(path);
-    MPI_Barrier(ck_world.world);
+    tiny_put_store();
 }
 END_TEST
 
@@ -123,7 +84,7 @@ static void learn(const char *extra)
         ck_all(&ck_world, trainer_step(&t, &r) == OK);
     ck_all(&ck_world, mem_n_allocs() == before);
     ck_assert_double_lt(r.loss, first_result.loss - 0.5);
-    ck_assert_double_eq_tol(first_result.loss, log(VOCAB), 0.5);
+    ck_assert_double_eq_tol(first_result.loss, log(TINY_VOCAB), 0.5);
     ck_assert_double_eq(r.targets, 7 * 20);
     ck_assert_int_eq(t.at.step, 31);
     ck_assert_int_eq(t.at.samples, 31 * 7);

@@ -36,32 +36,55 @@ static inline void tiny_store(const char *path)
     store_writer_free(w);
 }
 
-static inline void tiny_config(struct config *conf, struct model_spec *spec, const char *extra)
+/* Where tiny_load looks for it. Collective. */
+static inline void tiny_put_store(void)
+{
+    char path[FS_PATH_MAX];
+    ck_assert_int_eq(fs_join(path, ck_folder(), "tokens.h5"), OK);
+    if (ck_world.rank == 0)
+        tiny_store(path);
+    MPI_Barrier(ck_world.world);
+}
+
+/* A job on it with these lines, whose run has that name. */
+static inline void tiny_load(struct config *conf, const char *run, const char *lines)
 {
     struct conf_origins origins;
     char text[4096];
     snprintf(text, sizeof text,
-             "run.dir: %s/run\ndata.train: %s/tokens.h5\ndata.boundary: loss\n"
-             "model.preset: gemma3-nano\nbatch.global: %d\nbatch.seq_len: %d\ntrain.steps: 40\n"
-             "optimizer.lr: 5e-3\nschedule.warmup: 2\n"
-             "%s%s",
-             ck_folder(), ck_folder(), TINY_BATCH, TINY_T,
-             strstr(extra, "noise.every") == NULL ? "noise.every: 1\n" : "", extra);
+             "run.dir: %s/%s\ndata.train: %s/tokens.h5\nmodel.preset: gemma3-nano\n%s", ck_folder(),
+             run, ck_folder(), lines);
     ck_assert_msg(conf_load_text(conf, &origins, text, "test") == OK, "%s", err_message());
+}
+
+static inline void tiny_model(struct model_spec *spec, int D, int F)
+{
     ck_assert_int_eq(spec_preset(spec, "gemma3-nano"), OK);
     spec->V = TINY_VOCAB;
     spec->L = 2;
-    spec->D = 36;
-    spec->F = 50;
+    spec->D = D;
+    spec->F = F;
     spec->window = 7;
     ck_assert_int_eq(spec_check(spec), OK);
 }
 
-/* The run folder; local. */
-static inline void tiny_remove(void)
+static inline void tiny_config(struct config *conf, struct model_spec *spec, const char *extra)
+{
+    char lines[2048];
+    snprintf(lines, sizeof lines,
+             "data.boundary: loss\nbatch.global: %d\nbatch.seq_len: %d\ntrain.steps: 40\n"
+             "optimizer.lr: 5e-3\nschedule.warmup: 2\n%s%s",
+             TINY_BATCH, TINY_T, strstr(extra, "noise.every") == NULL ? "noise.every: 1\n" : "",
+             extra);
+    tiny_load(conf, "run", lines);
+    tiny_model(spec, 36, 50);
+}
+
+/* A run folder; local. */
+static inline void tiny_remove(const char *run)
 {
     char command[FS_PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s/run'", ck_folder());
+    snprintf(command, sizeof command, "rm -rf '%s/%s'", ck_folder(), run);
     ck_assert_int_eq(system(command), 0);
 }
 

@@ -1,0 +1,128 @@
+#include "study/search.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "cmd/cmd.h"
+#include "study/importance.h"
+#include "study_frame.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void foresee(const struct study_view *v, struct foresight *f)
+{
+    const struct config *c = &v->job->conf;
+    struct search_facts facts;
+    search_facts(v->self, &facts);
+    f->trials = facts.n_trials;
+    f->tokens = facts.tokens;
+    f->most_tokens = facts.most_tokens;
+    int n = search_space(v->self)->n;
+    int at = snprintf(f->what, sizeof f->what, "%s over %d key%s, %d trials", c->search.rule, n,
+                      n == 1 ? "" : "s", facts.n_trials);
+    if (strcmp(c->search.prune, "none") != 0)
+        snprintf(f->what + at, sizeof f->what - (size_t)at, ", given up by %s at milestones",
+                 c->search.prune);
+}
+
+static const struct trial *best_of(const struct history *h)
+{
+    const struct trial *best = NULL;
+    for (int i = 0; i < h->n; i++) {
+        const struct trial *t = &h->trial[i];
+        if (t->state == TRIAL_DONE && isfinite(t->value) &&
+            (best == NULL || t->value < best->value))
+            best = t;
+    }
+    return best;
+}
+
+static const struct trial_plan *choice(const struct study_view *v)
+{
+    const struct trial *best = best_of(&v->history);
+    return best != NULL ? &best->plan : NULL;
+}
+
+static int say_importance(const struct study_view *v)
+{
+    const struct space *s = search_space(v->self);
+    double share[SPACE_MAX_AXES];
+    struct str line = {0};
+    int used;
+    if (s->n < 2)
+        return OK;
+    TRY(importance(s, &v->history, share, &used));
+    if (isnan(share[0])) {
+        log_info("importance      not known: it takes %d trials that came to their end",
+                 IMPORTANCE_LEAST);
+        return OK;
+    }
+    for (int i = 0; i < s->n; i++)
+        str_addf(&line, "%s%s %.0f%%", i > 0 ? ", " : "", s->axis[i].key->name, 100 * share[i]);
+    log_info("importance      %s of the loss's variance over %d trials", line.s, used);
+    str_release(&line);
+    return OK;
+}
+
+static int conclude(const struct study_view *v)
+{
+    char line[256];
+    const struct trial *best = best_of(&v->history);
+    TRY(say_importance(v));
+    if (best == NULL)
+        return OK;
+    PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
+    log_info("%s", line);
+    struct str next = {0};
+    study_add_settings(&next, v->job, &best->plan);
+    log_info("next            carat train %s%s", v->job->from_study ? "JOB" : v->job->file, next.s);
+    str_release(&next);
+    return OK;
+}
+
+static int add_json(const struct study_view *v, json_t *root)
+{
+    const struct space *s = search_space(v->self);
+    const struct trial *best = best_of(&v->history);
+    double share[SPACE_MAX_AXES];
+    json_t *o = json_object();
+    int used;
+    int rc = importance(s, &v->history, share, &used);
+    for (int i = 0; rc == OK && i < s->n; i++)
+        json_object_set_new(o, s->axis[i].key->name,
+                            isfinite(share[i]) ? json_real(share[i]) : json_null());
+    json_object_set_new(root, "importance", o);
+    json_object_set_new(root, "best", best != NULL ? json_integer(best->number) : json_null());
+    return rc;
+}
+
+int cmd_search(int argc, char **argv)
+{
+    static const struct study_command command = {.name = "search",
+                                                 .planner = &PLANNER_SEARCH,
+                                                 .foresee = foresee,
+                                                 .conclude = conclude,
+                                                 .json = add_json,
+                                                 .choice = choice};
+    struct study_request q = STUDY_REQUEST;
+    const struct opt table[] = {STUDY_OPTIONS(q)};
+    enum { N = sizeof table / sizeof *table };
+    TRY(opts_parse(table, N, &argc, argv));
+    if (q.help) {
+        opts_help(stdout, "carat search JOB [key=value …] [options]",
+                  "Tries settings out, each in a run of its own, and says which gave the least "
+                  "validation loss. search.space names the keys and their ranges; search.rule "
+                  "chooses the trials, search.prune gives bad ones up (`carat help search`). "
+                  "Results are in study.dir, or run.dir with -search behind it: the same command "
+                  "goes on with what is missing, from any number of jobs at a time. study.ranks "
+                  "below the number of ranks runs trials side by side. Exit 75: stopped before "
+                  "the end, run it again.",
+                  table, N,
+                  "mpirun -n 2 carat search jobs/quickstart.yaml study.ranks=1 "
+                  "search.space=\"optimizer.lr log 1e-4 1e-1\" search.trials=12");
+        return OK;
+    }
+    return study_frame(&command, &q, argc, argv);
+}

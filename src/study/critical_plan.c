@@ -1,0 +1,503 @@
+#include "study/critical_plan.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "result_parts.h"
+#include "study/range_curve.h"
+#include "study/search.h"
+#include "study/space.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Neighbours whose steps are at most so many times the best one's get seeds too: single seeds of
+ * small models lie so far apart. */
+static const double NEAR = 1.15;
+/* Steps of a timing trial; validations on the way to a target are this much of the way apart. */
+enum { TIME_STEPS = 12, VALIDATIONS = 50 };
+
+const char *stage_name(enum stage_kind kind)
+{
+    static const char *const names[] = {"range", "centre", "grid", "extend", "seeds", "time"};
+    return names[kind];
+}
+
+/* ---- trials as the plan sees them ---- */
+
+/* A trial's number under a key; NaN when it sets none. */
+static double number_of(const struct trial *t, const char *key)
+{
+    double v;
+    const char *text = trial_setting(&t->plan, key);
+    return text != NULL && parse_f64(text, &v) ? v : NAN;
+}
+
+static bool is_role(const struct trial *t, const char *role)
+{
+    return strcmp(t->plan.role, role) == 0;
+}
+
+static bool is_at(const struct critical_plan *p, const struct trial *t, const char *role, int batch)
+{
+    return is_role(t, role) && number_of(t, "batch.global") == p->batch[batch];
+}
+
+bool critical_centre(const struct critical_plan *p, const struct history *h, int n, int batch,
+                     double *centre)
+{
+    char text[32];
+    *centre = p->centre[batch];
+    if (!p->by_range)
+        return true;
+    for (int i = 0; i < n; i++) {
+        const struct trial *t = &h->trial[i];
+        if (!is_at(p, t, "range", batch))
+            continue;
+        if (t->state == TRIAL_DONE && isfinite(t->value) && t->value > 0) {
+            snprintf(text, sizeof text, "%.1e", t->value);
+            parse_f64(text, centre);
+        }
+        return trial_ended(t);
+    }
+    return false;
+}
+
+static struct rate_grid grid_of(const struct critical_plan *p, double centre)
+{
+    return (struct rate_grid){.centre = centre,
+                              .step = p->job.study.rate_step,
+                              .n = (int)p->job.study.rates,
+                              .extend = (int)p->job.study.extend};
+}
+
+/* The first n trials of a history, at one batch. */
+struct seen_batch {
+    const struct critical_plan *p;
+    const struct history *h;
+    int n, batch;
+    struct rate_grid grid;
+};
+
+double trial_steps_to(const struct trial *t, double target)
+{
+    double step = INFINITY;
+    for (int i = 0; i < t->n_curve && isinf(step); i++) {
+        const struct curve_point *pair = &t->curve[i > 0 ? i - 1 : 0];
+        double at[2] = {pair->step, t->curve[i].step}, loss[2] = {pair->loss, t->curve[i].loss};
+        step = critical_crossing(at + (i == 0), loss + (i == 0), 2 - (i == 0), target);
+    }
+    return step;
+}
+
+/* Trials of a rate: how many, and in *point their mean score and loss. */
+static int cell_of(const struct seen_batch *s, int index, double target, struct grid_point *point)
+{
+    int n = 0;
+    *point = (struct grid_point){.index = index};
+    for (int i = 0; i < s->n; i++) {
+        const struct trial *t = &s->h->trial[i];
+        if (!is_at(s->p, t, "cell", s->batch) ||
+            rate_grid_index(&s->grid, number_of(t, "optimizer.lr")) != index)
+            continue;
+        n++;
+        point->score += trial_steps_to(t, target);
+        point->loss += t->state == TRIAL_DONE || t->state == TRIAL_PRUNED ? t->value : NAN;
+    }
+    point->score /= n;
+    point->loss /= n;
+    return n;
+}
+
+/* The cells of a batch, rates rising; caller's points[GRID_MOST]. */
+enum { GRID_MOST = 4096 };
+
+static int cells_of(const struct seen_batch *s, double target, struct grid_point *points)
+{
+    int n = 0, low = rate_grid_low(&s->grid) - s->grid.extend;
+    for (int k = low; k <= rate_grid_high(&s->grid) + s->grid.extend && n < GRID_MOST; k++)
+        n += cell_of(s, k, target, &points[n]) > 0;
+    return n;
+}
+
+/* The least tokens in which a cell of the batch came to the lowest target. */
+static double best_tokens(const struct seen_batch *s)
+{
+    struct grid_point points[GRID_MOST];
+    const struct critical_plan *p = s->p;
+    int n = cells_of(s, p->target[p->n_targets - 1], points);
+    return n == 0 ? INFINITY
+                  : points[rate_grid_best(points, n)].score * p->batch[s->batch] *
+                        (double)p->job.batch.seq_len;
+}
+
+/* ---- stages ---- */
+
+struct making {
+    const struct critical_plan *p;
+    const struct history *h;
+    int n; /* trials that count */
+    struct stage *stage;
+    double limit[RESULT_BATCHES]; /* tokens */
+};
+
+static bool see(struct seen_batch *s, const struct making *m, int batch)
+{
+    double centre;
+    bool known = critical_centre(m->p, m->h, m->n, batch, &centre);
+    *s = (struct seen_batch){m->p, m->h, m->n, batch, grid_of(m->p, centre)};
+    return known;
+}
+
+/* No cell takes more tokens than the best of a larger batch, times what is given up at. */
+static void set_limits(struct making *m)
+{
+    struct seen_batch s;
+    double least = INFINITY;
+    for (int b = m->p->n_batches - 1; b >= 0; b--) {
+        if (see(&s, m, b))
+            least = fmin(least, best_tokens(&s));
+        m->limit[b] = fmin(m->p->run_tokens, m->p->job.study.give_up * least);
+    }
+}
+
+static int add(struct making *m, struct planned item)
+{
+    struct stage *g = m->stage;
+    struct planned *more;
+    for (int i = 0; i < g->n; i++)
+        if (g->item[i].batch == item.batch && g->item[i].index == item.index &&
+            g->item[i].seed == item.seed && g->item[i].ranks == item.ranks)
+            return OK;
+    TRY(mem_alloc(&more, (size_t)g->n + 1, sizeof *more, "a stage's trials"));
+    if (g->n > 0)
+        memcpy(more, g->item, (size_t)g->n * sizeof *more);
+    more[g->n] = item;
+    mem_free(g->item);
+    g->item = more;
+    g->n++;
+    g->tokens += item.most_tokens;
+    return OK;
+}
+
+static int add_cell(struct making *m, int batch, int index, int seed)
+{
+    return add(m, (struct planned){
+                      .batch = batch, .index = index, .seed = seed, .most_tokens = m->limit[batch]});
+}
+
+static int make_range(struct making *m, int batch)
+{
+    double step = m->p->batch[batch] * (double)m->p->job.batch.seq_len;
+    for (int i = 0; i < m->n; i++)
+        if (is_at(m->p, &m->h->trial[i], "range", batch))
+            return OK;
+    if (!m->p->by_range)
+        return OK;
+    return add(m, (struct planned){.batch = batch,
+                                   .most_tokens = step * (double)RANGE_DEFAULT.steps});
+}
+
+static int make_cells(struct making *m, int batch, int low, int high)
+{
+    struct seen_batch s;
+    struct grid_point point;
+    see(&s, m, batch);
+    for (int k = low; k <= high; k++)
+        if (cell_of(&s, k, 0, &point) == 0)
+            TRY(add_cell(m, batch, k, 0));
+    return OK;
+}
+
+static int make_centre(struct making *m, int batch)
+{
+    return make_cells(m, batch, 0, 0);
+}
+
+static int make_grid(struct making *m, int batch)
+{
+    struct rate_grid g = grid_of(m->p, 1);
+    return make_cells(m, batch, rate_grid_low(&g), rate_grid_high(&g));
+}
+
+/* Whether a batch's trials say anything: those that only failed do not. */
+static bool says_something(const struct seen_batch *s)
+{
+    for (int i = 0; i < s->n; i++)
+        if (is_at(s->p, &s->h->trial[i], "cell", s->batch) &&
+            s->h->trial[i].state != TRIAL_FAILED)
+            return true;
+    return false;
+}
+
+static int make_extension(struct making *m, int batch)
+{
+    struct seen_batch s;
+    struct grid_point points[GRID_MOST];
+    see(&s, m, batch);
+    for (int t = 0; t < m->p->n_targets && says_something(&s); t++) {
+        int n = cells_of(&s, m->p->target[t], points);
+        int side = rate_grid_side(&s.grid, points, n);
+        int best = points[rate_grid_best(points, n)].index;
+        bool lower = !isfinite(points[rate_grid_best(points, n)].loss) &&
+                     !isfinite(points[rate_grid_best(points, n)].score);
+        if (side != 0)
+            TRY(add_cell(m, batch, lower ? points[0].index - 1 : best + side, 0));
+    }
+    return OK;
+}
+
+static int make_seeds(struct making *m, int batch)
+{
+    struct seen_batch s;
+    struct grid_point points[GRID_MOST], any;
+    see(&s, m, batch);
+    for (int t = 0; t < m->p->n_targets; t++) {
+        int n = cells_of(&s, m->p->target[t], points), best = rate_grid_best(points, n);
+        for (int i = best - 1; i <= best + 1 && isfinite(points[best].score); i++) {
+            if (i < 0 || i >= n || points[i].score > NEAR * points[best].score)
+                continue;
+            for (int k = cell_of(&s, points[i].index, 0, &any); k < m->p->job.study.seeds; k++)
+                TRY(add_cell(m, batch, points[i].index, k));
+        }
+    }
+    return OK;
+}
+
+static int make_times(struct making *m, int batch)
+{
+    double step = m->p->batch[batch] * (double)m->p->job.batch.seq_len;
+    for (int r = 0; r < m->p->n_ranks; r++) {
+        bool there = false;
+        for (int i = 0; i < m->n; i++)
+            there = there || (is_at(m->p, &m->h->trial[i], "time", batch) &&
+                              number_of(&m->h->trial[i], "study.ranks") == m->p->ranks[r]);
+        if (!there)
+            TRY(add(m, (struct planned){.batch = batch,
+                                        .ranks = (int)m->p->ranks[r],
+                                        .most_tokens = step * TIME_STEPS}));
+    }
+    return OK;
+}
+
+/* The stage that follows the first m->n trials: the first kind that has anything to do. Large
+ * batches come first: their trials are the long ones. */
+static int make_stage(struct making *m)
+{
+    static int (*const makers[])(struct making *, int) = {make_range,     make_centre, make_grid,
+                                                          make_extension, make_seeds,  make_times};
+    set_limits(m);
+    for (size_t k = 0; k < sizeof makers / sizeof makers[0] && m->stage->n == 0; k++) {
+        m->stage->kind = (enum stage_kind)k;
+        for (int b = m->p->n_batches - 1; b >= 0; b--)
+            TRY(makers[k](m, b));
+    }
+    return OK;
+}
+
+/* ---- the budget ---- */
+
+static double core_hours(const struct trial *t)
+{
+    return t->train_s * t->ranks / 3600;
+}
+
+/* What a stage takes at most, by the core-hours a token of earlier trials at its batches. */
+static double stage_hours(const struct making *m)
+{
+    double sum = 0;
+    for (int i = 0; i < m->stage->n; i++) {
+        double hours = 0, tokens = 0;
+        for (int k = 0; k < m->n; k++) {
+            const struct trial *t = &m->h->trial[k];
+            bool same = number_of(t, "batch.global") == m->p->batch[m->stage->item[i].batch];
+            hours += same ? core_hours(t) : 0;
+            tokens += same ? t->tokens : 0;
+        }
+        sum += tokens > 0 ? m->stage->item[i].most_tokens * hours / tokens : 0;
+    }
+    return sum;
+}
+
+/* Whether the budget has room for the stage. */
+static bool affords(const struct making *m, struct str *why)
+{
+    const struct config *c = &m->p->job;
+    double tokens = m->stage->tokens, hours = stage_hours(m);
+    for (int i = 0; i < m->n; i++) {
+        tokens += m->h->trial[i].tokens;
+        hours += core_hours(&m->h->trial[i]);
+    }
+    bool dear = c->study.budget.unit != UNIT_NONE && tokens > c->study.budget.value;
+    bool slow = c->study.core_hours > 0 && hours > c->study.core_hours;
+    if ((dear || slow) && why != NULL)
+        str_addf(why,
+                 "stage \"%s\" (%d trials) was not begun: with it the study may come to %.3g %s, "
+                 "and %s is %.3g\n",
+                 stage_name(m->stage->kind), m->stage->n, dear ? tokens : hours,
+                 dear ? "tokens" : "core-hours", dear ? "study.budget" : "study.core_hours",
+                 dear ? c->study.budget.value : c->study.core_hours);
+    return !dear && !slow;
+}
+
+static bool all_ended(const struct history *h, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!trial_ended(&h->trial[i]))
+            return false;
+    return true;
+}
+
+int critical_stage(const struct critical_plan *p, const struct history *h, struct stage *stage,
+                   enum answer *answer, struct str *why)
+{
+    struct making m = {.p = p, .h = h, .stage = stage};
+    *stage = (struct stage){0};
+    for (;;) {
+        *answer = ANSWER_WAIT;
+        if (!all_ended(h, m.n))
+            return OK;
+        TRY(make_stage(&m));
+        stage->first = m.n;
+        *answer = stage->n == 0 || !affords(&m, why) ? ANSWER_STOP : ANSWER_GO;
+        if (*answer == ANSWER_STOP || h->n < m.n + stage->n)
+            return OK;
+        m.n += stage->n;
+        mem_free(stage->item);
+        *stage = (struct stage){0};
+    }
+}
+
+/* ---- plans ---- */
+
+static int set_number(struct trial_plan *plan, const char *key, const char *form, double v)
+{
+    char text[64];
+    snprintf(text, sizeof text, form, v);
+    return plan_set(plan, key, text);
+}
+
+/* Two micro-batches at least, where there are two sequences: the noise scale is measured between
+ * them. */
+static double micro_of(const struct critical_plan *p, double batch)
+{
+    return fmin((double)p->job.batch.micro, ceil(batch / 2));
+}
+
+static int set_batch(const struct critical_plan *p, struct trial_plan *plan,
+                     const struct planned *item)
+{
+    double batch = p->batch[item->batch];
+    TRY(set_number(plan, "batch.global", "%.0f", batch));
+    TRY(set_number(plan, "batch.micro", "%.0f", micro_of(p, batch)));
+    TRY(plan_set(plan, "scaling.rule", "none"));
+    return set_number(plan, "run.seed", "%.0f", (double)p->job.run.seed + item->seed);
+}
+
+static int set_rate(const struct critical_plan *p, const struct history *h,
+                    struct trial_plan *plan, const struct planned *item)
+{
+    double centre;
+    critical_centre(p, h, h->n, item->batch, &centre);
+    struct rate_grid g = grid_of(p, centre);
+    return set_number(plan, "optimizer.lr", "%.10g", rate_grid_rate(&g, item->index));
+}
+
+static int set_length(const struct critical_plan *p, struct trial_plan *plan,
+                      const struct planned *item)
+{
+    char text[64];
+    double step = p->batch[item->batch] * (double)p->job.batch.seq_len;
+    double warmup = fmax(p->warmup_tokens, step * (double)p->job.study.warmup_steps);
+    snprintf(text, sizeof text, "%.0f tokens", p->warmup_tokens > 0 ? warmup : 0);
+    TRY(set_number(plan, "train.tokens", "%.0f", p->run_tokens));
+    return plan_set(plan, "schedule.warmup", text);
+}
+
+static int make_plan(const struct critical_plan *p, const struct history *h,
+                     const struct stage *stage, struct trial_plan *plan)
+{
+    const struct planned *item = &stage->item[h->n - stage->first];
+    bool cell = stage->kind != STAGE_RANGE && stage->kind != STAGE_TIME;
+    plan->parent = -1;
+    snprintf(plan->role, sizeof plan->role, "%s", cell ? "cell" : stage_name(stage->kind));
+    TRY(set_batch(p, plan, item));
+    if (stage->kind == STAGE_RANGE)
+        return OK;
+    TRY(set_rate(p, h, plan, item));
+    if (stage->kind == STAGE_TIME) {
+        TRY(set_number(plan, "train.steps", "%.0f", TIME_STEPS));
+        return set_number(plan, "study.ranks", "%.0f", item->ranks);
+    }
+    plan->target = p->target[p->n_targets - 1];
+    plan->watch = p->target[0];
+    plan->most_tokens = item->most_tokens;
+    plan->validations = VALIDATIONS;
+    return set_length(p, plan, item);
+}
+
+/* ---- the planner ---- */
+
+static int plan_open(void **self, const struct study *s, const struct config *job)
+{
+    struct critical_plan *p;
+    *self = NULL;
+    TRY(mem_alloc(&p, 1, sizeof *p, "a study's plan"));
+    int rc = critical_plan_open(p, s, job);
+    if (rc == OK)
+        *self = p;
+    else
+        mem_free(p);
+    return rc;
+}
+
+static int plan_propose(void *self, const struct history *h, struct trial_plan *plan,
+                        enum answer *answer)
+{
+    struct stage stage;
+    int rc = critical_stage(self, h, &stage, answer, NULL);
+    if (rc == OK && *answer == ANSWER_GO)
+        rc = make_plan(self, h, &stage, plan);
+    mem_free(stage.item);
+    return rc;
+}
+
+static int plan_judge(void *self, const struct history *h, int i, int k, enum answer *answer,
+                      char *why)
+{
+    (void)self, (void)h, (void)i, (void)k, (void)why;
+    *answer = ANSWER_GO;
+    return OK;
+}
+
+static void plan_headline(void *self, const struct history *h, char *text, size_t n)
+{
+    const struct critical_plan *p = self;
+    double steps[RESULT_BATCHES];
+    struct critical fit;
+    int reached = 0;
+    for (int b = 0; b < p->n_batches; b++) {
+        double centre;
+        bool known = critical_centre(p, h, h->n, b, &centre);
+        struct seen_batch s = {p, h, h->n, b, grid_of(p, centre)};
+        steps[b] = known ? best_tokens(&s) / p->batch[b] / (double)p->job.batch.seq_len : INFINITY;
+        reached += isfinite(steps[b]);
+    }
+    int len = snprintf(text, n, "%d of %d batches reached %.4g", reached, p->n_batches,
+                       p->target[p->n_targets - 1]);
+    if (reached >= 3 && critical_fit(&fit, p->batch, steps, p->n_batches) && len < (int)n)
+        snprintf(text + len, n - (size_t)len, ", critical batch about %.3g so far", fit.batch);
+}
+
+static void plan_close(void *self)
+{
+    mem_free(self);
+}
+
+const struct planner PLANNER_STUDY = {.kind = "study",
+                                      .open = plan_open,
+                                      .propose = plan_propose,
+                                      .judge = plan_judge,
+                                      .headline = plan_headline,
+                                      .close = plan_close};
