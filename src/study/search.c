@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "study/gp.h"
+#include "study/length.h"
 
 #include <inttypes.h>
 #include <math.h>
