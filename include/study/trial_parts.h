@@ -11,10 +11,27 @@ struct trial_place {
 };
 struct trial_place trial_place(const struct trainer *t);
 
+/* Root's configuration to all ranks, as text: they need not read the study's files. Collective. */
+int trial_share_job(struct config *conf, const struct comm *c);
+
+/* The one key of the study's that a plan may set: how many ranks its trial asks for. */
+#define TRIAL_RANKS "study.ranks"
+
+/* Trials that leave no run, by plan.role: a range test ("range"), whose value is the rate that it
+ * suggests, and steps that are only timed ("time"), on as many ranks as TRIAL_RANKS says. NULL for
+ * other roles. Their outcomes and errors are as trial_run's. Collective. */
+typedef int trial_probe(const struct trial_setup *setup, struct task *task,
+                        enum trial_outcome *outcome);
+trial_probe *trial_probe_find(const char *role);
+
+/* Whether an error is of the trial alone: E_CONFIG, E_DATA, E_MEM, E_DIVERGED. */
+bool trial_owns_error(int rc);
+
 /* When a trial validates and where it pauses; the same on every rank. */
 struct trial_goal {
     double milestone;   /* tokens; INFINITY: the run's end */
     double target;      /* validation loss; 0: none */
+    double watch;       /* from near which loss on it is validated */
     double most_tokens; /* with a target; INFINITY: the run's end */
     int validations;
 };

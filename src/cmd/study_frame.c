@@ -85,6 +85,8 @@ static int open_root(struct frame *f)
 {
     char dir[FS_PATH_MAX], *job = NULL;
     TRY(study_folder(dir, &f->job.conf, f->command->name));
+    if (f->command->prepare != NULL)
+        TRY(f->command->prepare(&f->job, dir));
     TRY(conf_text(&f->job.conf, NULL, &job));
     int rc = try_planner(f, dir, job);
     if (rc == OK)

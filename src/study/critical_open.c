@@ -10,16 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double QUARTER = 0.25, MOST_BATCH = 1 << 24, MOST_RANKS = 1 << 20;
-
-/* batch.global times 1/4, 1/2, 1, 2 and 4, as far as these are whole. */
-static void default_batches(struct critical_plan *p)
-{
-    double batch = QUARTER * (double)p->job.batch.global;
-    for (int i = 0; i < 5; i++, batch *= 2)
-        if (batch >= 1 && batch == floor(batch))
-            p->batch[p->n_batches++] = batch;
-}
+static const double MOST_RANKS = 1 << 20;
 
 static int read_targets(struct critical_plan *p)
 {
@@ -37,10 +28,7 @@ static int read_targets(struct critical_plan *p)
 static int read_lists(struct critical_plan *p)
 {
     const struct config *c = &p->job;
-    TRY(study_list(p->batch, &p->n_batches, RESULT_BATCHES, "study.batches", c->study.batches, 1,
-                   MOST_BATCH, true));
-    if (p->n_batches == 0)
-        default_batches(p);
+    TRY(study_batches(p->batch, &p->n_batches, RESULT_BATCHES, c));
     TRY(study_list(p->ranks, &p->n_ranks, RESULT_TARGETS, "study.rank_counts", c->study.rank_counts,
                    1, MOST_RANKS, true));
     return read_targets(p);
@@ -73,6 +61,22 @@ static int check_job(const struct critical_plan *p)
     return OK;
 }
 
+/* What the first stage may take. */
+static int check_budget(const struct critical_plan *p)
+{
+    const struct config *c = &p->job;
+    double tokens = 0;
+    for (int b = 0; b < p->n_batches; b++)
+        tokens += p->by_range ? p->batch[b] * (double)c->batch.seq_len * (double)RANGE_DEFAULT.steps
+                              : p->run_tokens;
+    if (c->study.budget.unit == UNIT_NONE || tokens <= c->study.budget.value)
+        return OK;
+    return ERR(E_CONFIG,
+               "study.budget is %.4g tokens, and the first trial of each of %d batches may take "
+               "%.4g; raise it, name fewer batches, or make the run shorter",
+               c->study.budget.value, p->n_batches, tokens);
+}
+
 /* The job's rate at each batch, by its scaling rule from the batch it was tuned at. */
 static int centre_by_job(struct critical_plan *p)
 {
@@ -102,6 +106,7 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     TRY(study_length(&p->run_tokens, job));
     TRY(study_amount(&p->warmup_tokens, job, job->schedule.warmup));
     TRY(check_job(p));
+    TRY(check_budget(p));
     return centre_by_job(p);
 }
 

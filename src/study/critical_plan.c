@@ -2,8 +2,10 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "result_parts.h"
 #include "study/range_curve.h"
 #include "study/search.h"
+#include "study/space.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -78,16 +80,13 @@ struct seen_batch {
     struct rate_grid grid;
 };
 
-static double steps_to(const struct trial *t, double target)
+double trial_steps_to(const struct trial *t, double target)
 {
     double step = INFINITY;
     for (int i = 0; i < t->n_curve && isinf(step); i++) {
-        const struct curve_point *c = &t->curve[i];
-        if (!(c->loss <= target))
-            continue;
-        const struct curve_point *pair = i > 0 ? c - 1 : c;
-        double at[2] = {pair->step, c->step}, loss[2] = {pair->loss, c->loss};
-        step = critical_crossing(at, loss, 2, target);
+        const struct curve_point *pair = &t->curve[i > 0 ? i - 1 : 0];
+        double at[2] = {pair->step, t->curve[i].step}, loss[2] = {pair->loss, t->curve[i].loss};
+        step = critical_crossing(at + (i == 0), loss + (i == 0), 2 - (i == 0), target);
     }
     return step;
 }
@@ -103,7 +102,7 @@ static int cell_of(const struct seen_batch *s, int index, double target, struct 
             rate_grid_index(&s->grid, number_of(t, "optimizer.lr")) != index)
             continue;
         n++;
-        point->score += steps_to(t, target);
+        point->score += trial_steps_to(t, target);
         point->loss += t->state == TRIAL_DONE || t->state == TRIAL_PRUNED ? t->value : NAN;
     }
     point->score /= n;
@@ -432,6 +431,7 @@ static int make_plan(const struct critical_plan *p, const struct history *h,
         return set_number(plan, "study.ranks", "%.0f", item->ranks);
     }
     plan->target = p->target[p->n_targets - 1];
+    plan->watch = p->target[0];
     plan->most_tokens = item->most_tokens;
     plan->validations = VALIDATIONS;
     return set_length(p, plan, item);

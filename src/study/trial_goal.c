@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-/* Nats of the step's own training loss above the target: from there on a trial looks, early enough
- * for higher targets that are read off the same curve. */
-#define NEAR_TARGET 1.5
+/* Nats of a step's own training loss above the target, or the first one that matters: from there on
+ * a trial looks. Wide, for one step's loss is noisy and its average comes late. */
+#define NEAR_TARGET 0.5
 
 struct trial_goal trial_goal(const struct task *task)
 {
@@ -14,6 +14,7 @@ struct trial_goal trial_goal(const struct task *task)
     bool limited = p->most_tokens > 0;
     return (struct trial_goal){.milestone = pauses ? p->milestones[task->milestone] : INFINITY,
                                .target = p->target,
+                               .watch = p->watch > 0 ? p->watch : p->target,
                                .most_tokens = limited ? p->most_tokens : INFINITY,
                                .validations = p->validations};
 }
@@ -52,6 +53,6 @@ bool goal_wants_loss(const struct trial_goal *g, const struct trial_place *befor
     if (g->validations < 1)
         return false;
     if (g->target > 0)
-        return train_loss <= g->target + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
+        return train_loss <= g->watch + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
     return on_even_grid(before->step, at->step, n_steps, g->validations);
 }

@@ -3,7 +3,9 @@
 #include "base/mem.h"
 #include "check_main.h"
 #include "conf/config_file.h"
+#include "base/str.h"
 #include "study/past.h"
+#include "study/search.h"
 #include "study/space.h"
 
 #include <math.h>
@@ -133,6 +135,43 @@ START_TEST(a_study_keeps_what_it_saw)
 }
 END_TEST
 
+/* A search that learns looks there first, and around it in every other of its first trials. */
+START_TEST(a_search_begins_where_the_past_was_best)
+{
+    struct trial before[8] = {{0}};
+    struct study s;
+    struct str text = {0};
+    void *self;
+    make_job(&job, "adamw");
+    job.batch.global = 32;
+    snprintf(job.search.space, sizeof job.search.space, "optimizer.lr log 1e-5 1");
+    open_study(&s, "search", &job);
+    ck_assert_msg(PLANNER_SEARCH.open(&self, &s, &job) == OK, "%s", err_message());
+    for (int i = 0; i < 8; i++) {
+        struct history h = {before, i};
+        struct trial_plan plan = {0};
+        enum answer answer;
+        double lr;
+        ck_assert_int_eq(PLANNER_SEARCH.propose(self, &h, &plan, &answer), OK);
+        if (answer == ANSWER_GO) {
+            ck_assert(parse_f64(trial_setting(&plan, "optimizer.lr"), &lr));
+            if (i == 0)
+                ck_assert_double_eq_tol(lr / 2e-3, 1, 1e-6);
+            else if (i % 2 == 0) /* a few standard errors of some tens of percent */
+                ck_assert_double_le(fabs(log(lr / 2e-3)), log(16));
+        }
+        mem_free(plan.set);
+        mem_free(plan.milestones);
+    }
+    search_say_past(self, &text);
+    ck_assert_msg(strstr(text.s, "lr* about 0.002 here") != NULL, "%s", text.s);
+    ck_assert_ptr_nonnull(strstr(text.s, "assumed"));
+    str_release(&text);
+    PLANNER_SEARCH.close(self);
+    study_close(&s);
+}
+END_TEST
+
 START_TEST(damage_is_told)
 {
     struct study s;
@@ -157,6 +196,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, studies_are_found_and_others_left_out_by_name);
     tcase_add_test(t, a_study_keeps_what_it_saw);
+    tcase_add_test(t, a_search_begins_where_the_past_was_best);
     tcase_add_test(t, damage_is_told);
 }
 

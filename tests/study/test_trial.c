@@ -156,7 +156,7 @@ END_TEST
 
 START_TEST(looks_are_even_over_a_run_and_geometric_towards_a_target)
 {
-    struct trial_goal even = {INFINITY, 0, INFINITY, 4}, aim = {INFINITY, 2.0, INFINITY, 4};
+    struct trial_goal even = {INFINITY, 0, INFINITY, 4}, aim = {INFINITY, 2.0, 2.0, INFINITY, 4};
     struct trial_goal pause = {1000, 0, INFINITY, 0};
     int n_even = 0, n_aim = 0, last = 0;
     for (int i = 1; i <= 22; i++) {
