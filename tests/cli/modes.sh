@@ -21,7 +21,7 @@ says() { # PATTERN: the last command's output holds it
     grep -qE -- "$1" "$work/out" && return
     failures=$((failures + 1)); echo "FAILED: no '$1' in:"; tail -n 20 "$work/out"
 }
-study() { # RANKS a-rank-a-worker JOB arguments...
+study() { # RANKS JOB arguments...
     local n=$1 job=$2; shift 2
     timeout 60 mpirun -n "$n" "$carat" study "$job" study.ranks=1 "$@"
 }
@@ -48,7 +48,7 @@ schedule: {name: cosine, warmup: 4 steps}
 checkpoint: {every: 12, keep: 9}
 validate: {samples: 16}
 YAML
-ends 0 "prepare" "$carat" prepare include -o "$work/tokens.h5" --train-tokenizer 300
+ends 0 "prepare" "$carat" prepare include -o "$work/tokens.h5" --train-tokenizer 400
 ends 0 "a run" timeout 60 "$carat" train "$work/job.yaml"
 
 # ---- branches ----
