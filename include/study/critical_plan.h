@@ -67,13 +67,15 @@ const char *stage_name(enum stage_kind kind);
 bool critical_centre(const struct critical_plan *p, const struct history *h, int n, int batch,
                      double *centre);
 
-/* What a study may come to. */
+/* What a study comes to: once trials have reached the lowest target, others at their batch are
+ * expected to take as much as the best one; before, as much as the run has. */
 struct critical_facts {
-    int n_range, n_grid, n_extend, n_seeds, n_time; /* trials; extend and seeds: at most */
-    double first_tokens; /* of range tests and grid, if every trial went on to its end */
-    double most_tokens;  /* of all of it */
+    int n_trials;       /* as long as no grid needs more rates */
+    double tokens;      /* of all of them */
+    double most_tokens; /* with all rates and seeds that may be added, each going on to the end */
 };
-void critical_facts(const struct critical_plan *p, struct critical_facts *f);
+void critical_foresee(const struct critical_plan *p, const struct history *h,
+                      struct critical_facts *f);
 /* Adds what the plan does with the job's other settings, a line each. */
 void critical_describe(const struct critical_plan *p, struct str *lines);
 

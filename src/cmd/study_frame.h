@@ -32,6 +32,8 @@ struct study_command {
     const char *name; /* "search": its folder is run.dir with "-search" behind it */
     const struct planner *planner;
     void (*foresee)(const struct study_view *v, struct foresight *f);
+    /* More lines of the plan, each with its end. May be NULL. */
+    void (*describe)(const struct study_view *v, struct str *lines);
     /* Lines below the final table: what was learnt, and what to do next. May be NULL. */
     int (*conclude)(const struct study_view *v);
     /* The same as members of the JSON object. May be NULL. */

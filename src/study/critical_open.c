@@ -110,22 +110,6 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     return centre_by_job(p);
 }
 
-void critical_facts(const struct critical_plan *p, struct critical_facts *f)
-{
-    const struct config *c = &p->job;
-    int n = p->n_batches, rates = (int)c->study.rates, more = 2 * (int)c->study.extend;
-    double range = 0;
-    *f = (struct critical_facts){.n_range = p->by_range ? n : 0,
-                                 .n_grid = n * rates,
-                                 .n_extend = n * more,
-                                 .n_seeds = n * ((int)c->study.seeds - 1) * 3,
-                                 .n_time = n * p->n_ranks};
-    for (int b = 0; b < f->n_range; b++)
-        range += p->batch[b] * (double)c->batch.seq_len * (double)RANGE_DEFAULT.steps;
-    f->first_tokens = range + f->n_grid * p->run_tokens;
-    f->most_tokens = f->first_tokens + (f->n_extend + f->n_seeds) * p->run_tokens;
-}
-
 void critical_describe(const struct critical_plan *p, struct str *lines)
 {
     const struct config *c = &p->job;
