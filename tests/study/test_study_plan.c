@@ -79,7 +79,7 @@ static void reach(struct world *w, struct trial *t, double target, double most)
     (void)w;
 }
 
-/* A loss that falls evenly from a third of a rate to three times it, and rises behind. */
+/* A loss that, once high, falls evenly from a third of a rate to three times it, and rises behind. */
 static void range_finish(struct world *w, struct trial *t, double rate)
 {
     double peak = log(rate * 3);
@@ -87,7 +87,7 @@ static void range_finish(struct world *w, struct trial *t, double rate)
     t->value = NAN;
     for (int i = 0; i < RANGE_POINTS; i++) {
         double x = log(range_rate(&RANGE_DEFAULT, i)), low = log(rate / 3);
-        double loss = x < low ? 5 : x < peak ? 5 - (x - low) : 9 + x;
+        double loss = x < low ? 4 : x < peak ? 5 - (x - low) : 9 + x;
         t->curve[t->n_curve++] = (struct curve_point){i + 1, i + 1, loss, i};
     }
 }
