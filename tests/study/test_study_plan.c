@@ -16,8 +16,8 @@ enum { MOST_TRIALS = 400, SLOTS = 5, RANGE_POINTS = 100 };
 
 /* A grid with a factor of 1.3 finds the best rate's steps to so much. */
 static const double OF_GRID = 0.06;
-/* From one rate of a range test to the next. */
-static const double OF_RANGE = 0.15;
+/* Two rates of a range test: the middle of its fall is rounded down twice. */
+static const double OF_RANGE = 0.25;
 /* The critical batch by such steps, against that of the closest grid. */
 static const double OF_CRITICAL = 0.15;
 
