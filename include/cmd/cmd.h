@@ -9,6 +9,7 @@ int cmd_plan(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_range(int argc, char **argv);
+int cmd_study(int argc, char **argv);
 int cmd_search(int argc, char **argv);
 int cmd_study(int argc, char **argv);
 int cmd_eval(int argc, char **argv);

@@ -52,7 +52,7 @@ struct trial_plan {
     double most_tokens; /* ends there, its target reached or not; 0: the run's length */
     int validations;    /* spread over the run (geometrically with a target); 0: milestones, end */
     int parent;         /* starts from this trial's checkpoint; -1: from none */
-    double parent_tokens; /* the parent's milestone that is meant */
+    double parent_tokens; /* the parent's milestone that is meant, or what origin has done; 0 */
     char origin[FS_PATH_MAX]; /* or from this run folder or checkpoint; "": from none */
     char role[32];      /* for people and the planner: "cell", "branch", "tpe" */
 };

@@ -4,7 +4,7 @@
 #include "cmd/cmd.h"
 #include "study/critical_plan.h"
 #include "study/result_text.h"
-#include "study_frame.h"
+#include "study_modes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -105,7 +105,15 @@ int cmd_study(int argc, char **argv)
                                                  .json = add_json,
                                                  .choice = choice};
     struct study_request q = STUDY_REQUEST;
-    const struct opt table[] = {STUDY_OPTIONS(q)};
+    bool rules = false, branch = false, past = false;
+    const struct opt table[] = {
+        {"rules", 0, OPT_FLAG, &rules, NULL,
+         "put study.rules to test at study.batches, against a tuned rate of each"},
+        {"branch", 0, OPT_FLAG, &branch, NULL,
+         "JOB is a run: branch off from its checkpoints, to find the largest harmless batch"},
+        {"past", 0, OPT_FLAG, &past, NULL,
+         "show what runs and studies in study.past say of the rate"},
+        STUDY_OPTIONS(q)};
     enum { N = sizeof table / sizeof *table };
     TRY(opts_parse(table, N, &argc, argv));
     if (q.help) {
@@ -113,12 +121,16 @@ int cmd_study(int argc, char **argv)
                   "Large-batch study: trains the job at each of study.batches, with the rate tuned "
                   "at each, until the losses in study.targets are reached; fits steps against the "
                   "batch (S = Smin + Emin/B) and says which batch, rate and number of ranks to "
-                  "use. Results are in study.dir, or run.dir with -study behind it: the same "
+                  "use. Results are in study.dir, or run.dir with -study (-rules, -branch) behind it: the same "
                   "command goes on with what is missing, from any number of jobs at a time. "
                   "study.ranks below the number of ranks runs trials side by side. Exit 75: "
                   "stopped before the end, run it again; 78: no trial reached a target.",
                   table, N, "mpirun -n 2 carat study jobs/study-small.yaml study.ranks=1");
         return OK;
     }
-    return study_frame(&command, &q, argc, argv);
+    if (rules + branch + past > 1)
+        return ERR(E_USAGE, "--rules, --branch and --past are three things; choose one");
+    if (past)
+        return study_past(&q, argc, argv);
+    return study_frame(rules ? &STUDY_RULES : branch ? &STUDY_BRANCH : &command, &q, argc, argv);
 }

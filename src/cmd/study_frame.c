@@ -86,6 +86,8 @@ static int open_root(struct frame *f)
 {
     char dir[FS_PATH_MAX], *job = NULL;
     TRY(find_folder(dir, f));
+    if (f->command->prepare != NULL)
+        TRY(f->command->prepare(&f->job, dir));
     TRY(conf_text(&f->job.conf, NULL, &job));
     int rc = try_planner(f, dir, job);
     if (rc == OK)

@@ -15,7 +15,7 @@ enum { TIMED_STEPS = 8 };
 
 static double own_tokens(const struct trial *t)
 {
-    return t->tokens - (t->plan.parent >= 0 ? t->plan.parent_tokens : 0);
+    return t->tokens - t->plan.parent_tokens;
 }
 
 bool speed_of_trials(struct trial_speed *s, const struct history *h)

@@ -254,7 +254,7 @@ static int check_rules(const struct search *q)
     return OK;
 }
 
-static int open_search(struct search *q, const struct config *job)
+static int open_search(struct search *q, const struct study *s, const struct config *job)
 {
     q->conf = *job;
     q->rule = search_rule_find(job->search.rule);
@@ -272,6 +272,7 @@ static int open_search(struct search *q, const struct config *job)
     TRY(set_milestones(q));
     if (q->rule->makes_plans && q->rule->open != NULL)
         TRY(q->rule->open(q));
+    TRY(search_find_past(q, s));
     return check_budget(q);
 }
 
@@ -287,10 +288,9 @@ static void search_close(void *self)
 static int search_open(void **self, const struct study *s, const struct config *job)
 {
     struct search *q;
-    (void)s;
     *self = NULL;
     TRY(mem_alloc(&q, 1, sizeof *q, "a search"));
-    int rc = open_search(q, job);
+    int rc = open_search(q, s, job);
     if (rc == OK)
         *self = q;
     else
@@ -347,7 +347,7 @@ static int choose_learned(const struct search *q, const struct history *h, int k
         n_ended += t < known;
     }
     if (rc == OK && n_ended < q->conf.search.startup)
-        rc = choose_random(q, h->n, NULL, 0, point);
+        rc = choose_startup(q, h->n, point);
     else if (rc == OK)
         rc = q->rule->choose(q, h->n, seen, n, point);
     mem_free(points);
@@ -367,7 +367,7 @@ static int propose_point(const struct search *q, const struct history *h, struct
     if (learns)
         TRY(choose_learned(q, h, known, point));
     else if (q->rule->learns)
-        TRY(choose_random(q, h->n, NULL, 0, point));
+        TRY(choose_startup(q, h->n, point));
     else
         TRY(q->rule->choose(q, h->n, NULL, 0, point));
     return space_write(&q->space, point, plan);
