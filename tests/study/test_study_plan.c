@@ -16,8 +16,8 @@ enum { MOST_TRIALS = 400, SLOTS = 5, RANGE_POINTS = 100 };
 
 /* A grid with a factor of 1.3 finds the best rate's steps to so much. */
 static const double OF_GRID = 0.06;
-/* From one rate of a range test to the next. */
-static const double OF_RANGE = 0.15;
+/* Two rates of a range test: the middle of its fall is rounded down twice. */
+static const double OF_RANGE = 0.25;
 /* The critical batch by such steps, against that of the closest grid. */
 static const double OF_CRITICAL = 0.15;
 
@@ -79,7 +79,7 @@ static void reach(struct world *w, struct trial *t, double target, double most)
     (void)w;
 }
 
-/* A loss that falls evenly from a third of a rate to three times it, and rises behind. */
+/* A loss that, once high, falls evenly from a third of a rate to three times it, and rises behind. */
 static void range_finish(struct world *w, struct trial *t, double rate)
 {
     double peak = log(rate * 3);
@@ -87,7 +87,7 @@ static void range_finish(struct world *w, struct trial *t, double rate)
     t->value = NAN;
     for (int i = 0; i < RANGE_POINTS; i++) {
         double x = log(range_rate(&RANGE_DEFAULT, i)), low = log(rate / 3);
-        double loss = x < low ? 5 : x < peak ? 5 - (x - low) : 9 + x;
+        double loss = x < low ? 4 : x < peak ? 5 - (x - low) : 9 + x;
         t->curve[t->n_curve++] = (struct curve_point){i + 1, i + 1, loss, i};
     }
 }
