@@ -13,9 +13,10 @@
 enum { TIMED_STEPS = 8 };
 #define TIMED_S 5.0 /* no further step is timed after so long */
 
-static double own_tokens(const struct trial *t)
+double study_own_tokens(const struct trial *t)
 {
-    return t->tokens - t->plan.parent_tokens;
+    double tokens = t->tokens - t->plan.parent_tokens;
+    return tokens > 0 ? tokens : 0; /* NaN before its first publication */
 }
 
 bool speed_of_trials(struct trial_speed *s, const struct history *h)
@@ -25,9 +26,9 @@ bool speed_of_trials(struct trial_speed *s, const struct history *h)
     *s = (struct trial_speed){0};
     for (int i = 0; i < h->n; i++) {
         const struct trial *t = &h->trial[i];
-        if (!(own_tokens(t) > 0 && t->train_s > 0 && t->ranks > 0))
+        if (!(study_own_tokens(t) > 0 && t->train_s > 0 && t->ranks > 0))
             continue;
-        tokens += own_tokens(t);
+        tokens += study_own_tokens(t);
         rank_s += t->train_s * t->ranks;
         s->ranks = (int)t->ranks;
         n++;
@@ -212,8 +213,7 @@ void study_count(struct study_counts *c, const struct history *h)
         const struct trial *t = &h->trial[i];
         c->n[t->state]++;
         c->ended += t->state > TRIAL_RUNNING;
-        if (own_tokens(t) > 0)
-            c->tokens += own_tokens(t);
+        c->tokens += study_own_tokens(t);
         if (t->train_s > 0 && t->ranks > 0)
             c->rank_s += t->train_s * t->ranks;
     }
