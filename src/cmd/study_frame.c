@@ -182,16 +182,21 @@ static void tell_ends(struct frame *f)
         }
 }
 
-/* By what was trained since this command began; before that, by the plan's speed. */
-static double seconds_left(const struct frame *f, double all, double tokens)
+/* By what was trained since the work began, from where the first trial was resumed; before that, by
+ * the plan's speed. */
+static double seconds_left(struct frame *f, double all, double tokens)
 {
+    if (isnan(f->first_tokens)) {
+        f->first_tokens = tokens;
+        f->first_s = clock_now_s();
+    }
     double done = tokens - f->first_tokens, left = fmax(all - tokens, 0);
     if (done > 0)
         return (clock_now_s() - f->first_s) / done * left;
     return left * f->speed.rank_s / (f->crew.ranks * f->crew.workers);
 }
 
-static void add_end(struct str *text, const struct frame *f, const struct trial *now)
+static void add_end(struct str *text, struct frame *f, const struct trial *now)
 {
     struct foresight see = {0};
     struct study_counts c;
@@ -259,10 +264,7 @@ static int work(struct frame *f)
         w.keep = f->job.conf.study.keep;
     }
     if (is_root(f)) {
-        struct study_counts c;
-        study_count(&c, &f->view.history);
-        f->first_tokens = c.tokens;
-        f->first_s = clock_now_s();
+        f->first_tokens = NAN;
         tell_ends(f);
         f->drawn_s = clock_now_s();
         w.tell = tell;
