@@ -7,6 +7,8 @@
 #include "study/prior.h"
 #include "study/study.h"
 
+#include <jansson.h>
+
 /* A best rate with where it comes from. */
 struct past_find {
     char from[256]; /* folder, and the batch where it has several */
@@ -49,19 +51,19 @@ int past_add_skip(struct past *p, const char *from, const char *why);
 int past_judge(struct past *p, struct past_sample *sample, int n);
 
 /* The past as a study first saw it: kept in the study's folder as prior.json, so that the study
- * stays the same while other studies end. Gathers it when it is not there. E_CONFIG, E_DATA, E_IO.
- */
+ * stays the same while other studies end. Gathers it when it is not there; keeps nothing where s is
+ * NULL or its folder not there yet. E_CONFIG, E_DATA, E_IO. */
 int past_of_study(struct past *p, const struct study *s, const struct config *job);
 
 /* The law of what was found, for the job's optimizer; false when nothing was. */
 bool past_law(struct prior *law, const struct past *p, const struct config *job);
-/* The rate that the law gives the job at a batch in sequences. E_CONFIG, with what was looked at,
- * when there is no law. */
-int past_rate(struct prior_guess *g, const struct past *p, const struct config *job, double batch,
-              double tokens, double params);
+/* The E_CONFIG of a job that wants a law where there is none. */
+int past_without(const struct past *p, const struct config *job);
 /* The parameters of the job's model. E_CONFIG, E_DATA. */
 int past_params(double *params, const struct config *job);
-/* Adds table of the points, what was left out and why, and the law. */
+/* The points and what was left out, as prior.json has them; json_decref it. */
+json_t *past_json(const struct past *p);
+/* Adds a table of the points, what was left out and why, and the law. */
 void past_show(struct str *text, const struct past *p, const struct config *job);
 
 #endif

@@ -27,6 +27,13 @@ extern const struct planner PLANNER_RULES;
 /* E_CONFIG naming the key. */
 int rules_init(struct rules_setup *s, const struct config *job);
 
+/* How many trials it takes: as far as can be told, and with grids that grow as far as they may. */
+struct rules_facts {
+    int n, n_most;
+};
+/* E_MEM; the numbers are there all the same. */
+int rules_facts(struct rules_facts *f, const struct rules_setup *s, const struct history *h);
+
 /* What the rule made of the base's rate at a batch. */
 struct rules_cell {
     double lr;

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "study/arch.h"
 #include "study/planner.h"
+#include "study/prior.h"
 #include "study/space.h"
 #include "study/tpe.h"
 
@@ -27,7 +28,10 @@ struct search {
     bool sets_length; /* trials get train.tokens, since the job's steps would differ in tokens */
     bool by_flops;    /* search.equal_flops: trials differ in length */
     struct arch arch; /* of by_flops */
-    double *grid;     /* [n][space.n] points, of the grid alone */
+    bool has_past;    /* study.past says where to look for the rate */
+    struct prior law;
+    double params; /* of has_past: the job's model */
+    double *grid;  /* [n][space.n] points, of the grid alone */
 };
 
 struct search_rule {
@@ -57,6 +61,12 @@ struct prune_rule {
                  char *why);
 };
 
+/* Fills in a zeroed search from its job; released by PLANNER_SEARCH.close, also after an error.
+ * E_CONFIG, and what the job's data and past give. */
+int search_init(struct search *q, const struct study *s, const struct config *job);
+/* Whether trials are compared in whole brackets, so that each has to be there. */
+bool search_in_brackets(const struct search *q);
+
 /* Rows by name, NULL when there is none. */
 const struct search_rule *search_rule_find(const char *name);
 const struct prune_rule *prune_rule_find(const char *name);
@@ -67,6 +77,14 @@ int grid_open(struct search *q);
 int choose_grid(const struct search *q, int number, const struct seen *seen, int n, double *point);
 int choose_random(const struct search *q, int number, const struct seen *seen, int n,
                   double *point);
+/* The first trials of rules that learn: at random, but where study.past knows of rates every other
+ * one draws its optimizer.lr around the law's, the first one at it. */
+int choose_startup(const struct search *q, int number, double *point);
+/* Fits the law, where the rule learns and the space has optimizer.lr. No best rate in the past is
+ * no error. E_CONFIG, E_DATA, E_IO. */
+int search_find_past(struct search *q, const struct study *s);
+/* Adds what choose_startup makes of the past, in lines; nothing without study.past. */
+void search_say_past(const void *self, struct str *text);
 /* Halton's sequence, the digits of each axis permuted at random, each place by a permutation of its
  * own. Source: Halton 1964; Owen 1995. */
 int choose_halton(const struct search *q, int number, const struct seen *seen, int n,
@@ -82,7 +100,7 @@ int judge_asha(const struct search *q, const struct history *h, int i, int k, en
 int halving_left(const struct search *q, int n, int k);
 
 /* Random numbers for one purpose of one trial. */
-enum purpose { FOR_POINT, FOR_TPE, FOR_GP, FOR_HALTON, FOR_PBT, FOR_BANDIT };
+enum purpose { FOR_POINT, FOR_TPE, FOR_GP, FOR_HALTON, FOR_PBT, FOR_PAST };
 struct dice search_dice(const struct search *q, enum purpose p, int number);
 
 /* The trial has ended, whatever came of it. */

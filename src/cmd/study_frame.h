@@ -31,7 +31,11 @@ struct study_view {
 struct study_command {
     const char *name; /* "search": its folder is run.dir with "-search" behind it */
     const struct planner *planner;
+    /* Completes the job of a study in the folder dir, which may not be there yet. May be NULL. */
+    int (*prepare)(struct job *j, const char *dir);
     void (*foresee)(const struct study_view *v, struct foresight *f);
+    /* More lines of the plan, each with its end. May be NULL. */
+    void (*describe)(const struct study_view *v, struct str *lines);
     /* Lines below the final table: what was learnt, and what to do next. May be NULL. */
     int (*conclude)(const struct study_view *v);
     /* The same as members of the JSON object. May be NULL. */

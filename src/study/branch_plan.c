@@ -180,6 +180,7 @@ static int plan_branch(const struct branch_setup *b, int number, struct trial_pl
     double batch = b->factor[number % b->n_factors] * (double)p->batch;
     plan->parent = -1;
     plan->validations = VALIDATIONS;
+    plan->parent_tokens = p->tokens;
     plan->most_tokens = p->tokens + b->length;
     snprintf(plan->role, sizeof plan->role, "branch");
     TRY(ckpt_path(plan->origin, b->conf.run.dir, p->step));

@@ -10,16 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double QUARTER = 0.25, MOST_BATCH = 1 << 24, MOST_RANKS = 1 << 20;
-
-/* batch.global times 1/4, 1/2, 1, 2 and 4, as far as these are whole. */
-static void default_batches(struct critical_plan *p)
-{
-    double batch = QUARTER * (double)p->job.batch.global;
-    for (int i = 0; i < 5; i++, batch *= 2)
-        if (batch >= 1 && batch == floor(batch))
-            p->batch[p->n_batches++] = batch;
-}
+static const double MOST_RANKS = 1 << 20;
 
 static int read_targets(struct critical_plan *p)
 {
@@ -37,10 +28,7 @@ static int read_targets(struct critical_plan *p)
 static int read_lists(struct critical_plan *p)
 {
     const struct config *c = &p->job;
-    TRY(study_list(p->batch, &p->n_batches, RESULT_BATCHES, "study.batches", c->study.batches, 1,
-                   MOST_BATCH, true));
-    if (p->n_batches == 0)
-        default_batches(p);
+    TRY(study_batches(p->batch, &p->n_batches, RESULT_BATCHES, c));
     TRY(study_list(p->ranks, &p->n_ranks, RESULT_TARGETS, "study.rank_counts", c->study.rank_counts,
                    1, MOST_RANKS, true));
     return read_targets(p);
@@ -73,6 +61,22 @@ static int check_job(const struct critical_plan *p)
     return OK;
 }
 
+/* What the first stage may take. */
+static int check_budget(const struct critical_plan *p)
+{
+    const struct config *c = &p->job;
+    double tokens = 0;
+    for (int b = 0; b < p->n_batches; b++)
+        tokens += p->by_range ? p->batch[b] * (double)c->batch.seq_len * (double)RANGE_DEFAULT.steps
+                              : p->run_tokens;
+    if (c->study.budget.unit == UNIT_NONE || tokens <= c->study.budget.value)
+        return OK;
+    return ERR(E_CONFIG,
+               "study.budget is %.4g tokens, and the first trial of each of %d batches may take "
+               "%.4g; raise it, name fewer batches, or make the run shorter",
+               c->study.budget.value, p->n_batches, tokens);
+}
+
 /* The job's rate at each batch, by its scaling rule from the batch it was tuned at. */
 static int centre_by_job(struct critical_plan *p)
 {
@@ -94,7 +98,6 @@ static int centre_by_job(struct critical_plan *p)
 
 int critical_plan_open(struct critical_plan *p, const struct study *s, const struct config *job)
 {
-    (void)s;
     memset(p, 0, sizeof *p);
     p->job = *job;
     p->by_range = strcmp(job->study.center, "range") == 0;
@@ -102,23 +105,9 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     TRY(study_length(&p->run_tokens, job));
     TRY(study_amount(&p->warmup_tokens, job, job->schedule.warmup));
     TRY(check_job(p));
-    return centre_by_job(p);
-}
-
-void critical_facts(const struct critical_plan *p, struct critical_facts *f)
-{
-    const struct config *c = &p->job;
-    int n = p->n_batches, rates = (int)c->study.rates, more = 2 * (int)c->study.extend;
-    double range = 0;
-    *f = (struct critical_facts){.n_range = p->by_range ? n : 0,
-                                 .n_grid = n * rates,
-                                 .n_extend = n * more,
-                                 .n_seeds = n * ((int)c->study.seeds - 1) * 3,
-                                 .n_time = n * p->n_ranks};
-    for (int b = 0; b < f->n_range; b++)
-        range += p->batch[b] * (double)c->batch.seq_len * (double)RANGE_DEFAULT.steps;
-    f->first_tokens = range + f->n_grid * p->run_tokens;
-    f->most_tokens = f->first_tokens + (f->n_extend + f->n_seeds) * p->run_tokens;
+    TRY(check_budget(p));
+    return strcmp(job->study.center, "prior") == 0 ? critical_centre_by_past(p, s)
+                                                   : centre_by_job(p);
 }
 
 void critical_describe(const struct critical_plan *p, struct str *lines)
@@ -128,6 +117,7 @@ void critical_describe(const struct critical_plan *p, struct str *lines)
     double steps = fmax(ceil(p->warmup_tokens / last), (double)c->study.warmup_steps);
     str_add(lines, "each trial sets its batch and rate; averages (beta1, beta2), decay and the rest "
                    "are the job's\n");
+    critical_say_past(p, lines);
     if (p->warmup_tokens > 0)
         str_addf(lines, "warmup: %.0f tokens as in the job, at least %" PRId64
                         " steps (study.warmup_steps); %.0f steps at the largest batch\n",

@@ -67,7 +67,7 @@ int plan_in_tokens(struct trial_plan *plan, const struct config *job)
         if (k->kind != CONF_AMOUNT || strncmp(k->name, "schedule.", strlen("schedule.")) != 0)
             continue;
         struct amount a = *(const struct amount *)conf_member(k, &c);
-        if (a.unit != UNIT_STEPS)
+        if (a.unit != UNIT_STEPS || a.value == 0)
             continue;
         TRY(study_amount(&a.value, job, a));
         a.unit = UNIT_TOKENS;

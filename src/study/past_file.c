@@ -4,11 +4,9 @@
 #include "io/json.h"
 #include "study/past.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *const COLUMN[PRIOR_N] = {"batch_tokens", "run_tokens", "params"};
 
@@ -21,7 +19,7 @@ static json_t *find_json(const struct past_find *f)
     return o;
 }
 
-static char *past_text(const struct past *p)
+json_t *past_json(const struct past *p)
 {
     json_t *finds = json_array(), *skips = json_array();
     for (int i = 0; i < p->n; i++)
@@ -29,28 +27,22 @@ static char *past_text(const struct past *p)
     for (int i = 0; i < p->n_skip; i++)
         json_array_append_new(skips, json_pack("{s:s, s:s}", "from", p->skip[i].from, "why",
                                                p->skip[i].why));
-    json_t *o = json_pack("{s:i, s:s, s:o, s:o}", "format", STUDY_FORMAT, "folder", p->folder,
-                          "best_rates", finds, "left_out", skips);
-    char *text = json_dumps(o, JSON_INDENT(1));
-    json_decref(o);
-    return text;
+    return json_pack("{s:i, s:s, s:o, s:o}", "format", STUDY_FORMAT, "folder", p->folder,
+                     "best_rates", finds, "left_out", skips);
 }
 
-/* Whoever links the name first decides. */
+/* Whoever is first decides. */
 static int publish(const struct past *p, const char *path)
 {
-    char mine[FS_PATH_MAX + 32];
-    char *text = past_text(p);
+    bool exists;
+    json_t *o = past_json(p);
+    char *text = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the past as text");
-    snprintf(mine, sizeof mine, "%s.%ld", path, (long)getpid());
-    int rc = fs_write_file(mine, text, strlen(text));
+    int rc = fs_write_new(path, text, strlen(text), &exists);
     free(text);
-    TRY(rc);
-    if (link(mine, path) != 0 && errno != EEXIST)
-        rc = ERR(E_IO, "%s: %s", path, strerror(errno));
-    unlink(mine);
-    return rc == OK ? fs_fsync_parent(path) : rc;
+    return rc;
 }
 
 static int read_find(struct past *p, const json_t *o)
@@ -111,6 +103,8 @@ static int read_file(struct past *p, const char *path)
 int past_of_study(struct past *p, const struct study *s, const struct config *job)
 {
     char path[FS_PATH_MAX];
+    if (s == NULL || !study_is_folder(s->dir))
+        return past_gather(p, job, s != NULL ? s->dir : NULL);
     TRY(fs_join(path, s->dir, "prior.json"));
     if (!fs_exists(path)) {
         int rc = past_gather(p, job, s->dir);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const struct planner *const PLANNERS[] = {&PLANNER_SEARCH, &PLANNER_STUDY, &PLANNER_BRANCH,
-                                                  &PLANNER_RULES};
+                                                 &PLANNER_RULES};
 
 const struct planner *planner_find(const char *kind)
 {

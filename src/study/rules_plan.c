@@ -18,7 +18,8 @@
 #include <string.h>
 
 enum { VALIDATIONS = 2 };
-static const double SAME = 1e-6; /* rates that differ by no more are one trial */
+/* Rates that differ by no more are one trial: a grid's have four digits. */
+static const double SAME = 1e-3;
 
 /* ---- set-up ---- */
 
@@ -320,6 +321,17 @@ int rules_lay_out(struct rules_list *l, const struct rules_setup *s, const struc
     find_base_rate(l, s, h);
     l->complete = isnan(l->base_lr);
     return l->complete ? OK : add_others(l, s, h);
+}
+
+int rules_facts(struct rules_facts *f, const struct rules_setup *s, const struct history *h)
+{
+    struct rules_list l;
+    int first = (int)s->conf.study.rates * s->n_batches + s->n_rules * (s->n_batches - 1);
+    int rc = rules_lay_out(&l, s, h);
+    f->n = l.complete || l.n > first ? l.n : first;
+    f->n_most = l.complete ? l.n : first + 2 * (int)s->conf.study.extend * s->n_batches;
+    mem_free(l.trial);
+    return rc;
 }
 
 /* ---- planner ---- */

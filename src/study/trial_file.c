@@ -70,6 +70,7 @@ json_t *trial_plan_json(const struct trial_plan *p)
     json_object_set_new(o, "settings", set);
     json_object_set_new(o, "milestones_tokens", milestones);
     json_object_set_new(o, "target_loss", number(p->target));
+    json_object_set_new(o, "watch_loss", number(p->watch));
     json_object_set_new(o, "most_tokens", number(p->most_tokens));
     json_object_set_new(o, "validations", json_integer(p->validations));
     json_object_set_new(o, "parent", json_integer(p->parent));
@@ -151,6 +152,7 @@ static int plan_of(struct trial_plan *p, const json_t *o)
     TRY(copy_text(p->role, sizeof p->role, o, "role"));
     TRY(copy_text(p->origin, sizeof p->origin, o, "origin"));
     TRY(json_f64(o, "target_loss", 0, &p->target));
+    TRY(json_f64(o, "watch_loss", 0, &p->watch));
     TRY(json_f64(o, "most_tokens", 0, &p->most_tokens));
     TRY(json_f64(o, "parent_tokens", 0, &p->parent_tokens));
     TRY(json_i64(o, "validations", 0, &validations));

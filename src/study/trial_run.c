@@ -1,4 +1,4 @@
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -56,6 +56,8 @@ static void reset_study_keys(struct config *c, const struct config *defaults)
 static int apply_settings(struct config *c, const struct trial_plan *p)
 {
     for (int i = 0; i < p->n_set; i++) {
+        if (strcmp(p->set[i].key, TRIAL_RANKS) == 0)
+            continue;
         const struct conf_key *k = conf_find(p->set[i].key);
         if (k == NULL || is_of_study(k->name) || strcmp(k->name, "run.dir") == 0)
             return ERR(E_CONFIG, "%s: no key that a trial may set", p->set[i].key);
@@ -90,16 +92,14 @@ int trial_job(struct config *c, const struct study *s, const struct trial *t)
     return rc == OK ? OK : err_context(rc, "trial %d", t->number);
 }
 
-/* Root's configuration to all ranks, as text: they need not read the study's files. */
-static int share_job(struct running *r)
+int trial_share_job(struct config *conf, const struct comm *c)
 {
-    const struct comm *c = r->setup->comm;
     static struct conf_origins origins;
     char *text = NULL;
     size_t n = 0;
     int rc = OK;
     if (c->rank == 0)
-        rc = conf_text(&r->conf, NULL, &text);
+        rc = conf_text(conf, NULL, &text);
     if (rc == OK && c->rank == 0)
         n = strlen(text) + 1;
     TRY(agree_bcast(c, 0, rc, &n, sizeof n));
@@ -109,7 +109,7 @@ static int share_job(struct running *r)
     if (rc == OK)
         rc = agree_bcast(c, 0, OK, text, n);
     if (rc == OK && c->rank != 0)
-        rc = conf_load_text(&r->conf, &origins, text, "a trial's job");
+        rc = conf_load_text(conf, &origins, text, "a trial's job");
     mem_free(text);
     return agree(c, rc);
 }
@@ -131,6 +131,7 @@ static void check_claim(struct running *r, struct trainer *t)
 static void report_step(struct running *r, const struct trainer *t)
 {
     struct trial now = r->task->trial;
+    now.state = TRIAL_RUNNING;
     now.steps = r->at.step;
     now.tokens = r->at.tokens;
     now.value = r->loss;
@@ -143,9 +144,7 @@ static bool wants_loss(void *ctx, const struct trainer *t, const struct step_res
 {
     struct running *r = ctx;
     const struct trial_place before = r->at, at = trial_place(t);
-    (void)result;
-    return goal_wants_loss(&r->goal, &before, &at, (double)t->n_steps,
-                           detect_smooth_loss(&t->monitor.detect));
+    return goal_wants_loss(&r->goal, &before, &at, (double)t->n_steps, result->loss);
 }
 
 static bool has_seen(void *ctx, struct trainer *t, double loss)
@@ -184,11 +183,11 @@ static int look_back(struct running *r)
 static int train(struct running *r)
 {
     struct trainer *t = r->trainer;
-    const struct watch watch = {.ctx = r, .wants_loss = wants_loss, .has_seen = has_seen};
+    const struct watcher watch = {.ctx = r, .wants_loss = wants_loss, .has_seen = has_seen};
     TRY(trainer_init(t, &r->conf, &r->spec, r->setup->comm, r->setup->begun_s));
     r->at = trial_place(t);
     int rc = look_back(r);
-    t->watch = &watch;
+    t->watcher = &watch;
     if (rc == OK)
         rc = train_loop(t);
     r->at = trial_place(t);
@@ -210,13 +209,13 @@ static int begin(struct running *r)
         r->goal = trial_goal(r->task);
     }
     TRY(agree_bcast(c, 0, rc, &r->goal, sizeof r->goal));
-    TRY(share_job(r));
+    TRY(trial_share_job(&r->conf, c));
     snprintf(r->run_dir, sizeof r->run_dir, "%s", r->conf.run.dir);
     TRY(agree(c, c->rank == 0 ? trial_prepare(r->setup->study, &r->task->trial, r->run_dir) : OK));
     return agree(c, shape_with_data(&r->spec, &r->conf));
 }
 
-static bool is_of_trial(int rc)
+bool trial_owns_error(int rc)
 {
     return rc == E_CONFIG || rc == E_DATA || rc == E_MEM || rc == E_DIVERGED;
 }
@@ -240,7 +239,7 @@ static int conclude(struct running *r, int rc, enum trial_outcome *outcome)
         *outcome = OUTCOME_LOST;
         return OK;
     }
-    if (rc != OK && rc != E_STOPPED && !is_of_trial(rc))
+    if (rc != OK && rc != E_STOPPED && !trial_owns_error(rc))
         return rc;
     TRY(trial_measure(t, r->run_dir, &r->at, (double)r->conf.batch.seq_len));
     t->ranks = r->setup->comm->size;
@@ -266,7 +265,8 @@ static int keep_milestone(const struct running *r, enum trial_outcome outcome)
                                 (int64_t)r->at.step);
 }
 
-int trial_run(const struct trial_setup *setup, struct task *task, enum trial_outcome *outcome)
+static int run_in_folder(const struct trial_setup *setup, struct task *task,
+                         enum trial_outcome *outcome)
 {
     static struct running r;
     static struct trainer trainer;
@@ -297,4 +297,15 @@ int trial_run(const struct trial_setup *setup, struct task *task, enum trial_out
     if (ended == OK)
         err_clear();
     return ended;
+}
+
+int trial_run(const struct trial_setup *setup, struct task *task, enum trial_outcome *outcome)
+{
+    const struct comm *c = setup->comm;
+    char role[sizeof task->trial.plan.role];
+    if (c->rank == 0)
+        memcpy(role, task->trial.plan.role, sizeof role);
+    TRY(agree_bcast(c, 0, OK, role, sizeof role));
+    trial_probe *probe = trial_probe_find(role);
+    return probe != NULL ? probe(setup, task, outcome) : run_in_folder(setup, task, outcome);
 }

@@ -183,13 +183,13 @@ static inline double validation_loss(struct trainer *t)
 }
 
 /* Validates when it may have come near the target, every fiftieth part of the way. */
-struct watch {
+struct watched {
     double train;      /* averaged loss */
     double step, loss; /* of the validation before */
     int64_t next;
 };
 
-static inline void watch_step(struct watch *w, struct outcome *o, struct trainer *t,
+static inline void watch_step(struct watched *w, struct outcome *o, struct trainer *t,
                               const struct trial *k, double train_loss)
 {
     const double near = 0.2, keep = 0.9;
@@ -214,7 +214,7 @@ static inline struct outcome science_train(const struct science *s, const struct
     static struct trainer t;
     struct config c = science_job(s, k);
     struct outcome o = {INFINITY, NAN};
-    struct watch w = {0};
+    struct watched w = {0};
     struct step_result r;
     log_quiet(true);
     must(trainer_init_apart(&t, &c, m, &s->alone, START_ANEW));

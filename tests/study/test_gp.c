@@ -201,6 +201,33 @@ START_TEST(takes_all_kinds)
 }
 END_TEST
 
+/* Of many trials the worst are left out: what is proposed is the same without them. */
+START_TEST(many_trials_are_bounded)
+{
+    enum { KEPT = 300, N = 500, RUNNING = 3 };
+    static double point[N][SPACE_MAX_AXES];
+    static struct seen all[N], some[KEPT];
+    double by_all[SPACE_MAX_AXES], by_some[SPACE_MAX_AXES];
+    struct space s;
+    int n = 0;
+    ck_assert_int_eq(space_parse(&s, "optimizer.lr log 1e-4 1e-1"), OK);
+    for (int t = 0; t < N; t++) {
+        point[t][0] = axis_at(&s.axis[0], (t + 0.5) / N);
+        all[t] = (struct seen){point[t], SEEN_DONE, t == 200 ? -1 : (double)t / N};
+        if (t >= N - RUNNING)
+            all[t].step = all[t].value = INFINITY;
+        if (t < KEPT - RUNNING || t >= N - RUNNING)
+            some[n++] = all[t];
+    }
+    struct dice a = {1, 2, 0}, b = {1, 2, 0};
+    ck_assert_int_eq(n, KEPT);
+    ck_assert_int_eq(gp_propose(by_all, &s, all, N, &a), OK);
+    ck_assert_int_eq(gp_propose(by_some, &s, some, n, &b), OK);
+    ck_assert_double_eq(by_all[0], by_some[0]);
+    space_release(&s);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, goes_through_what_it_saw);
@@ -209,6 +236,7 @@ static void add(TCase *t)
     tcase_add_test(t, improvement_is_its_integral);
     tcase_add_test(t, finds_more_than_random_points);
     tcase_add_test(t, takes_all_kinds);
+    tcase_add_test(t, many_trials_are_bounded);
 }
 
 int main(void)

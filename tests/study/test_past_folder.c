@@ -3,7 +3,9 @@
 #include "base/mem.h"
 #include "check_main.h"
 #include "conf/config_file.h"
+#include "base/str.h"
 #include "study/past.h"
+#include "study/search.h"
 #include "study/space.h"
 
 #include <math.h>
@@ -78,6 +80,7 @@ START_TEST(studies_are_found_and_others_left_out_by_name)
     struct config sgd, mup;
     struct past p;
     struct prior_guess g;
+    struct prior law;
     struct str text = {0};
     double params;
     make_job(&job, "adamw");
@@ -99,7 +102,9 @@ START_TEST(studies_are_found_and_others_left_out_by_name)
     ck_assert_double_eq(p.find[0].point.at[PRIOR_BATCH] + p.find[1].point.at[PRIOR_BATCH], 1360);
     ck_assert_double_eq(p.find[0].point.at[PRIOR_TOKENS], 100000);
     /* 1e-3 at 8 and 4e-3 at 128: between them 2e-3. */
-    ck_assert_int_eq(past_rate(&g, &p, &job, 32, 100000, params), OK);
+    const double at[PRIOR_N] = {320, 100000, params};
+    ck_assert(past_law(&law, &p, &job));
+    g = prior_guess(&law, at);
     ck_assert_double_eq_tol(g.lr / 2e-3, 1, 1e-6); /* rates are written with eight digits */
     str_release(&text);
     past_release(&p);
@@ -133,6 +138,43 @@ START_TEST(a_study_keeps_what_it_saw)
 }
 END_TEST
 
+/* A search that learns looks there first, and around it in every other of its first trials. */
+START_TEST(a_search_begins_where_the_past_was_best)
+{
+    struct trial before[8] = {{0}};
+    struct study s;
+    struct str text = {0};
+    void *self;
+    make_job(&job, "adamw");
+    job.batch.global = 32;
+    snprintf(job.search.space, sizeof job.search.space, "optimizer.lr log 1e-5 1");
+    open_study(&s, "search", &job);
+    ck_assert_msg(PLANNER_SEARCH.open(&self, &s, &job) == OK, "%s", err_message());
+    for (int i = 0; i < 8; i++) {
+        struct history h = {before, i};
+        struct trial_plan plan = {0};
+        enum answer answer;
+        double lr;
+        ck_assert_int_eq(PLANNER_SEARCH.propose(self, &h, &plan, &answer), OK);
+        if (answer == ANSWER_GO) {
+            ck_assert(parse_f64(trial_setting(&plan, "optimizer.lr"), &lr));
+            if (i == 0)
+                ck_assert_double_eq_tol(lr / 2e-3, 1, 1e-6);
+            else if (i % 2 == 0) /* a few standard errors of some tens of percent */
+                ck_assert_double_le(fabs(log(lr / 2e-3)), log(16));
+        }
+        mem_free(plan.set);
+        mem_free(plan.milestones);
+    }
+    search_say_past(self, &text);
+    ck_assert_msg(strstr(text.s, "lr* about 0.002 here") != NULL, "%s", text.s);
+    ck_assert_ptr_nonnull(strstr(text.s, "assumed"));
+    str_release(&text);
+    PLANNER_SEARCH.close(self);
+    study_close(&s);
+}
+END_TEST
+
 START_TEST(damage_is_told)
 {
     struct study s;
@@ -157,6 +199,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, studies_are_found_and_others_left_out_by_name);
     tcase_add_test(t, a_study_keeps_what_it_saw);
+    tcase_add_test(t, a_search_begins_where_the_past_was_best);
     tcase_add_test(t, damage_is_told);
 }
 
