@@ -40,12 +40,11 @@ struct frame {
 
 /* ---- the folder ---- */
 
-static int find_folder(char *dir, const struct frame *f)
+int study_folder(char *dir, const struct config *c, const char *kind)
 {
-    const struct config *c = &f->job.conf;
     if (*c->study.dir != '\0')
         return fs_join(dir, "", c->study.dir);
-    int n = snprintf(dir, FS_PATH_MAX, "%s-%s", c->run.dir, f->command->name);
+    int n = snprintf(dir, FS_PATH_MAX, "%s-%s", c->run.dir, kind);
     return n < FS_PATH_MAX ? OK : ERR(E_CONFIG, "run.dir is too long");
 }
 
@@ -85,7 +84,7 @@ static int plan_study(struct frame *f, const char *dir, char *job)
 static int open_root(struct frame *f)
 {
     char dir[FS_PATH_MAX], *job = NULL;
-    TRY(find_folder(dir, f));
+    TRY(study_folder(dir, &f->job.conf, f->command->name));
     if (f->command->prepare != NULL)
         TRY(f->command->prepare(&f->job, dir));
     TRY(conf_text(&f->job.conf, NULL, &job));
