@@ -233,6 +233,14 @@ START_TEST(asha_gives_most_up)
         }
     ck_assert_int_gt(count(TRIAL_PRUNED), 30);
     ck_assert_int_gt(count(TRIAL_DONE), 0);
+    /* What was foreseen, for losses in no order, is what it took, to a third. */
+    struct search_facts f;
+    double tokens = 0;
+    search_facts(m.self, &f);
+    for (int i = 0; i < m.h.n; i++)
+        tokens += m.h.trial[i].tokens;
+    ck_assert_double_eq_tol(tokens / f.tokens, 1, 0.33);
+    ck_assert_double_lt(f.tokens, f.most_tokens / 2);
     end_search();
 }
 END_TEST
@@ -329,7 +337,7 @@ START_TEST(errors_name_the_key)
         {"space: optimizer.name choice adamw lyon", "lion"},
         {"space: batch.global int 0 8", "search.space gives batch.global=0"},
         {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 0", "search.milestones"},
-        {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 9", "set it lower"},
+        {"space: optimizer.lr log 1e-4 1e-1\n  prune: asha\n  milestones: 9", "set it to 6,"},
         {"space: optimizer.lr log 1e-4 1e-1\n  rule: pbt\n  prune: asha", "search.prune=none"},
         {"space: optimizer.lr log 1e-4 1e-1\n  rule: pbt\n  trials: 1", "search.trials"},
         {"space: model.layers int 2 4\n  rule: pbt", "model.layers cannot change"},
@@ -396,9 +404,31 @@ START_TEST(importance_finds_what_matters)
     ck_assert_double_lt(share[1], 0.1);
     ck_assert_double_lt(share[2], 0.1);
     ck_assert_double_le(share[0] + share[1] + share[2], 1 + 1e-9);
+    ck_assert_int_eq(importance_milestone(&m.h), AT_END);
     struct history few = {m.h.trial, IMPORTANCE_LEAST - 1};
     ck_assert_int_eq(importance(search_space(m.self), &few, share, &n), OK);
+    ck_assert_int_eq(importance_milestone(&few), AT_NOTHING);
     ck_assert_double_nan(share[0]);
+    end_search();
+}
+END_TEST
+
+/* Where most trials are given up, they are compared at the milestone that enough of them reached.
+ */
+START_TEST(importance_goes_by_milestones)
+{
+    double share[SPACE_MAX_AXES];
+    int n;
+    ck_assert_int_eq(open_with("space: optimizer.lr log 1e-4 1e-1; optimizer.weight_decay uniform "
+                               "0 0.3\n  rule: halton\n  trials: 54\n  prune: halving"),
+                     OK);
+    m.loss = ellipse;
+    sim_run(&m, 2, 1);
+    /* 54, 18, 6 and 2 come to the milestones. */
+    ck_assert_int_eq(importance_milestone(&m.h), 1);
+    ck_assert_int_eq(importance(search_space(m.self), &m.h, share, &n), OK);
+    ck_assert_int_eq(n, 18);
+    ck_assert(isfinite(share[0]) && isfinite(share[1]));
     end_search();
 }
 END_TEST
@@ -418,6 +448,7 @@ static void add(TCase *t)
     tcase_add_test(t, errors_name_the_key);
     tcase_add_test(t, headline_names_the_best);
     tcase_add_test(t, importance_finds_what_matters);
+    tcase_add_test(t, importance_goes_by_milestones);
 }
 
 int main(void)
