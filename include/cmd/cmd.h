@@ -11,6 +11,7 @@ int cmd_train(int argc, char **argv);
 int cmd_range(int argc, char **argv);
 int cmd_study(int argc, char **argv);
 int cmd_search(int argc, char **argv);
+int cmd_study(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_report(int argc, char **argv);

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "conf/config.h"
 #include "study/planner.h"
+#include "study/prior.h"
 #include "study/rate_grid.h"
 #include "study/result.h"
 
@@ -30,12 +31,19 @@ struct critical_plan {
     double centre[RESULT_BATCHES];  /* by the job or a prior; where range tests decide, where these
                                        say nothing */
     bool by_range;
+    struct prior law; /* of study.center prior; n 0: it is not asked */
+    double params;    /* of the job's model, for the law */
     double run_tokens;              /* the most that a trial trains on */
     double warmup_tokens;           /* the job's; 0: none */
 };
 
 /* From the job; s: its folder, for study.center prior, or NULL. E_CONFIG naming the key. */
 int critical_plan_open(struct critical_plan *p, const struct study *s, const struct config *job);
+
+/* Centres the grids by the law of study.past, as the study keeps it; adds the law and the centres as
+ * lines. E_CONFIG when it knows of no best rate. */
+int critical_centre_by_past(struct critical_plan *p, const struct study *s);
+void critical_say_past(const struct critical_plan *p, struct str *lines);
 
 enum stage_kind { STAGE_RANGE, STAGE_CENTRE, STAGE_GRID, STAGE_EXTEND, STAGE_SEEDS, STAGE_TIME };
 
@@ -67,13 +75,15 @@ const char *stage_name(enum stage_kind kind);
 bool critical_centre(const struct critical_plan *p, const struct history *h, int n, int batch,
                      double *centre);
 
-/* What a study may come to. */
+/* What a study comes to: once trials have reached the lowest target, others at their batch are
+ * expected to take as much as the best one; before, as much as the run has. */
 struct critical_facts {
-    int n_range, n_grid, n_extend, n_seeds, n_time; /* trials; extend and seeds: at most */
-    double first_tokens; /* of range tests and grid, if every trial went on to its end */
-    double most_tokens;  /* of all of it */
+    int n_trials;       /* as long as no grid needs more rates */
+    double tokens;      /* of all of them */
+    double most_tokens; /* with all rates and seeds that may be added, each going on to the end */
 };
-void critical_facts(const struct critical_plan *p, struct critical_facts *f);
+void critical_foresee(const struct critical_plan *p, const struct history *h,
+                      struct critical_facts *f);
 /* Adds what the plan does with the job's other settings, a line each. */
 void critical_describe(const struct critical_plan *p, struct str *lines);
 

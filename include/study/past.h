@@ -57,10 +57,8 @@ int past_of_study(struct past *p, const struct study *s, const struct config *jo
 
 /* The law of what was found, for the job's optimizer; false when nothing was. */
 bool past_law(struct prior *law, const struct past *p, const struct config *job);
-/* The rate that the law gives the job at a batch in sequences. E_CONFIG, with what was looked at,
- * when there is no law. */
-int past_rate(struct prior_guess *g, const struct past *p, const struct config *job, double batch,
-              double tokens, double params);
+/* The E_CONFIG of a job that wants a law where there is none. */
+int past_without(const struct past *p, const struct config *job);
 /* The parameters of the job's model. E_CONFIG, E_DATA. */
 int past_params(double *params, const struct config *job);
 /* The points and what was left out, as prior.json has them; json_decref it. */

@@ -1,8 +1,8 @@
 /* What a large-batch study comes to, from its trials: for the terminal, JSON and the report. A pure
  * function of the history, whole or not.
  *
- * Its trials are known by plan.role: "range" (a range test; value: the rate that it suggests),
- * "cell" (a rate at a batch, trained to the lowest target; cells of one batch and rate differ in
+ * Its trials are known by plan.role: "range" (a range test; curve: the smoothed loss at each of
+ * RANGE_DEFAULT's rates), "cell" (a rate at a batch, trained to the lowest target; cells of one batch and rate differ in
  * run.seed) and "time" (steps on study.ranks ranks, for their seconds). */
 #ifndef CARAT_STUDY_RESULT_H
 #define CARAT_STUDY_RESULT_H

@@ -48,6 +48,7 @@ struct trial_plan {
     double *milestones; /* tokens at which the planner judges, rising, the end not among them */
     int n_milestones;
     double target;      /* ends once the validation loss is no more than this; 0: goes to its end */
+    double watch;       /* validations begin near this loss; 0: near the target */
     double most_tokens; /* ends there, its target reached or not; 0: the run's length */
     int validations;    /* spread over the run (geometrically with a target); 0: milestones, end */
     int parent;         /* starts from this trial's checkpoint; -1: from none */

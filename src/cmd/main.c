@@ -30,7 +30,7 @@ static const struct command commands[] = {
     {"plan", cmd_plan, BEGIN, "memory, time and learning rates of a job before it runs"},
     {"train", cmd_train, TRAIN, "start a job, or resume it"},
     {"range", cmd_range, TRAIN, "a good learning rate by a range test"},
-    {"study", cmd_study, TRAIN, "critical batches and scaling rules, from many runs"},
+    {"study", cmd_study, TRAIN, "which batch, rate and ranks to train with: a large-batch study"},
     {"search", cmd_search, TRAIN, "settings tried out in many runs, and the best of them"},
     {"bench", cmd_bench, TRAIN, "how fast steps of a job are here, and what they spend"},
     {"eval", cmd_eval, TRAIN, "loss, perplexity and accuracy on a token store"},

@@ -27,6 +27,11 @@ static void foresee(const struct study_view *v, struct foresight *f)
                  c->search.prune);
 }
 
+static void describe(const struct study_view *v, struct str *lines)
+{
+    search_say_past(v->self, lines);
+}
+
 static const struct trial *best_of(const struct history *h)
 {
     const struct trial *best = NULL;
@@ -106,6 +111,7 @@ int cmd_search(int argc, char **argv)
     static const struct study_command command = {.name = "search",
                                                  .planner = &PLANNER_SEARCH,
                                                  .foresee = foresee,
+                                                 .describe = describe,
                                                  .conclude = conclude,
                                                  .json = add_json,
                                                  .choice = choice};

@@ -332,7 +332,7 @@ static int write_choice(const struct frame *f)
     if (q->write == NULL)
         return OK;
     if (p == NULL)
-        return ERR(E_DATA, "--write %s: no trial has a result yet", q->write);
+        return ERR(E_DATA, "--write %s: nothing can be advised yet; see above", q->write);
     int rc = job_text(&text, &f->job);
     for (int i = 0; rc == OK && i < p->n_set; i++)
         rc = job_text_set(&text, &f->job, p->set[i].key, p->set[i].value);

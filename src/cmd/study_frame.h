@@ -34,6 +34,8 @@ struct study_command {
     /* Completes the job of a study in the folder dir, which may not be there yet. May be NULL. */
     int (*prepare)(struct job *j, const char *dir);
     void (*foresee)(const struct study_view *v, struct foresight *f);
+    /* More lines of the plan, each with its end. May be NULL. */
+    void (*describe)(const struct study_view *v, struct str *lines);
     /* Lines below the final table: what was learnt, and what to do next. May be NULL. */
     int (*conclude)(const struct study_view *v);
     /* The same as members of the JSON object. May be NULL. */

@@ -140,6 +140,20 @@ static void say_crew(const struct crew *w)
                  w->workers == 1 ? "" : "s");
 }
 
+/* The planner's own lines, below one another. */
+static void say_details(const struct study_command *k, const struct study_view *v)
+{
+    struct str lines = {0};
+    if (k->describe != NULL)
+        k->describe(v, &lines);
+    for (const char *at = lines.s; at != NULL && *at != '\0';) {
+        int n = (int)strcspn(at, "\n");
+        log_info("                %.*s", n, at);
+        at += n + (at[n] == '\n');
+    }
+    str_release(&lines);
+}
+
 void study_say_plan(const struct study_command *k, const struct study_view *v,
                     const struct trial_speed *s, const struct crew *w)
 {
@@ -152,6 +166,7 @@ void study_say_plan(const struct study_command *k, const struct study_view *v,
     study_counts_text(&so_far, &c);
     struct cost cost = cost_of(v, &f, s, w);
     log_info("%-15s %s", k->name, f.what);
+    say_details(k, v);
     log_info("folder          %s: %s", v->study->dir, so_far.len > 0 ? so_far.s : "new");
     if (f.most_tokens > f.tokens)
         snprintf(most, sizeof most, " (%s if none is given up)",

@@ -63,7 +63,7 @@ int study_order(int **order, const struct history *h)
 
 /* ---- the table ---- */
 
-/* The keys in which trials differ, in the order in which they come. */
+/* The keys that trials set, in the order in which they come. */
 struct columns {
     char key[MOST_COLUMNS][KEY_BYTES];
     int width[MOST_COLUMNS], n;
@@ -89,13 +89,13 @@ static const char *short_value(char *buf, size_t n, const char *value)
     return buf;
 }
 
-/* Whether trials have different values; the only trial's are shown all. */
-static bool differs(const struct history *h, const char *key)
+/* Whether trials differ in a key: one that all of them set alike tells nothing. */
+static bool varies(const struct history *h, const char *key)
 {
     const char *first = trial_setting(&h->trial[0].plan, key);
     for (int i = 1; i < h->n; i++) {
-        const char *value = trial_setting(&h->trial[i].plan, key);
-        if ((first == NULL) != (value == NULL) || (value != NULL && strcmp(first, value) != 0))
+        const char *other = trial_setting(&h->trial[i].plan, key);
+        if ((first == NULL) != (other == NULL) || (first != NULL && strcmp(first, other) != 0))
             return true;
     }
     return h->n == 1;
@@ -109,7 +109,7 @@ static void find_columns(struct columns *c, const struct history *h)
         for (int k = 0; k < h->trial[i].plan.n_set; k++) {
             const struct setting *s = &h->trial[i].plan.set[k];
             int at = column_of(c, s->key);
-            if (at < 0 && c->n < MOST_COLUMNS && differs(h, s->key)) {
+            if (at < 0 && c->n < MOST_COLUMNS && varies(h, s->key)) {
                 at = c->n++;
                 snprintf(c->key[at], KEY_BYTES, "%s", s->key);
                 c->width[at] = (int)strlen(s->key);

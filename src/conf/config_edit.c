@@ -26,7 +26,8 @@ static bool scalar_range(struct fy_node *n, const char *text, size_t *first, siz
     *end = to->input_pos;
     enum fy_node_style style = fy_node_get_style(n);
     bool quoted = style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED;
-    if (quoted && text[*first] != '\'' && text[*first] != '"') {
+    /* Marks are within the quotes: of an empty text, between them. */
+    if (quoted && (*end == *first || (text[*first] != '\'' && text[*first] != '"'))) {
         --*first;
         ++*end;
     }

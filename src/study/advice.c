@@ -71,6 +71,12 @@ static void choose(struct study_result *r)
             a->batch = i;
 }
 
+static void add_rule(struct str *s, const char *rule, const struct rate_law *law)
+{
+    str_addf(s, ", scaled by rule %s around it (lr ~ B^%.2f, %.2f to %.2f)", rule, law->exponent,
+             law->range.low, law->range.high);
+}
+
 static void say(struct study_result *r)
 {
     char text[32], low[32], high[32];
@@ -84,8 +90,7 @@ static void say(struct study_result *r)
     if (a->lr_factor > 0)
         str_addf(s, " (times or over %.2g)", a->lr_factor);
     if (*a->rule != '\0')
-        str_addf(s, ", scaled by rule %s (lr ~ B^%.2f) around it", a->rule,
-                 law_at(&r->target[r->main], batch)->exponent);
+        add_rule(s, a->rule, law_at(&r->target[r->main], batch));
     if (a->way >= 0)
         str_addf(s, ", on %d rank%s", r->way[a->way].ranks, r->way[a->way].ranks == 1 ? "" : "s");
     str_addf(s, ": %.0f steps (%.0f to %.0f) to a loss of %.4g", best->steps, a->steps.low,

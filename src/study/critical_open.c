@@ -98,7 +98,6 @@ static int centre_by_job(struct critical_plan *p)
 
 int critical_plan_open(struct critical_plan *p, const struct study *s, const struct config *job)
 {
-    (void)s;
     memset(p, 0, sizeof *p);
     p->job = *job;
     p->by_range = strcmp(job->study.center, "range") == 0;
@@ -107,23 +106,8 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     TRY(study_amount(&p->warmup_tokens, job, job->schedule.warmup));
     TRY(check_job(p));
     TRY(check_budget(p));
-    return centre_by_job(p);
-}
-
-void critical_facts(const struct critical_plan *p, struct critical_facts *f)
-{
-    const struct config *c = &p->job;
-    int n = p->n_batches, rates = (int)c->study.rates, more = 2 * (int)c->study.extend;
-    double range = 0;
-    *f = (struct critical_facts){.n_range = p->by_range ? n : 0,
-                                 .n_grid = n * rates,
-                                 .n_extend = n * more,
-                                 .n_seeds = n * ((int)c->study.seeds - 1) * 3,
-                                 .n_time = n * p->n_ranks};
-    for (int b = 0; b < f->n_range; b++)
-        range += p->batch[b] * (double)c->batch.seq_len * (double)RANGE_DEFAULT.steps;
-    f->first_tokens = range + f->n_grid * p->run_tokens;
-    f->most_tokens = f->first_tokens + (f->n_extend + f->n_seeds) * p->run_tokens;
+    return strcmp(job->study.center, "prior") == 0 ? critical_centre_by_past(p, s)
+                                                   : centre_by_job(p);
 }
 
 void critical_describe(const struct critical_plan *p, struct str *lines)
@@ -133,6 +117,7 @@ void critical_describe(const struct critical_plan *p, struct str *lines)
     double steps = fmax(ceil(p->warmup_tokens / last), (double)c->study.warmup_steps);
     str_add(lines, "each trial sets its batch and rate; averages (beta1, beta2), decay and the rest "
                    "are the job's\n");
+    critical_say_past(p, lines);
     if (p->warmup_tokens > 0)
         str_addf(lines, "warmup: %.0f tokens as in the job, at least %" PRId64
                         " steps (study.warmup_steps); %.0f steps at the largest batch\n",

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "conf/config_table.h"
 #include "result_parts.h"
 #include "study/range_curve.h"
 #include "study/search.h"
@@ -44,6 +45,22 @@ static bool is_at(const struct critical_plan *p, const struct trial *t, const ch
     return is_role(t, role) && number_of(t, "batch.global") == p->batch[batch];
 }
 
+/* What a range test suggests: its curve holds the smoothed loss at each rate. */
+static double suggested_rate(const struct trial *t)
+{
+    struct range_curve c;
+    struct range_suggestion says = {.valley = NAN};
+    if (t->n_curve < 1 || range_curve_init(&c, &RANGE_DEFAULT) != OK)
+        return NAN;
+    for (; c.n < t->n_curve && c.n < c.ramp.steps; c.n++) {
+        c.lr[c.n] = range_rate(&c.ramp, c.n);
+        c.loss[c.n] = c.smooth[c.n] = t->curve[c.n].loss;
+    }
+    range_suggest(&says, &c);
+    range_curve_release(&c);
+    return says.valley;
+}
+
 bool critical_centre(const struct critical_plan *p, const struct history *h, int n, int batch,
                      double *centre)
 {
@@ -55,8 +72,9 @@ bool critical_centre(const struct critical_plan *p, const struct history *h, int
         const struct trial *t = &h->trial[i];
         if (!is_at(p, t, "range", batch))
             continue;
-        if (t->state == TRIAL_DONE && isfinite(t->value) && t->value > 0) {
-            snprintf(text, sizeof text, "%.1e", t->value);
+        double rate = suggested_rate(t);
+        if (t->state == TRIAL_DONE && isfinite(rate)) {
+            snprintf(text, sizeof text, "%.1e", rate);
             parse_f64(text, centre);
         }
         return trial_ended(t);
@@ -371,6 +389,18 @@ int critical_stage(const struct critical_plan *p, const struct history *h, struc
 
 /* ---- plans ---- */
 
+/* Sets a key where the job has another value. */
+static int set_text(const struct critical_plan *p, struct trial_plan *plan, const char *key,
+                    const char *value)
+{
+    struct config c = p->job;
+    const struct conf_key *k = conf_find(key);
+    TRY(conf_set_text(k, &c, value));
+    bool same = memcmp((const char *)&c + k->offset, (const char *)&p->job + k->offset, k->size) == 0;
+    return same ? OK : plan_set(plan, key, value);
+}
+
+/* Sets a key in any case: what the planner tells trials by. */
 static int set_number(struct trial_plan *plan, const char *key, const char *form, double v)
 {
     char text[64];
@@ -388,11 +418,12 @@ static double micro_of(const struct critical_plan *p, double batch)
 static int set_batch(const struct critical_plan *p, struct trial_plan *plan,
                      const struct planned *item)
 {
+    char text[64];
     double batch = p->batch[item->batch];
     TRY(set_number(plan, "batch.global", "%.0f", batch));
-    TRY(set_number(plan, "batch.micro", "%.0f", micro_of(p, batch)));
-    TRY(plan_set(plan, "scaling.rule", "none"));
-    return set_number(plan, "run.seed", "%.0f", (double)p->job.run.seed + item->seed);
+    snprintf(text, sizeof text, "%.0f", micro_of(p, batch));
+    TRY(set_text(p, plan, "batch.micro", text));
+    return set_text(p, plan, "scaling.rule", "none");
 }
 
 static int set_rate(const struct critical_plan *p, const struct history *h,
@@ -410,9 +441,10 @@ static int set_length(const struct critical_plan *p, struct trial_plan *plan,
     char text[64];
     double step = p->batch[item->batch] * (double)p->job.batch.seq_len;
     double warmup = fmax(p->warmup_tokens, step * (double)p->job.study.warmup_steps);
+    snprintf(text, sizeof text, "%.0f", p->run_tokens);
+    TRY(set_text(p, plan, "train.tokens", text));
     snprintf(text, sizeof text, "%.0f tokens", p->warmup_tokens > 0 ? warmup : 0);
-    TRY(set_number(plan, "train.tokens", "%.0f", p->run_tokens));
-    return plan_set(plan, "schedule.warmup", text);
+    return set_text(p, plan, "schedule.warmup", text);
 }
 
 static int make_plan(const struct critical_plan *p, const struct history *h,
@@ -422,10 +454,11 @@ static int make_plan(const struct critical_plan *p, const struct history *h,
     bool cell = stage->kind != STAGE_RANGE && stage->kind != STAGE_TIME;
     plan->parent = -1;
     snprintf(plan->role, sizeof plan->role, "%s", cell ? "cell" : stage_name(stage->kind));
+    if (stage->kind != STAGE_RANGE)
+        TRY(set_rate(p, h, plan, item));
     TRY(set_batch(p, plan, item));
     if (stage->kind == STAGE_RANGE)
         return OK;
-    TRY(set_rate(p, h, plan, item));
     if (stage->kind == STAGE_TIME) {
         TRY(set_number(plan, "train.steps", "%.0f", TIME_STEPS));
         return set_number(plan, "study.ranks", "%.0f", item->ranks);
@@ -434,7 +467,45 @@ static int make_plan(const struct critical_plan *p, const struct history *h,
     plan->watch = p->target[0];
     plan->most_tokens = item->most_tokens;
     plan->validations = VALIDATIONS;
+    TRY(set_number(plan, "run.seed", "%.0f", (double)p->job.run.seed + item->seed));
     return set_length(p, plan, item);
+}
+
+/* ---- what is to come ---- */
+
+/* Tokens of a batch's cells: those that ended as they were, the others as expected. */
+static double cell_tokens(const struct critical_plan *p, const struct history *h, int batch,
+                          int *n_trials)
+{
+    double centre, sum = 0;
+    int n = 0, n_first = (int)(p->job.study.rates + p->job.study.seeds - 1);
+    bool known = critical_centre(p, h, h->n, batch, &centre);
+    struct seen_batch s = {p, h, h->n, batch, grid_of(p, centre)};
+    double each = known ? fmin(p->run_tokens, best_tokens(&s)) : p->run_tokens;
+    for (int i = 0; i < h->n; i++)
+        if (is_at(p, &h->trial[i], "cell", batch)) {
+            n++;
+            sum += trial_ended(&h->trial[i]) ? h->trial[i].tokens : each;
+        }
+    int more = n < n_first ? n_first - n : 0;
+    *n_trials += n + more;
+    return sum + more * each;
+}
+
+void critical_foresee(const struct critical_plan *p, const struct history *h,
+                      struct critical_facts *f)
+{
+    const struct config *c = &p->job;
+    double most = (double)(c->study.rates + 2 * c->study.extend + 3 * (c->study.seeds - 1));
+    *f = (struct critical_facts){0};
+    for (int b = 0; b < p->n_batches; b++) {
+        double step = p->batch[b] * (double)c->batch.seq_len;
+        double apart = p->by_range ? step * (double)RANGE_DEFAULT.steps : 0;
+        apart += step * TIME_STEPS * p->n_ranks;
+        f->n_trials += (p->by_range ? 1 : 0) + p->n_ranks;
+        f->tokens += apart + cell_tokens(p, h, b, &f->n_trials);
+        f->most_tokens += apart + most * p->run_tokens;
+    }
 }
 
 /* ---- the planner ---- */

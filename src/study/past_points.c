@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LABEL_COLUMNS = 16 };
+
 /* Runs whose tokens differ by less than this share are of one length. */
 static const double SAME_LENGTH = 1e-6;
 
@@ -152,18 +154,12 @@ bool past_law(struct prior *law, const struct past *p, const struct config *job)
     return any;
 }
 
-int past_rate(struct prior_guess *g, const struct past *p, const struct config *job, double batch,
-              double tokens, double params)
+int past_without(const struct past *p, const struct config *job)
 {
-    struct prior law;
-    const double at[PRIOR_N] = {batch * (double)job->batch.seq_len, tokens, params};
-    if (!past_law(&law, p, job))
-        return ERR(E_CONFIG,
-                   "study.past %s: no best rate for %s was found there (%d place%s looked at); set "
-                   "study.center=range, or see `carat study JOB --past`",
-                   p->folder, job->optimizer.name, p->n_skip, p->n_skip == 1 ? "" : "s");
-    *g = prior_guess(&law, at);
-    return OK;
+    return ERR(E_CONFIG,
+               "study.past %s: no best rate for %s was found there (%d place%s looked at); set "
+               "study.center=range, or see `carat study JOB --past`",
+               p->folder, job->optimizer.name, p->n_skip, p->n_skip == 1 ? "" : "s");
 }
 
 static void show_point(struct str *text, const struct past_find *f)
@@ -188,7 +184,7 @@ void past_show(struct str *text, const struct past *p, const struct config *job)
     for (int i = 0; i < p->n_skip; i++)
         str_addf(text, "  %-34s left out: %s\n", p->skip[i].from, p->skip[i].why);
     if (past_law(&law, p, job))
-        prior_show(text, &law);
+        prior_show(text, &law, LABEL_COLUMNS);
     else
         str_add(text, "law             none: there is nothing to fit\n");
 }

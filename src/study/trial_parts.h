@@ -17,8 +17,8 @@ int trial_share_job(struct config *conf, const struct comm *c);
 /* The one key of the study's that a plan may set: how many ranks its trial asks for. */
 #define TRIAL_RANKS "study.ranks"
 
-/* Trials that leave no run, by plan.role: a range test ("range"), whose value is the rate that it
- * suggests, and steps that are only timed ("time"), on as many ranks as TRIAL_RANKS says. NULL for
+/* Trials that leave no run, by plan.role: a range test ("range"), whose curve is the smoothed
+ * loss at each of RANGE_DEFAULT's rates, and steps that are only timed ("time"), on as many ranks as TRIAL_RANKS says. NULL for
  * other roles. Their outcomes and errors are as trial_run's. Collective. */
 typedef int trial_probe(const struct trial_setup *setup, struct task *task,
                         enum trial_outcome *outcome);

@@ -39,7 +39,7 @@ static void take_result(struct probe *p, double steps, double seconds, double st
 
 /* ---- range tests ---- */
 
-/* The smoothed loss at each rate, rates being those of RANGE_DEFAULT. */
+/* The smoothed loss at each of RANGE_DEFAULT's rates: what the suggestion follows from. */
 static int keep_curve(struct probe *p, const struct range_curve *c, double seconds)
 {
     struct trial *t = &p->task->trial;
@@ -60,7 +60,7 @@ static int conclude_range(struct probe *p, const struct range_curve *c, double s
     struct trial *t = &p->task->trial;
     range_suggest(&says, c);
     take_result(p, (double)c->n, seconds, seconds / (double)c->n, p->setup->comm->size);
-    t->value = says.valley;
+    t->value = NAN;
     t->state = isfinite(says.valley) ? TRIAL_DONE : TRIAL_FAILED;
     if (t->state == TRIAL_FAILED)
         snprintf(t->why, sizeof t->why, "the curve of the range test suggests no rate");

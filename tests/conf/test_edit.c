@@ -64,6 +64,9 @@ END_TEST
 
 START_TEST(text_is_quoted)
 {
+    becomes("batch.ramp: \"\" # none\n", "batch.ramp", "0:4 9tok:8",
+            "batch.ramp: \"0:4 9tok:8\" # none\n");
+    becomes("batch: {ramp: ''}\n", "batch.ramp", "0:4", "batch: {ramp: \"0:4\"}\n");
     becomes("run.dir: old\n", "run.dir", "a \"b\": # c", "run.dir: \"a \\\"b\\\": # c\"\n");
 }
 END_TEST

@@ -76,17 +76,19 @@ START_TEST(groups_give_a_point_each_and_the_law)
     struct past_sample s[16];
     struct config job = {0};
     struct prior_guess g;
+    struct prior law;
     int n = around(s, "a", 1e3, 1e-3);
     n += around(s + n, "b", 16e3, 4e-3);
     s[n++] = sample("c", 4e3, 1e-3, 2, 0);
     s[n++] = sample("c", 4e3, 2e-3, 2.1, 0);
     snprintf(job.optimizer.name, sizeof job.optimizer.name, "adamw");
-    job.batch.seq_len = 100;
-    ck_assert_int_eq(past_judge(&p, s, n), OK);
+        ck_assert_int_eq(past_judge(&p, s, n), OK);
     ck_assert_int_eq(p.n, 2);
     ck_assert_int_eq(p.n_skip, 1);
     ck_assert_str_eq(p.skip[0].why, "fewer than three rates were tried");
-    ck_assert_int_eq(past_rate(&g, &p, &job, 40, 1e6, 5e5), OK);
+    const double at[PRIOR_N] = {4000, 1e6, 5e5};
+    ck_assert(past_law(&law, &p, &job));
+    g = prior_guess(&law, at);
     ck_assert_double_eq_tol(g.lr / 2e-3, 1, EXACT);
     struct str text = {0};
     past_show(&text, &p, &job);
@@ -131,10 +133,11 @@ START_TEST(without_a_point_there_is_no_rate)
 {
     struct past p = {.folder = "runs"};
     struct config job = {0};
-    struct prior_guess g;
+    struct prior law;
     struct str text = {0};
     snprintf(job.optimizer.name, sizeof job.optimizer.name, "adamw");
-    ck_assert_int_eq(past_rate(&g, &p, &job, 8, 1e6, 1e5), E_CONFIG);
+    ck_assert(!past_law(&law, &p, &job));
+    ck_assert_int_eq(past_without(&p, &job), E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err_message(), "study.center=range"));
     past_show(&text, &p, &job);
     ck_assert_ptr_nonnull(strstr(text.s, "nothing to fit"));

@@ -80,6 +80,7 @@ START_TEST(studies_are_found_and_others_left_out_by_name)
     struct config sgd, mup;
     struct past p;
     struct prior_guess g;
+    struct prior law;
     struct str text = {0};
     double params;
     make_job(&job, "adamw");
@@ -101,7 +102,9 @@ START_TEST(studies_are_found_and_others_left_out_by_name)
     ck_assert_double_eq(p.find[0].point.at[PRIOR_BATCH] + p.find[1].point.at[PRIOR_BATCH], 1360);
     ck_assert_double_eq(p.find[0].point.at[PRIOR_TOKENS], 100000);
     /* 1e-3 at 8 and 4e-3 at 128: between them 2e-3. */
-    ck_assert_int_eq(past_rate(&g, &p, &job, 32, 100000, params), OK);
+    const double at[PRIOR_N] = {320, 100000, params};
+    ck_assert(past_law(&law, &p, &job));
+    g = prior_guess(&law, at);
     ck_assert_double_eq_tol(g.lr / 2e-3, 1, 1e-6); /* rates are written with eight digits */
     str_release(&text);
     past_release(&p);

@@ -6,15 +6,18 @@
 #include "conf/config_file.h"
 #include "study/critical_plan.h"
 #include "study/quadratic.h"
+#include "study/range_curve.h"
 #include "study/search.h"
 #include "study/space.h"
 
 #include <string.h>
 
-enum { MOST_TRIALS = 400, SLOTS = 5 };
+enum { MOST_TRIALS = 400, SLOTS = 5, RANGE_POINTS = 100 };
 
 /* A grid with a factor of 1.3 finds the best rate's steps to so much. */
 static const double OF_GRID = 0.06;
+/* From one rate of a range test to the next. */
+static const double OF_RANGE = 0.15;
 /* The critical batch by such steps, against that of the closest grid. */
 static const double OF_CRITICAL = 0.15;
 
@@ -45,7 +48,7 @@ struct world {
     struct critical_plan plan;
     struct history h;
     struct trial trial[MOST_TRIALS];
-    struct curve_point curve[MOST_TRIALS][4];
+    struct curve_point curve[MOST_TRIALS][RANGE_POINTS];
     int most_running;
 };
 
@@ -76,6 +79,19 @@ static void reach(struct world *w, struct trial *t, double target, double most)
     (void)w;
 }
 
+/* A loss that falls evenly from a third of a rate to three times it, and rises behind. */
+static void range_finish(struct world *w, struct trial *t, double rate)
+{
+    double peak = log(rate * 3);
+    (void)w;
+    t->value = NAN;
+    for (int i = 0; i < RANGE_POINTS; i++) {
+        double x = log(range_rate(&RANGE_DEFAULT, i)), low = log(rate / 3);
+        double loss = x < low ? 5 : x < peak ? 5 - (x - low) : 9 + x;
+        t->curve[t->n_curve++] = (struct curve_point){i + 1, i + 1, loss, i};
+    }
+}
+
 /* What comes of a trial: its curve holds the two validations around each target. */
 static void finish(struct world *w, struct trial *t)
 {
@@ -84,7 +100,7 @@ static void finish(struct world *w, struct trial *t)
     t->state = TRIAL_DONE;
     t->ranks = 1;
     if (strcmp(t->plan.role, "range") == 0) {
-        t->value = 0.3 * sqrt(batch);
+        range_finish(w, t, 0.3 * sqrt(batch));
         t->tokens = 100 * batch;
         return;
     }
@@ -236,8 +252,8 @@ START_TEST(range_tests_come_first_and_centre_the_grid)
     ck_assert_str_eq(one.trial[1].plan.role, "range");
     ck_assert_str_eq(one.trial[2].plan.role, "cell");
     ck_assert_double_eq(setting(&one.trial[2], "batch.global"), 16); /* the larger first */
-    ck_assert_double_eq_tol(setting(&one.trial[2], "optimizer.lr"), 1.2, 1e-6);
-    ck_assert_double_eq_tol(setting(&one.trial[3], "optimizer.lr"), 0.6, 1e-6);
+    ck_assert_double_eq_tol(setting(&one.trial[2], "optimizer.lr") / 1.2, 1, OF_RANGE);
+    ck_assert_double_eq_tol(setting(&one.trial[3], "optimizer.lr") / 0.6, 1, OF_RANGE);
     end(&one);
 }
 END_TEST
