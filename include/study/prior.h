@@ -57,7 +57,8 @@ struct prior_guess {
 };
 struct prior_guess prior_guess(const struct prior *p, const double at[PRIOR_N]);
 
-/* Adds the law in two or three lines, with each exponent's error or source. */
-void prior_show(struct str *text, const struct prior *p);
+/* Adds the law in three lines, with each exponent's error or source. column: where a line goes on
+ * behind its label; 0: at once, behind a colon. */
+void prior_show(struct str *text, const struct prior *p, int column);
 
 #endif

@@ -30,8 +30,8 @@ void critical_say_past(const struct critical_plan *p, struct str *lines)
     if (p->law.n == 0)
         return;
     str_addf(lines, "rates are centred by what is known from %s:\n", p->job.study.past);
-    prior_show(lines, &p->law);
-    str_add(lines, "centres        ");
+    prior_show(lines, &p->law, 0);
+    str_add(lines, "centres:");
     for (int b = 0; b < p->n_batches; b++) {
         struct prior_guess g = guess(p, b);
         str_addf(lines, "%s %.3g (× or / %.2f%s) at %.0f", b > 0 ? "," : "", g.lr, g.factor,

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LABEL_COLUMNS = 16 };
+
 /* Runs whose tokens differ by less than this share are of one length. */
 static const double SAME_LENGTH = 1e-6;
 
@@ -182,7 +184,7 @@ void past_show(struct str *text, const struct past *p, const struct config *job)
     for (int i = 0; i < p->n_skip; i++)
         str_addf(text, "  %-34s left out: %s\n", p->skip[i].from, p->skip[i].why);
     if (past_law(&law, p, job))
-        prior_show(text, &law);
+        prior_show(text, &law, LABEL_COLUMNS);
     else
         str_add(text, "law             none: there is nothing to fit\n");
 }

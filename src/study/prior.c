@@ -187,24 +187,40 @@ struct prior_guess prior_guess(const struct prior *p, const double at[PRIOR_N])
     return g;
 }
 
-void prior_show(struct str *text, const struct prior *p)
+static void add_label(struct str *text, const char *label, int column)
+{
+    if (column > 0)
+        str_addf(text, "%-*s", column, label);
+    else
+        str_addf(text, "%s: ", label);
+}
+
+static void add_exponent(struct str *text, const char *name, const struct prior_exponent *e)
+{
+    if (e->assumed)
+        str_addf(text, "%s %.3g assumed (%s)", name, e->value, e->source);
+    else
+        str_addf(text, "%s %.3g ± %.2g from the data", name, e->value, e->error);
+}
+
+void prior_show(struct str *text, const struct prior *p, int column)
 {
     static const char *const name[PRIOR_N] = {"B", "D", "N"};
     double a = p->log_lr;
     for (int k = 0; k < PRIOR_N; k++)
         a -= p->exponent[k].value * p->centre[k];
-    str_addf(text, "law             lr* = %.3g", exp(a));
+    add_label(text, "law", column);
+    str_addf(text, "lr* = %.3g", exp(a));
     for (int k = 0; k < PRIOR_N; k++)
         str_addf(text, " · %s^%.3g", name[k], p->exponent[k].value);
-    str_add(text, "   (B, D: tokens of a step and of the run; N: parameters)\nexponents      ");
+    str_add(text, "   (B, D: tokens of a step and of the run; N: parameters)\n");
+    add_label(text, "exponents", column);
     for (int k = 0; k < PRIOR_N; k++) {
-        const struct prior_exponent *e = &p->exponent[k];
-        str_addf(text, "%s %s ", k > 0 ? ";" : "", name[k]);
-        if (e->assumed)
-            str_addf(text, "%.3g assumed (%s)", e->value, e->source);
-        else
-            str_addf(text, "%.3g ± %.2g from the data", e->value, e->error);
+        str_add(text, k > 0 ? "; " : "");
+        add_exponent(text, name[k], &p->exponent[k]);
     }
-    str_addf(text, "\nfit             %d best rate%s, about the law by a factor of %.2f\n", p->n,
+    str_add(text, "\n");
+    add_label(text, "fit", column);
+    str_addf(text, "%d best rate%s, about the law by a factor of %.2f\n", p->n,
              p->n > 1 ? "s" : "", exp(p->scatter));
 }

@@ -56,15 +56,15 @@ void search_say_past(const void *self, struct str *text)
     if (*q->conf.study.past == '\0')
         return;
     if (!q->has_past) {
-        str_addf(text, "past            %s says nothing of the rate here, and is not used\n",
+        str_addf(text, "the past in %s says nothing of the rate here, and is not used\n",
                  q->conf.study.past);
         return;
     }
     struct prior_guess g = guess(q, NULL);
     str_addf(text,
-             "past            %s: lr* about %.3g here (× or / %.2f%s); every other of the first "
+             "the past in %s: lr* about %.3g here (× or / %.2f%s); every other of the first "
              "%d trials looks around it\n",
              q->conf.study.past, g.lr, g.factor, g.outside ? ", outside of its data" : "",
              (int)q->conf.search.startup);
-    prior_show(text, &q->law);
+    prior_show(text, &q->law, 0);
 }

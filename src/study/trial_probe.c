@@ -1,5 +1,5 @@
 /* Trials that leave no run: range tests, and steps that are only timed. */
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include "base/clock.h"
 #include "base/err.h"

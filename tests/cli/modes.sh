@@ -78,11 +78,12 @@ ends 78 "no room for a branch" study 1 "$work/run" --branch study.from=48 study.
 says 'would end behind the run'
 
 # ---- rules ----
-rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 study.batches=2,4,8 study.rules=none,linear,malladi study.extend=1)
+rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 study.batches=2,4,8 study.rules=none,linear,malladi study.extend=1 study.harm=10)
 ends 0 "rules" study 2 "$work/job.yaml" "${rules[@]}" --write "$work/rule.yaml"
 cp "$work/out" "$work/two"
 says '^ +batch +best lr +tuned +none +linear +malladi'
-says '^rules +none holds'
+says '^rules +none holds from 2 to 8 .all that was tried.;'
+checks=$((checks + 1)); grep -q '^scaling.rule: ' "$work/rule.yaml" || { failures=$((failures + 1)); echo "FAILED: no rule was written"; }
 ends 0 "rules by one worker" study 1 "$work/job.yaml" "${rules[@]}" study.dir="$work/rules-alone"
 same "rules of one and two workers" "$work/two" "$work/out"
 ends 78 "an unknown rule" study 1 "$work/job.yaml" --rules study.rules=squart study.dir="$work/x"
@@ -96,7 +97,7 @@ says '^exponents .*assumed \(Bjorck et al\. 2025\)'
 says 'run and other runs, batch 4 +left out: fewer than three rates'
 ends 0 "a search that knows the past" search 1 known search.trials=2 study.past="$work" \
     search.space="optimizer.lr log 1e-4 1"
-says '^past .*lr\* about'
+says '^ +the past in .*: lr\* about'
 ends 78 "no past" "$carat" study "$work/job.yaml" --past
 says 'study.past is not set'
 

@@ -136,7 +136,7 @@ START_TEST(the_law_is_shown_with_what_is_assumed)
     struct prior p;
     struct str text = {0};
     ck_assert(prior_fit(&p, x, 3, adam));
-    prior_show(&text, &p);
+    prior_show(&text, &p, 0);
     ck_assert_ptr_nonnull(strstr(text.s, "B 0.45 ± "));
     ck_assert_ptr_nonnull(strstr(text.s, "D -0.32 assumed (Bjorck et al. 2025)"));
     ck_assert_ptr_nonnull(strstr(text.s, "3 best rates"));
