@@ -78,7 +78,7 @@ ends 78 "no room for a branch" study 1 "$work/run" --branch study.from=48 study.
 says 'would end behind the run'
 
 # ---- rules ----
-rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 study.batches=2,4,8 study.rules=none,linear,malladi study.extend=1 study.harm=10)
+rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 "study.batches=2,4,8" "study.rules=none,linear,malladi" study.extend=1 study.harm=10)
 ends 0 "rules" study 2 "$work/job.yaml" "${rules[@]}" --write "$work/rule.yaml"
 cp "$work/out" "$work/two"
 says '^ +batch +best lr +tuned +none +linear +malladi'
