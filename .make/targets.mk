@@ -9,11 +9,11 @@ found:
 $(OBJ) $(TESTS:=.o) $(REF) $(BENCHES:=.o): | found
 
 # The batch script that `carat slurm` fills in, as a C string.
-$(BUILD)/train_sbatch.h: slurm/train.sbatch
+$(BUILD)/%_sbatch.h: slurm/%.sbatch
 	@mkdir -p $(@D)
-	@awk 'BEGIN { print "static const char TRAIN_SBATCH[] =" } \
+	@awk 'BEGIN { print "static const char '$(shell echo $* | tr a-z A-Z)'_SBATCH[] =" } \
 	      { gsub(/[\\"]/, "\\\\&"); print "    \"" $$0 "\\n\"" } END { print "    ;" }' $< >$@
-$(BUILD)/src/cmd/slurm.o: | $(BUILD)/train_sbatch.h
+$(BUILD)/src/cmd/slurm_script.o: | $(BUILD)/train_sbatch.h $(BUILD)/study_sbatch.h
 
 install: all ## install carat and its job and batch files (PREFIX=/usr/local, DESTDIR=)
 	install -D -m 755 $(BUILD)/carat $(DESTDIR)$(PREFIX)/bin/carat
@@ -30,7 +30,7 @@ layers: ## check that includes only go downward
 
 TIDY = $(DEFS) -include .make/lint.h -Iinclude -Itests -I$(BUILD) \
        $(call pkgs,--cflags) $(shell mpicc --showme:compile 2>/dev/null)
-lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h ## layers, clang-format, shellcheck, cppcheck, clang-tidy
+lint: $(BUILD)/version.h $(BUILD)/train_sbatch.h $(BUILD)/study_sbatch.h ## layers, clang-format, shellcheck, cppcheck, clang-tidy
 	@.make/deps --quiet --lint
 	@.make/lint $(BUILD) $(TIDY)
 

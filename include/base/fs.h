@@ -26,6 +26,9 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path);
 /* A whole file into fresh memory (mem_free), with a NUL byte behind it. Refuses more than max
  * bytes (0: no limit) with E_DATA. */
 int fs_read_file(const char *path, size_t max, char **out, size_t *n);
+/* "<path>.tmp.<host>.<pid>" into FS_PATH_MAX bytes: a name beside path that no other process uses,
+ * on this host or another. E_IO when too long. */
+int fs_temp_name(char *temp, const char *path);
 /* Writes a temporary name beside path, fsyncs, renames over path, fsyncs the folder. */
 int fs_write_file(const char *path, const void *data, size_t n);
 /* Another name for a file that is never changed, or a copy where file systems cannot do that; what

@@ -15,6 +15,8 @@ struct str {
 void str_add(struct str *b, const char *text);
 void str_addn(struct str *b, const char *text, size_t n);
 void str_addf(struct str *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A field of CSV: in quotes where it holds a comma, a quote or a line's end. Source: RFC 4180. */
+void str_add_csv(struct str *b, const char *text);
 void str_release(struct str *b);
 
 /* Whole-string parsing: false when anything is left over, empty, out of range or not finite. */

@@ -30,8 +30,8 @@ struct search {
     struct arch arch; /* of by_flops */
     bool has_past;    /* study.past says where to look for the rate */
     struct prior law;
-    double params;    /* of has_past: the job's model */
-    double *grid;     /* [n][space.n] points, of the grid alone */
+    double params; /* of has_past: the job's model */
+    double *grid;  /* [n][space.n] points, of the grid alone */
 };
 
 struct search_rule {
@@ -61,6 +61,12 @@ struct prune_rule {
                  char *why);
 };
 
+/* Fills in a zeroed search from its job; released by PLANNER_SEARCH.close, also after an error.
+ * E_CONFIG, and what the job's data and past give. */
+int search_init(struct search *q, const struct study *s, const struct config *job);
+/* Whether trials are compared in whole brackets, so that each has to be there. */
+bool search_in_brackets(const struct search *q);
+
 /* Rows by name, NULL when there is none. */
 const struct search_rule *search_rule_find(const char *name);
 const struct prune_rule *prune_rule_find(const char *name);
@@ -74,8 +80,8 @@ int choose_random(const struct search *q, int number, const struct seen *seen, i
 /* The first trials of rules that learn: at random, but where study.past knows of rates every other
  * one draws its optimizer.lr around the law's, the first one at it. */
 int choose_startup(const struct search *q, int number, double *point);
-/* Fits the law, where the rule learns and the space has optimizer.lr. No best rate in the past is no
- * error. E_CONFIG, E_DATA, E_IO. */
+/* Fits the law, where the rule learns and the space has optimizer.lr. No best rate in the past is
+ * no error. E_CONFIG, E_DATA, E_IO. */
 int search_find_past(struct search *q, const struct study *s);
 /* Adds what choose_startup makes of the past, in lines; nothing without study.past. */
 void search_say_past(const void *self, struct str *text);

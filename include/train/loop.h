@@ -5,7 +5,7 @@
 #include "train/trainer.h"
 
 /* Trains to the end: metrics, progress, validation, samples, checkpoints. OK at the end or where
- * t->watch has seen enough, E_STOPPED after a save that a signal, a file or the time limit asked
+ * t->watcher has seen enough, E_STOPPED after a save that a signal, a file or the time limit asked
  * for. Collective. */
 int train_loop(struct trainer *t);
 

@@ -72,12 +72,12 @@ struct trainer;
 
 /* Who looks on while a run trains, and may end it: a study's trial. Both functions see the same on
  * every rank and answer alike. */
-struct watch {
+struct watcher {
     void *ctx;
     /* Whether the run is validated after this step, whatever validate.every says. */
     bool (*wants_loss)(void *ctx, const struct trainer *t, const struct step_result *r);
-    /* After each step; loss: of its validation, NaN where there was none. True: the run is saved
-     * here and train_loop returns OK. */
+    /* Before the first step and after each; loss: of its validation, NaN where there was none.
+     * True: the run is saved here and train_loop returns OK. */
     bool (*has_seen)(void *ctx, struct trainer *t, double loss);
 };
 
@@ -136,7 +136,7 @@ struct trainer {
     double peak_flops;        /* measured, all ranks together */
     double flops_token;       /* of a step, forward + backward, without what is frozen */
     struct prof *prof;        /* of this rank's steps; NULL: not measured */
-    const struct watch *watch; /* borrowed; NULL: nobody looks on */
+    const struct watcher *watcher; /* borrowed; NULL: nobody looks on */
     int pending;      /* this rank's error since the last step: all learn of it in the next */
     int failed_saves; /* in a row */
 };

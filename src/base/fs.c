@@ -239,8 +239,7 @@ static int write_synced(const char *path, const void *data, size_t n)
     return rc;
 }
 
-/* A name beside path that no other process uses, on this host or another. */
-static int temp_name(char *temp, const char *path)
+int fs_temp_name(char *temp, const char *path)
 {
     char host[64] = "";
     if (gethostname(host, sizeof host - 1) != 0)
@@ -253,7 +252,7 @@ static int temp_name(char *temp, const char *path)
 int fs_write_file(const char *path, const void *data, size_t n)
 {
     char temp[FS_PATH_MAX];
-    TRY(temp_name(temp, path));
+    TRY(fs_temp_name(temp, path));
     int rc = write_synced(temp, data, n);
     if (rc == OK)
         rc = fs_rename(temp, path);
@@ -326,7 +325,7 @@ int fs_write_new(const char *path, const void *data, size_t n, bool *exists)
 {
     char temp[FS_PATH_MAX];
     *exists = false;
-    TRY(temp_name(temp, path));
+    TRY(fs_temp_name(temp, path));
     int rc = write_synced(temp, data, n);
     if (rc == OK)
         rc = link_new(temp, path, exists);

@@ -56,6 +56,18 @@ void str_addf(struct str *b, const char *fmt, ...)
     va_end(ap);
 }
 
+void str_add_csv(struct str *b, const char *text)
+{
+    if (text[strcspn(text, ",\"\r\n")] == '\0') {
+        str_add(b, text);
+        return;
+    }
+    str_add(b, "\"");
+    for (; *text != '\0'; text++)
+        str_addn(b, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
+    str_add(b, "\"");
+}
+
 void str_release(struct str *b)
 {
     free(b->s);

@@ -71,19 +71,32 @@ static int say_importance(const struct study_view *v)
     return OK;
 }
 
+/* Settings that changed on the way make no job: then the run itself is what there is. */
+static void say_next(const struct study_view *v, const struct trial *best)
+{
+    struct str next = {0};
+    if (best->plan.parent >= 0)
+        str_addf(&next, "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
+                        "way, from those of trial %d",
+                 v->study->dir, best->number, best->plan.parent);
+    else {
+        str_addf(&next, "carat train %s", v->job->from_study ? "JOB" : v->job->file);
+        study_add_settings(&next, v->job, &best->plan);
+    }
+    log_info("next            %s", next.s);
+    str_release(&next);
+}
+
 static int conclude(const struct study_view *v)
 {
-    char line[256];
+    char line[512];
     const struct trial *best = best_of(&v->history);
     TRY(say_importance(v));
     if (best == NULL)
         return OK;
     PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
-    log_info("%s", line);
-    struct str next = {0};
-    study_add_settings(&next, v->job, &best->plan);
-    log_info("next            carat train %s%s", v->job->from_study ? "JOB" : v->job->file, next.s);
-    str_release(&next);
+    log_info("best            %s", strncmp(line, "best ", 5) == 0 ? line + 5 : line);
+    say_next(v, best);
     return OK;
 }
 

@@ -1,45 +1,61 @@
-/* carat slurm: slurm/train.sbatch with a job's values in it. The file is compiled in; a directive
- * "#SBATCH --name=" and an assignment "name=" at the start of a line are the places to fill. */
+/* carat slurm: slurm/train.sbatch or slurm/study.sbatch with a job's values in it. Both are
+ * compiled in. */
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/job.h"
 #include "cmd/opts.h"
+#include "slurm_script.h"
+#include "study/study.h"
+#include "study_frame.h"
 #include "train/derive.h"
-#include "train_sbatch.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+/* What a study of a kind is worked on by, and how it is asked for here. */
+struct kind {
+    const char *name; /* of the planner, of the option, and behind run.dir */
+    const char *command;
+};
+
+static const struct kind KINDS[] = {{"search", "(search)"},
+                                    {"study", "(study)"},
+                                    {"rules", "(study --rules)"},
+                                    {"branch", "(study --branch)"}};
+enum { N_KINDS = sizeof KINDS / sizeof *KINDS };
 
 /* What the user asked for. Numbers that were not given are -1, text NULL. */
 struct request {
-    int64_t nodes, ranks_per_node, threads, max_restarts;
+    int64_t nodes, ranks_per_node, threads, max_restarts, workers, at_once, chain;
     const char *time, *signal_before, *name, *partition, *account, *qos, *carat;
-    bool submit, run_dir_only, help;
+    const char *study; /* "": a large-batch study; or another kind */
+    bool search, submit, run_dir_only, help;
 };
 
-static const struct request NOTHING_ASKED = {
-    .nodes = -1, .ranks_per_node = -1, .threads = -1, .max_restarts = -1};
+static const struct request NOTHING_ASKED = {.nodes = -1,
+                                             .ranks_per_node = -1,
+                                             .threads = -1,
+                                             .max_restarts = -1,
+                                             .workers = -1,
+                                             .at_once = -1,
+                                             .chain = -1};
 
-enum place { DIRECTIVE, ASSIGNMENT };
-
-/* A place in the template and what belongs there; no value: the line stays as it is. */
-struct fill {
-    enum place place;
-    const char *key;
-    struct str value;
+/* A job for Slurm: a run, or workers of a study. */
+struct order {
+    const struct request *r;
+    struct job job;
+    const struct kind *kind; /* NULL: a run */
+    char folder[FS_PATH_MAX];
 };
 
 enum {
     F_NAME,
+    F_ARRAY,
     F_NODES,
     F_RANKS,
     F_THREADS,
@@ -48,16 +64,19 @@ enum {
     F_ACCOUNT,
     F_QOS,
     F_SIGNAL,
+    F_COMMAND,
     F_JOB,
     F_SETTINGS,
     F_CARAT,
     F_RUN_DIR,
+    F_STUDY_DIR,
     F_RESTARTS,
     N_FILLS
 };
 
 static const struct fill PLACES[N_FILLS] = {
     [F_NAME] = {.place = DIRECTIVE, .key = "job-name"},
+    [F_ARRAY] = {.place = DIRECTIVE, .key = "array"},
     [F_NODES] = {.place = DIRECTIVE, .key = "nodes"},
     [F_RANKS] = {.place = DIRECTIVE, .key = "ntasks-per-node"},
     [F_THREADS] = {.place = DIRECTIVE, .key = "cpus-per-task"},
@@ -66,67 +85,14 @@ static const struct fill PLACES[N_FILLS] = {
     [F_ACCOUNT] = {.place = DIRECTIVE, .key = "account"},
     [F_QOS] = {.place = DIRECTIVE, .key = "qos"},
     [F_SIGNAL] = {.place = DIRECTIVE, .key = "signal"},
+    [F_COMMAND] = {.place = ASSIGNMENT, .key = "command"},
     [F_JOB] = {.place = ASSIGNMENT, .key = "job"},
     [F_SETTINGS] = {.place = ASSIGNMENT, .key = "settings"},
     [F_CARAT] = {.place = ASSIGNMENT, .key = "carat"},
     [F_RUN_DIR] = {.place = ASSIGNMENT, .key = "run_dir"},
+    [F_STUDY_DIR] = {.place = ASSIGNMENT, .key = "study_dir"},
     [F_RESTARTS] = {.place = ASSIGNMENT, .key = "max_restarts"},
 };
-
-static bool is_shell_word(const char *s)
-{
-    for (; *s != '\0'; s++)
-        if (!isalnum((unsigned char)*s) && strchr("_./,:=@%+-", *s) == NULL)
-            return false;
-    return true;
-}
-
-/* Adds text as one word of a shell. A control character could begin a line of its own, which sbatch
- * reads before any shell does: refused. */
-static int add_quoted(struct str *b, const char *text)
-{
-    size_t n = 0;
-    while (text[n] != '\0' && !iscntrl((unsigned char)text[n]))
-        n++;
-    if (text[n] != '\0')
-        return ERR(E_USAGE, "%.*s…: line breaks and control characters cannot be passed on", (int)n,
-                   text);
-    if (*text != '\0' && is_shell_word(text)) {
-        str_add(b, text);
-        return OK;
-    }
-    str_add(b, "'");
-    for (const char *p = text; *p != '\0'; p++)
-        if (*p == '\'')
-            str_add(b, "'\\''");
-        else
-            str_addn(b, p, 1);
-    str_add(b, "'");
-    return OK;
-}
-
-/* A value of a directive stands unquoted: letters, digits and a few signs. */
-static int fill_word(struct fill *f, const char *text)
-{
-    if (text == NULL)
-        return OK;
-    if (*text == '\0' || !is_shell_word(text))
-        return ERR(E_USAGE, "--%s takes letters, digits and _./,:=@%%+-, not \"%s\"", f->key, text);
-    str_add(&f->value, text);
-    return OK;
-}
-
-static int fill_count(struct fill *f, const char *option, int64_t n, int64_t least)
-{
-    if (n < 0 && n != -1)
-        return ERR(E_USAGE, "--%s %lld: at least %lld", option, (long long)n, (long long)least);
-    if (n == -1)
-        return OK;
-    if (n < least || n > 1000000)
-        return ERR(E_USAGE, "--%s %lld: %lld to 1000000", option, (long long)n, (long long)least);
-    str_addf(&f->value, "%lld", (long long)n);
-    return OK;
-}
 
 static int take_seconds(const char *option, const char *text, double *seconds)
 {
@@ -155,20 +121,6 @@ static int fill_times(struct fill *fill, const struct request *r)
     return OK;
 }
 
-/* The program that the job runs: this one, unless told. */
-static int fill_program(struct fill *f, const char *asked)
-{
-    char path[4096];
-    if (asked != NULL)
-        return add_quoted(&f->value, asked);
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n < 0)
-        return ERR(E_USAGE, "cannot tell where this program lies (%s): give --carat PATH",
-                   strerror(errno));
-    path[n] = '\0';
-    return add_quoted(&f->value, path);
-}
-
 /* The job's name and its settings as the user wrote them; job_load has accepted them already, by
  * the same rule: what has a '=' is a setting. */
 static int fill_arguments(struct fill *fill, const struct request *r, int argc, char **argv)
@@ -181,7 +133,7 @@ static int fill_arguments(struct fill *fill, const struct request *r, int argc, 
         struct str *to = is_job ? &fill[F_JOB].value : settings;
         if (!is_job && settings->len > 1)
             str_add(settings, " ");
-        TRY(add_quoted(to, argv[i]));
+        TRY(script_quote(to, argv[i]));
         seen = seen || is_job;
     }
     if (r->threads > 0)
@@ -191,155 +143,201 @@ static int fill_arguments(struct fill *fill, const struct request *r, int argc, 
     return OK;
 }
 
-static int fill_all(struct fill *fill, const struct request *r, const struct job *j, int argc,
-                    char **argv)
+/* The workers of a study. */
+static int fill_array(struct fill *fill, const struct order *o)
 {
-    char name[sizeof "carat-" + sizeof j->name];
-    int64_t threads = r->threads >= 0 ? r->threads : j->conf.parallel.threads;
-    snprintf(name, sizeof name, "carat-%s", j->name);
+    const struct request *r = o->r;
+    int64_t n = r->workers >= 0 ? r->workers : 4;
+    if (n < 1 || n > 100000)
+        return ERR(E_USAGE, "--workers %lld: 1 to 100000", (long long)r->workers);
+    if (r->at_once != -1 && r->at_once < 1)
+        return ERR(E_USAGE, "--at-once %lld: at least 1", (long long)r->at_once);
+    str_addf(&fill[F_ARRAY].value, "0-%lld", (long long)n - 1);
+    if (r->at_once > 0)
+        str_addf(&fill[F_ARRAY].value, "%%%lld", (long long)r->at_once);
+    str_add(&fill[F_COMMAND].value, o->kind->command);
+    return script_quote(&fill[F_STUDY_DIR].value, o->folder);
+}
+
+static int fill_name(struct fill *f, const struct order *o)
+{
+    char name[sizeof "carat-" + sizeof o->job.name + 16];
+    if (o->r->name != NULL)
+        return fill_word(f, o->r->name);
+    snprintf(name, sizeof name, "carat-%s%s%s", o->job.name,
+             o->kind != NULL && !o->job.from_study ? "-" : "",
+             o->kind != NULL && !o->job.from_study ? o->kind->name : "");
     for (char *p = name; *p != '\0'; p++)
         *p = isalnum((unsigned char)*p) ? *p : '-';
-    TRY(fill_word(&fill[F_NAME], r->name != NULL ? r->name : name));
+    return fill_word(f, name);
+}
+
+static int fill_all(struct fill *fill, const struct order *o, int argc, char **argv)
+{
+    const struct request *r = o->r;
+    int64_t threads = r->threads >= 0 ? r->threads : o->job.conf.parallel.threads;
+    TRY(fill_name(&fill[F_NAME], o));
     TRY(fill_count(&fill[F_NODES], "nodes", r->nodes, 1));
     TRY(fill_count(&fill[F_RANKS], "ranks-per-node", r->ranks_per_node, 1));
     TRY(fill_count(&fill[F_THREADS], "threads", threads, 1));
-    TRY(fill_count(&fill[F_RESTARTS], "max-restarts", r->max_restarts, 0));
+    /* Where jobs follow each other in a chain, none has to be queued again. */
+    bool by_chain = r->max_restarts == -1 && r->chain > 1;
+    TRY(fill_count(&fill[F_RESTARTS], "max-restarts", by_chain ? 0 : r->max_restarts, 0));
     TRY(fill_times(fill, r));
     TRY(fill_word(&fill[F_PARTITION], r->partition));
     TRY(fill_word(&fill[F_ACCOUNT], r->account));
     TRY(fill_word(&fill[F_QOS], r->qos));
     TRY(fill_program(&fill[F_CARAT], r->carat));
-    TRY(add_quoted(&fill[F_RUN_DIR].value, j->conf.run.dir));
+    if (o->kind != NULL)
+        TRY(fill_array(fill, o));
+    else
+        TRY(script_quote(&fill[F_RUN_DIR].value, o->folder));
     return fill_arguments(fill, r, argc, argv);
 }
 
-/* True when the line is the place of f. A directive may be switched off by a second '#'. */
-static bool is_place(const struct fill *f, const char *line)
-{
-    size_t n = strlen(f->key);
-    if (f->place == DIRECTIVE) {
-        static const char begin[] = "#SBATCH --";
-        line += line[0] == '#' && line[1] == '#';
-        if (strncmp(line, begin, sizeof begin - 1) != 0)
-            return false;
-        line += sizeof begin - 1;
-    }
-    return strncmp(line, f->key, n) == 0 && line[n] == '=';
-}
-
-static struct fill *place_of(struct fill *fill, const char *line)
-{
-    for (int i = 0; i < N_FILLS; i++)
-        if (is_place(&fill[i], line))
-            return &fill[i];
-    return NULL;
-}
-
-static void write_script(struct str *out, struct fill *fill)
-{
-    for (const char *line = TRAIN_SBATCH, *end; *line != '\0'; line = end) {
-        const struct fill *f = place_of(fill, line);
-        end = line + strcspn(line, "\n");
-        end += *end == '\n';
-        if (f == NULL || f->value.len == 0)
-            str_addn(out, line, (size_t)(end - line));
-        else
-            str_addf(out, "%s%s=%s\n", f->place == DIRECTIVE ? "#SBATCH --" : "", f->key,
-                     f->value.s);
-    }
-}
-
-static int make_script(struct str *out, const struct request *r, const struct job *j, int argc,
-                       char **argv)
+static int make_script(struct str *out, const struct order *o, int argc, char **argv)
 {
     struct fill fill[N_FILLS];
     memcpy(fill, PLACES, sizeof fill);
-    int rc = fill_all(fill, r, j, argc, argv);
+    int rc = fill_all(fill, o, argc, argv);
     if (rc == OK)
-        write_script(out, fill);
+        script_write(out, o->kind != NULL ? SCRIPT_STUDY : SCRIPT_TRAIN, fill, N_FILLS);
     for (int i = 0; i < N_FILLS; i++)
         str_release(&fill[i].value);
     return rc;
 }
 
-/* Runs sbatch with the file as its standard input: no shell and no name of a file in between. */
-static int run_sbatch(int fd)
+/* ---- what the job is ---- */
+
+/* More ranks than micro-batches: some would only wait. */
+static int check_ranks(const struct order *o)
 {
-    char *const args[] = {"sbatch", NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int status;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
-    int rc = posix_spawnp(&pid, "sbatch", &actions, NULL, args, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (rc != 0)
-        return ERR(E_USAGE,
-                   "sbatch cannot be started (%s): submit from a login node of the "
-                   "cluster, or leave --submit out and pass the script on",
-                   strerror(rc));
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return ERR(E_BUG, "waiting for sbatch: %s", strerror(errno));
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return ERR(E_CONFIG, "sbatch refused the job; its reason stands above");
+    const struct request *r = o->r;
+    const struct config *c = &o->job.conf;
+    int64_t nodes = r->nodes > 0 ? r->nodes : o->kind != NULL ? 1 : 2;
+    int64_t ranks = nodes * (r->ranks_per_node > 0 ? r->ranks_per_node : 1);
+    int64_t a_trial = o->kind != NULL && c->study.ranks > 0 ? c->study.ranks : ranks;
+    int64_t n = derive_n_micro(c);
+    if (a_trial > ranks)
+        return ERR(E_CONFIG,
+                   "study.ranks is %lld, and a worker's ranks are %lld: raise "
+                   "--ranks-per-node or --nodes, or lower study.ranks",
+                   (long long)a_trial, (long long)ranks);
+    if (a_trial > n)
+        log_warn("%lld ranks share %lld micro-batches a step: %lld ranks have nothing to do; lower "
+                 "batch.micro or raise batch.global",
+                 (long long)a_trial, (long long)n, (long long)(a_trial - n));
     return OK;
 }
 
-static int submit(const struct str *script)
+static const struct kind *kind_of(const char *name)
 {
-    FILE *f = tmpfile();
-    if (f == NULL)
-        return ERR(E_IO, "no temporary file for the script: %s", strerror(errno));
+    for (int i = 0; i < N_KINDS; i++)
+        if (strcmp(KINDS[i].name, name) == 0)
+            return &KINDS[i];
+    return NULL;
+}
+
+/* By options; NULL: a run. */
+static int asked_kind(const struct kind **kind, const struct request *r)
+{
+    *kind = NULL;
+    if (r->search && r->study != NULL)
+        return ERR(E_USAGE, "one of --search and --study");
+    if (!r->search && r->study == NULL)
+        return OK;
+    *kind = kind_of(r->search ? "search" : *r->study == '\0' ? "study" : r->study);
+    return *kind != NULL
+               ? OK
+               : ERR(E_USAGE, "--study=%s: --study alone, --study=rules or --study=branch",
+                     r->study);
+}
+
+static int find_kind(struct order *o)
+{
+    struct study s;
+    const struct kind *asked;
+    TRY(asked_kind(&asked, o->r));
+    o->kind = asked;
+    if (!o->job.from_study)
+        return OK;
+    TRY(study_read(&s, o->job.conf.study.dir));
+    o->kind = kind_of(s.kind);
     int rc = OK;
-    if (fwrite(script->s, 1, script->len, f) != script->len || fflush(f) != 0 ||
-        lseek(fileno(f), 0, SEEK_SET) != 0)
-        rc = ERR(E_IO, "the script's temporary file cannot be written: %s", strerror(errno));
-    if (rc == OK)
-        rc = run_sbatch(fileno(f));
-    fclose(f);
+    if (o->kind == NULL)
+        rc = ERR(E_DATA, "%s holds a study of kind %s, which this program does not know", s.dir,
+                 s.kind);
+    else if (asked != NULL && asked != o->kind)
+        rc = ERR(E_USAGE, "%s holds a study of kind %s, not %s", s.dir, s.kind, asked->name);
+    study_close(&s);
     return rc;
 }
 
-/* More ranks than micro-batches: some would only wait. */
-static void warn_of_idle_ranks(const struct request *r, const struct config *c)
+static int check_request(const struct order *o)
 {
-    int64_t ranks = (r->nodes > 0 ? r->nodes : 2) * (r->ranks_per_node > 0 ? r->ranks_per_node : 1);
-    int64_t n = derive_n_micro(c);
-    if (ranks > n)
-        log_warn("%lld ranks share %lld micro-batches a step: %lld ranks have nothing to do; lower "
-                 "batch.micro or raise batch.global",
-                 (long long)ranks, (long long)n, (long long)(ranks - n));
+    const struct request *r = o->r;
+    if (o->kind == NULL && (r->workers != -1 || r->at_once != -1))
+        return ERR(E_USAGE, "--workers and --at-once go with a study: give its folder, or a job "
+                            "with --search or --study");
+    if (r->chain != -1 && (r->chain < 1 || r->chain > 1000))
+        return ERR(E_USAGE, "--chain %lld: 1 to 1000", (long long)r->chain);
+    if (r->chain > 1 && !r->submit)
+        return ERR(E_USAGE, "--chain goes with --submit: each job waits for the number of the one "
+                            "before");
+    return OK;
 }
 
-static int run(const struct request *r, int argc, char **argv)
+static int find_folder(struct order *o)
 {
-    static struct job j;
+    if (o->kind != NULL)
+        return study_folder(o->folder, &o->job.conf, o->kind->name);
+    return fs_join(o->folder, "", o->job.conf.run.dir);
+}
+
+static int write_or_submit(const struct order *o, int argc, char **argv)
+{
     struct str script = {0};
-    j.without_data = true;
-    TRY(job_load(&j, argc, argv));
-    if (j.print_only)
-        return OK;
-    if (r->run_dir_only) {
-        puts(j.conf.run.dir);
-        return OK;
-    }
-    log_to_stderr(true);
-    warn_of_idle_ranks(r, &j.conf);
-    int rc = make_script(&script, r, &j, argc, argv);
-    if (rc == OK && r->submit)
-        rc = submit(&script);
+    int rc = make_script(&script, o, argc, argv);
+    if (rc == OK && o->r->submit)
+        rc = script_submit(&script, o->r->chain > 0 ? o->r->chain : 1);
     else if (rc == OK)
         fputs(script.s, stdout);
     str_release(&script);
     return rc;
 }
 
+static int run(const struct request *r, int argc, char **argv)
+{
+    static struct order o;
+    o.r = r;
+    o.job.without_data = true;
+    TRY(job_load(&o.job, argc, argv));
+    if (o.job.print_only)
+        return OK;
+    TRY(find_kind(&o));
+    TRY(check_request(&o));
+    TRY(find_folder(&o));
+    if (r->run_dir_only) {
+        puts(o.folder);
+        return OK;
+    }
+    log_to_stderr(true);
+    TRY(check_ranks(&o));
+    return write_or_submit(&o, argc, argv);
+}
+
 int cmd_slurm(int argc, char **argv)
 {
     struct request r = NOTHING_ASKED;
     const struct opt table[] = {
-        {"nodes", 'N', OPT_INT, &r.nodes, "N", "nodes [2]"},
+        {"search", 0, OPT_FLAG, &r.search, NULL,
+         "work on `carat search JOB`, by an array of workers"},
+        {"study", 0, OPT_FLAG_STR, &r.study, "KIND",
+         "on `carat study JOB`; KIND rules, branch: with that option"},
+        {"workers", 'w', OPT_INT, &r.workers, "W", "tasks of the array [4]"},
+        {"at-once", 0, OPT_INT, &r.at_once, "M", "so many of them at a time [all]"},
+        {"chain", 0, OPT_INT, &r.chain, "K", "submit K jobs, each after the one before [1]"},
+        {"nodes", 'N', OPT_INT, &r.nodes, "N", "nodes [2; 1 a worker]"},
         {"ranks-per-node", 'r', OPT_INT, &r.ranks_per_node, "R", "ranks on each [1]"},
         {"threads", 'c', OPT_INT, &r.threads, "T", "cores a rank [parallel.threads]"},
         {"time", 't', OPT_STR, &r.time, "TIME", "limit of one start: 4h, 90m, 1-12:00:00 [4h]"},
@@ -360,8 +358,10 @@ int cmd_slurm(int argc, char **argv)
     TRY(opts_parse(table, N, &argc, argv));
     if (r.help) {
         opts_help(stdout, "carat slurm JOB [key=value …] [options]",
-                  "Prints a batch script that trains JOB and queues itself again before each time "
-                  "limit until training is done. Read it, change it, give it to sbatch.",
+                  "Prints a batch script that trains JOB, or with --search or --study, or for a "
+                  "study's folder, one that works on its trials as an array. It queues itself "
+                  "again before each time limit until all is done. Read it, change it, give it to "
+                  "sbatch. Submitted twice, a study's jobs do only what is missing.",
                   table, N, "carat slurm jobs/quickstart.yaml -N 4 -r 8 --time 8h --submit");
         return OK;
     }

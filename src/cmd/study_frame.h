@@ -63,6 +63,9 @@ struct study_request {
  * `carat train` takes for the same run. */
 void study_add_settings(struct str *text, const struct job *j, const struct trial_plan *p);
 
+/* study.dir, or run.dir with the kind behind it, into FS_PATH_MAX bytes. E_CONFIG: too long. */
+int study_folder(char *dir, const struct config *c, const char *kind);
+
 /* The command, from what opts_parse left. OK when the study has ended, E_STOPPED when it was stopped
  * before, E_DIVERGED when every trial diverged, E_CONFIG and E_DATA before anything runs. */
 int study_frame(const struct study_command *k, const struct study_request *q, int argc,

@@ -1,23 +1,15 @@
 #include "report/term.h"
 
-#include <math.h>
-#include <string.h>
+#include "base/str.h"
 
-/* RFC 4180: quotes around what holds a comma, a quote or a line's end; quotes double. */
+#include <math.h>
+
 static void put_field(FILE *out, const char *text)
 {
-    bool quoted = text[strcspn(text, ",\"\r\n")] != '\0';
-    if (!quoted) {
-        fputs(text, out);
-        return;
-    }
-    putc('"', out);
-    for (; *text != '\0'; text++) {
-        if (*text == '"')
-            putc('"', out);
-        putc(*text, out);
-    }
-    putc('"', out);
+    struct str field = {0};
+    str_add_csv(&field, text);
+    fputs(field.len > 0 ? field.s : "", out);
+    str_release(&field);
 }
 
 static void put_row(FILE *out, const double row[M_N])

@@ -26,10 +26,10 @@ int trial_file(char *path, const struct study *s, int trial, const char *name, i
 int publish_once(const char *path, json_t *object, bool *taken);
 /* Makes a network file system ask its server what the folder holds now. */
 void folder_revalidate(const char *path);
-/* Removes what dead workers have left: files that they were writing in a folder, and trials that
- * another was the first to publish. */
+/* Removes what dead workers have left: all files that were being written in a trial's folder; in
+ * the study's those of this host's dead, and trials that another was the first to publish. */
 void remove_temporaries(const char *folder);
-void remove_unpublished(const struct study *s);
+void remove_leftovers(const struct study *s);
 
 json_t *trial_plan_json(const struct trial_plan *p);
 int trial_plan_read(struct trial_plan *p, const char *path);

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,31 @@ void remove_temporaries(const char *folder)
     remove_files(folder, ".tmp.");
 }
 
-void remove_unpublished(const struct study *s)
+/* A temporary name of a process of this host that is gone; base/fs.h tells how they are made. */
+static bool is_dead_temporary(const char *name)
+{
+    char host[64] = "";
+    const char *from = strstr(name, ".tmp."), *dot = strrchr(name, '.');
+    (void)gethostname(host, sizeof host - 1);
+    size_t n = strlen(host);
+    return from != NULL && dot == from + 5 + n && strncmp(from + 5, host, n) == 0 &&
+           kill((pid_t)strtol(dot + 1, NULL, 10), 0) != 0 && errno == ESRCH;
+}
+
+/* Of results.h5 and its like, beside which living workers write. */
+static void remove_dead_temporaries(const char *folder)
+{
+    char path[FS_PATH_MAX];
+    struct dirent *e;
+    DIR *d = opendir(folder);
+    while (d != NULL && (e = readdir(d)) != NULL)
+        if (is_dead_temporary(e->d_name) && fs_join(path, folder, e->d_name) == OK)
+            unlink(path);
+    if (d != NULL)
+        closedir(d);
+}
+
+void remove_leftovers(const struct study *s)
 {
     char folder[FS_PATH_MAX], path[FS_PATH_MAX];
     struct dirent *e;
@@ -69,6 +94,7 @@ void remove_unpublished(const struct study *s)
             remove_new(path);
     if (d != NULL)
         closedir(d);
+    remove_dead_temporaries(s->dir);
 }
 
 /* Of several who rename onto one name the first succeeds: a folder that is not empty stays. */
@@ -124,6 +150,6 @@ int study_add(const struct study *s, int number, const struct trial_plan *plan, 
     if (rc != OK || *taken)
         remove_new(from);
     else
-        remove_unpublished(s);
+        remove_leftovers(s);
     return rc;
 }

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "conf/config_file.h"
 #include "study/gp.h"
 #include "study/length.h"
 
@@ -34,8 +33,8 @@ static const struct search_rule RANDOM = {.name = "random", .choose = choose_ran
 static const struct search_rule HALTON = {.name = "halton", .choose = choose_halton};
 static const struct search_rule TPE = {.name = "tpe", .learns = true, .choose = choose_tpe};
 static const struct search_rule GP = {.name = "gp", .learns = true, .choose = choose_gp};
-static const struct search_rule *const RULES[] = {&GRID, &RANDOM, &HALTON, &TPE, &GP, &SEARCH_PBT,
-                                                  &SEARCH_BANDIT};
+static const struct search_rule *const RULES[] = {&GRID, &RANDOM,     &HALTON,       &TPE,
+                                                  &GP,   &SEARCH_PBT, &SEARCH_BANDIT};
 
 static const struct prune_rule PRUNES[] = {{"none", false, NULL},
                                            {"median", false, judge_median},
@@ -58,222 +57,9 @@ const struct prune_rule *prune_rule_find(const char *name)
     return NULL;
 }
 
-/* Whether trials are compared in whole brackets, so that each has to be there. */
-static bool in_brackets(const struct search *q)
-{
-    return q->prune->judge == judge_halving;
-}
-
-static int find_length(struct search *q)
-{
-    const struct config *c = &q->conf;
-    TRY(study_length(&q->run_tokens, c));
-    for (int i = 0; i < q->space.n; i++)
-        if (strncmp(q->space.axis[i].key->name, "batch.", strlen("batch.")) == 0)
-            q->sets_length = c->train.length.unit != UNIT_TOKENS;
-    return OK;
-}
-
-/* The largest number that the space gives a key, or the job's own. */
-static double largest(const struct search *q, const char *key, int64_t own)
-{
-    char text[128];
-    double v = (double)own, most = v;
-    int i = space_find(&q->space, key);
-    if (i < 0)
-        return most;
-    const struct axis *a = &q->space.axis[i];
-    for (int j = 0; j < a->n_values; j++)
-        if (parse_f64(axis_text(a, j, text, sizeof text), &v))
-            most = fmax(most, v);
-    return a->choice ? most : a->high;
-}
-
-/* Tokens of a step of the largest batch in the space. */
-static double longest_step(const struct search *q)
-{
-    return largest(q, "batch.global", q->conf.batch.global) *
-           largest(q, "batch.seq_len", q->conf.batch.seq_len);
-}
-
-/* The most milestones after which more than one trial of a bracket is still there. */
-static int halvings(int n, int eta)
-{
-    int k = 0;
-    for (; n >= eta; n /= eta)
-        k++;
-    return k;
-}
-
-static int set_milestones(struct search *q)
-{
-    int m = (int)q->conf.search.milestones, eta = (int)q->conf.search.eta;
-    if (q->prune->judge == NULL && !q->rule->makes_plans)
-        return OK;
-    if (in_brackets(q)) {
-        m = halvings(q->n, eta) < m ? halvings(q->n, eta) : m;
-        q->bracket = q->rule->learns ? (int)pow(eta, m) : q->n;
-    }
-    TRY(mem_alloc(&q->milestone, (size_t)m, sizeof *q->milestone, "milestones"));
-    q->n_milestones = m;
-    for (int k = 0; k < m; k++)
-        q->milestone[k] = floor(q->prune->geometric ? q->run_tokens / pow(eta, m - k)
-                                                    : q->run_tokens * (k + 1) / (m + 1));
-    if (m > 0 && q->milestone[0] < longest_step(q))
-        return ERR(E_CONFIG,
-                   "search.milestones %" PRId64 ": the first would be after %.0f tokens, and a "
-                   "step takes up to %.0f; set it lower, or make the run longer",
-                   q->conf.search.milestones, q->milestone[0], longest_step(q));
-    return OK;
-}
-
-/* Whether the names in a configuration are known: the table of keys takes any text for them. */
-static int check_names(const struct config *c)
-{
-    const struct optim_rule *optimizer;
-    const struct schedule_rule *schedule;
-    const struct lrscale_rule *scaling;
-    TRY(optim_find(&optimizer, c->optimizer.name));
-    TRY(schedule_find(&schedule, c->schedule.name));
-    return lrscale_find(&scaling, c->scaling.rule);
-}
-
-/* Whether the job is one with this axis at this value; alone: no other axis may make up for what
- * does not fit. */
-static int check_value(const struct search *q, const struct axis *a, double value, bool alone)
-{
-    struct config c = q->conf;
-    struct course k;
-    char text[128];
-    axis_text(a, value, text, sizeof text);
-    int rc = conf_set_text(a->key, &c, text);
-    rc = rc != OK ? rc : check_names(&c);
-    if (rc == OK && alone)
-        rc = conf_check(&c);
-    if (rc == OK && alone && c.train.length.unit != UNIT_EPOCHS)
-        rc = derive_course(&k, &c, 0, (struct ramp_at){0, 0});
-    return rc != OK ? err_context(rc, "search.space gives %s=%s", a->key->name, text) : OK;
-}
-
-/* Whether another axis may make good what one value alone does wrong. */
-static bool has_neighbour(const struct search *q, int i)
-{
-    const char *name = q->space.axis[i].key->name;
-    size_t section = strcspn(name, ".") + 1;
-    for (int j = 0; j < q->space.n; j++)
-        if (j != i && strncmp(q->space.axis[j].key->name, name, section) == 0)
-            return true;
-    return false;
-}
-
-static int check_values(const struct search *q)
-{
-    for (int i = 0; i < q->space.n; i++) {
-        const struct axis *a = &q->space.axis[i];
-        bool alone = a->parent < 0 && !has_neighbour(q, i);
-        for (int v = 0; v < a->n_values; v++)
-            TRY(check_value(q, a, v, alone));
-        if (!a->choice) {
-            TRY(check_value(q, a, a->low, alone));
-            TRY(check_value(q, a, a->high, alone));
-        }
-    }
-    return OK;
-}
-
-/* What trials take that come together in one bracket of n. */
-static double bracket_tokens(const struct search *q, int n)
-{
-    double before = 0, sum = 0;
-    int alive = n;
-    for (int k = 0; k < q->n_milestones; k++) {
-        sum += alive * (q->milestone[k] - before);
-        before = q->milestone[k];
-        alive = halving_left(q, n, k);
-    }
-    return sum + alive * (q->run_tokens - before);
-}
-
-static double foreseen_tokens(const struct search *q)
-{
-    double sum = 0;
-    if (!q->prune->geometric)
-        return q->n * q->run_tokens;
-    if (!in_brackets(q))
-        return bracket_tokens(q, q->n);
-    for (int at = 0; at < q->n; at += q->bracket)
-        sum += bracket_tokens(q, q->n - at < q->bracket ? q->n - at : q->bracket);
-    return sum;
-}
-
-void search_facts(const void *self, struct search_facts *f)
-{
-    const struct search *q = self;
-    *f = (struct search_facts){.n_trials = q->n_all,
-                               .trial_tokens = q->run_tokens,
-                               .tokens = foreseen_tokens(q),
-                               .most_tokens = q->n * q->run_tokens};
-}
-
 const struct space *search_space(const void *self)
 {
     return &((const struct search *)self)->space;
-}
-
-/* Rules whose trials depend on each other cannot end before the last one. */
-static int check_budget(const struct search *q)
-{
-    double budget = q->conf.study.budget.value, tokens = foreseen_tokens(q);
-    bool whole = in_brackets(q) || q->rule->makes_plans;
-    if (q->conf.study.budget.unit == UNIT_NONE || tokens <= budget)
-        return OK;
-    if (!whole && q->run_tokens <= budget)
-        return OK; /* it ends when the budget does */
-    return ERR(E_CONFIG,
-               "study.budget is %.4g tokens, and %s %.4g; lower search.trials or the run's length, "
-               "or raise the budget",
-               budget, whole ? "the search takes" : "one trial takes",
-               whole ? tokens : q->run_tokens);
-}
-
-static int check_rules(const struct search *q)
-{
-    const struct config *c = &q->conf;
-    if (q->rule == NULL)
-        return ERR(E_CONFIG, "search.rule: there is no %s here; choose another rule",
-                   c->search.rule);
-    if (q->rule->makes_plans && q->prune->judge != NULL)
-        return ERR(E_CONFIG,
-                   "search.rule %s gives trials up itself; set search.prune=none, or choose "
-                   "another rule",
-                   q->rule->name);
-    if (q->prune->judge != NULL && c->search.milestones == 0)
-        return ERR(E_CONFIG,
-                   "search.prune %s judges at milestones; set search.milestones to 1 or more",
-                   q->prune->name);
-    return OK;
-}
-
-static int open_search(struct search *q, const struct study *s, const struct config *job)
-{
-    q->conf = *job;
-    q->rule = search_rule_find(job->search.rule);
-    q->prune = prune_rule_find(job->search.prune);
-    q->n = q->n_all = (int)job->search.trials;
-    TRY(space_parse(&q->space, job->search.space));
-    TRY(check_rules(q));
-    TRY(check_values(q));
-    TRY(find_length(q));
-    q->by_flops = strcmp(job->search.equal_flops, "on") == 0;
-    if (q->by_flops)
-        TRY(arch_open(&q->arch, &q->space, job));
-    if (!q->rule->makes_plans && q->rule->open != NULL)
-        TRY(q->rule->open(q));
-    TRY(set_milestones(q));
-    if (q->rule->makes_plans && q->rule->open != NULL)
-        TRY(q->rule->open(q));
-    TRY(search_find_past(q, s));
-    return check_budget(q);
 }
 
 static void search_close(void *self)
@@ -290,7 +76,7 @@ static int search_open(void **self, const struct study *s, const struct config *
     struct search *q;
     *self = NULL;
     TRY(mem_alloc(&q, 1, sizeof *q, "a search"));
-    int rc = open_search(q, s, job);
+    int rc = search_init(q, s, job);
     if (rc == OK)
         *self = q;
     else
@@ -302,7 +88,7 @@ static int search_open(void **self, const struct study *s, const struct config *
 static int n_known(const struct search *q, int n)
 {
     int ahead = (int)q->conf.study.ahead;
-    if (in_brackets(q))
+    if (search_in_brackets(q))
         return n / q->bracket * q->bracket;
     return n >= ahead ? n - ahead + 1 : 0;
 }
@@ -386,12 +172,12 @@ static enum answer ask_budget(const struct search *q, const struct history *h)
 {
     double tokens = 0, hours = 0;
     int known = n_known(q, h->n);
-    bool limited = q->conf.study.budget.unit != UNIT_NONE && !in_brackets(q);
+    bool limited = q->conf.study.budget.unit != UNIT_NONE && !search_in_brackets(q);
     for (int t = 0; t < h->n; t++) {
         tokens += t < known ? own_tokens(&h->trial[t]) : q->run_tokens;
         hours += h->trial[t].train_s * h->trial[t].ranks / 3600;
     }
-    bool at_start = !in_brackets(q) || h->n % q->bracket == 0;
+    bool at_start = !search_in_brackets(q) || h->n % q->bracket == 0;
     if (q->conf.study.core_hours > 0 && hours >= q->conf.study.core_hours && at_start)
         return ANSWER_STOP;
     if (!limited || q->run_tokens * (h->n + 1) <= q->conf.study.budget.value)

@@ -63,9 +63,9 @@ static int find_key(struct row *r, const char *name)
     r->axis.key = conf_find(name);
     if (r->axis.key == NULL) {
         const char *near = conf_nearest(name);
-        return ERR(E_CONFIG, "%.80s: no such key; %s%s", name,
-                   near != NULL ? "did you mean " : "`carat help keys` lists them",
-                   near != NULL ? near : "");
+        if (near == NULL)
+            return ERR(E_CONFIG, "%.80s: no such key; `carat help keys` lists them", name);
+        return ERR(E_CONFIG, "%.80s: no such key; did you mean %s?", name, near);
     }
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (strncmp(name, kept[i], strlen(kept[i])) == 0)

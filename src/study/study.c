@@ -158,7 +158,7 @@ int study_open(struct study *s, const char *dir, const char *kind, const char *j
     if (rc == OK)
         rc = open_folder(s, kind, job);
     if (rc == OK)
-        remove_unpublished(s);
+        remove_leftovers(s);
     else
         study_close(s);
     return rc;

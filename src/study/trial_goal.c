@@ -1,10 +1,11 @@
 /* When a trial validates, and where it has come to its goal. Pure functions. */
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include <math.h>
 
-/* Nats: so far from its target, or the first one that matters, a trial begins to look closely. */
-#define NEAR_TARGET 0.2
+/* Nats of a step's own training loss above the target, or the first one that matters: from there on
+ * a trial looks. Wide, for one step's loss is noisy and its average comes late. */
+#define NEAR_TARGET 0.5
 
 struct trial_goal trial_goal(const struct task *task)
 {
@@ -45,13 +46,13 @@ static bool on_even_grid(double before, double step, double n_steps, int n)
 }
 
 bool goal_wants_loss(const struct trial_goal *g, const struct trial_place *before,
-                     const struct trial_place *at, double n_steps, double smooth)
+                     const struct trial_place *at, double n_steps, double train_loss)
 {
     if (crosses(g->milestone, before, at) || crosses(g->most_tokens, before, at))
         return true;
     if (g->validations < 1)
         return false;
     if (g->target > 0)
-        return smooth <= g->watch + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
+        return train_loss <= g->watch + NEAR_TARGET && on_geometric_grid(at->step, g->validations);
     return on_even_grid(before->step, at->step, n_steps, g->validations);
 }

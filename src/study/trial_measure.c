@@ -1,5 +1,5 @@
 /* What came of a trial, from its run folder. */
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include "base/err.h"
 #include "base/mem.h"

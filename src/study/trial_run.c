@@ -1,4 +1,4 @@
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -131,6 +131,7 @@ static void check_claim(struct running *r, struct trainer *t)
 static void report_step(struct running *r, const struct trainer *t)
 {
     struct trial now = r->task->trial;
+    now.state = TRIAL_RUNNING;
     now.steps = r->at.step;
     now.tokens = r->at.tokens;
     now.value = r->loss;
@@ -143,9 +144,7 @@ static bool wants_loss(void *ctx, const struct trainer *t, const struct step_res
 {
     struct running *r = ctx;
     const struct trial_place before = r->at, at = trial_place(t);
-    (void)result;
-    return goal_wants_loss(&r->goal, &before, &at, (double)t->n_steps,
-                           detect_smooth_loss(&t->monitor.detect));
+    return goal_wants_loss(&r->goal, &before, &at, (double)t->n_steps, result->loss);
 }
 
 static bool has_seen(void *ctx, struct trainer *t, double loss)
@@ -184,11 +183,11 @@ static int look_back(struct running *r)
 static int train(struct running *r)
 {
     struct trainer *t = r->trainer;
-    const struct watch watch = {.ctx = r, .wants_loss = wants_loss, .has_seen = has_seen};
+    const struct watcher watch = {.ctx = r, .wants_loss = wants_loss, .has_seen = has_seen};
     TRY(trainer_init(t, &r->conf, &r->spec, r->setup->comm, r->setup->begun_s));
     r->at = trial_place(t);
     int rc = look_back(r);
-    t->watch = &watch;
+    t->watcher = &watch;
     if (rc == OK)
         rc = train_loop(t);
     r->at = trial_place(t);

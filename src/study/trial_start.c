@@ -1,5 +1,5 @@
 /* Where a trial's run begins: in its own folder, perhaps at another run's checkpoint. */
-#include "trial_parts.h"
+#include "study/trial_parts.h"
 
 #include "base/err.h"
 #include "base/log.h"

@@ -108,6 +108,14 @@ static void nap(double s)
     nanosleep(&t, NULL);
 }
 
+static int tidy_and_tabulate(struct worker *w, bool ended)
+{
+    struct history h;
+    TRY(worker_tidy(w->study, w->keep, ended));
+    TRY(study_history(w->study, &h));
+    return study_tabulate(w->study, &h);
+}
+
 static int publish(struct worker *w, struct task *task, enum trial_outcome outcome)
 {
     int rc = OK;
@@ -122,7 +130,7 @@ static int publish(struct worker *w, struct task *task, enum trial_outcome outco
     claim_give_back(&task->claim);
     MEM_FREE(task->trial.curve);
     if (rc == OK && outcome == OUTCOME_ENDED)
-        rc = worker_tidy(w->study, w->keep, false);
+        rc = tidy_and_tabulate(w, false);
     if (w->tell != NULL)
         w->tell(w->ctx, NULL, 0);
     return rc;
@@ -172,5 +180,5 @@ int worker_run(struct worker *w)
         nap(pause);
         pause = fmin(2 * pause, LOOK_AGAIN_MOST_S);
     }
-    return agree(c, c->rank == 0 ? worker_tidy(w->study, w->keep, true) : OK);
+    return agree(c, c->rank == 0 ? tidy_and_tabulate(w, true) : OK);
 }

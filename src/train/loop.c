@@ -159,7 +159,7 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
 {
     double row[M_N];
     const struct config *c = t->conf;
-    const struct watch *w = t->watch;
+    const struct watcher *w = t->watcher;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
     if (monitor_wants_back(t))
@@ -184,7 +184,7 @@ static int whole_step(struct trainer *t, struct step_result *r, bool *ends)
 
 static int run_steps(struct trainer *t)
 {
-    bool ends = false;
+    bool ends = t->watcher != NULL && t->watcher->has_seen(t->watcher->ctx, t, NAN);
     while (t->at.step < t->n_steps && !ends) {
         struct step_result r;
         int rc = whole_step(t, &r, &ends);

@@ -74,5 +74,58 @@ ok 'submits what it prints' cmp "$work/got" "$work/out"
 ok 'a refused job' env REFUSE=1 PATH="$work:$PATH" bash -c '"$0" slurm "$1" --submit >/dev/null 2>&1; [ $? = 78 ]' \
     "$carat" "$work/job.yaml"
 
+# ---- studies: an array of workers ----
+
+study_values() { bash -c "$(grep -E '^(command|job|settings|carat|study_dir|max_restarts)=' "$work/out")"'
+    printf "%s|" "${command[@]}" "$job" "${settings[@]}" "$study_dir" "$max_restarts"'; }
+search='search.space=optimizer.lr log 1e-4 1e-1'
+ok 'a search' slurm --search "$search" --workers 8 --at-once 3
+ok 'a search: valid shell' bash -n "$work/out"
+ok 'a search: as the template, but for what is filled in' \
+    is "$(diff slurm/study.sbatch "$work/out" | grep '^<' | grep -vcE '^< (#SBATCH|command=|job=|settings=|carat=|study_dir=)')" 0
+ok 'a search: values' is "$(study_values)" "search|$work/job.yaml|$search|runs/x-search|100|"
+ok 'a search: tasks' has '#SBATCH --array=0-7%3'
+ok 'a search: name' has '#SBATCH --job-name=carat-job-search'
+ok 'study of rules' slurm --study=rules "$odd" study.dir="it's there"
+ok 'study of rules: values' is "$(study_values)" "study|--rules|$work/job.yaml|$odd|study.dir=it's there|it's there|100|"
+ok 'and runs nothing' test ! -e "$work/harm"
+ok 'its folder' is "$("$carat" slurm "$work/job.yaml" --study --run-dir)" runs/x-study
+
+mkdir -p "$work/a study/trials"
+awk 'BEGIN { printf "{\"format\": 1, \"kind\": \"search\", \"job\": \"" } { printf "%s\\n", $0 } END { print "\"}" }' \
+    "$work/job.yaml" >"$work/a study/study.json"
+folder() { "$carat" slurm "$work/a study" "$@" >"$work/out" 2>&1; }
+ok "a study's folder" folder
+ok "a study's folder: values" is "$(study_values)" "search|$work/a study|$work/a study|100|"
+folder --study
+ok 'a folder of another kind' is "$?" 64
+ok 'a folder of another kind: says so' grep -q 'holds a study of kind search, not study' "$work/out"
+
+ok 'workers of no study' refuses 64 --workers 3
+ok 'no worker' refuses 64 --search --workers 0
+ok 'none at once' refuses 64 --search --at-once 0
+ok 'both' refuses 64 --search --study
+ok 'a kind that is none' refuses 64 --study=serach
+ok 'a chain that is not submitted' refuses 64 --search --chain 2
+ok 'trials on more ranks than a worker has' refuses 78 --search study.ranks=2
+
+# A chain: each job begins after the one before; none is queued again by itself.
+cat >"$work/sbatch" <<END
+#!/bin/sh
+cat >"$work/got"
+echo "\$*" >>"$work/calls"
+echo "\$((700 + \$(wc -l <"$work/calls")));cluster"
+[ "\$(wc -l <"$work/calls")" -lt "\${LAST:-99}" ]
+END
+chain() { rm -f "$work/calls"; env PATH="$work:$PATH" "$carat" slurm "$work/job.yaml" --search --submit --chain 3 >"$work/out" 2>&1; }
+ok 'a chain' chain
+ok 'a chain: each after the one before' is "$(tr '\n' '|' <"$work/calls")" \
+    '--parsable|--parsable --dependency=afterany:701|--parsable --dependency=afterany:702|'
+ok 'a chain: says so' has 'Submitted batch job 703, to begin after 702'
+ok 'a chain: no restarts' grep -qx 'max_restarts=0' "$work/got"
+LAST=2 chain
+ok 'a chain that breaks' is "$?" 78
+ok 'a chain that breaks: how far it came' grep -q '1 of 3 jobs are submitted: sbatch refused' "$work/out"
+
 echo "$((100 * (checks - failures) / checks))%: Checks: $checks, Failures: $failures, Errors: 0"
 [ $failures -eq 0 ]

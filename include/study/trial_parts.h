@@ -1,4 +1,4 @@
-/* What the files of a trial's run share; src/study alone. */
+/* What the files of a trial's run share, and their tests. */
 #ifndef CARAT_STUDY_TRIAL_PARTS_H
 #define CARAT_STUDY_TRIAL_PARTS_H
 
@@ -38,9 +38,9 @@ struct trial_goal {
 struct trial_goal trial_goal(const struct task *task);
 /* Whether nothing is left to do at a place where the last validation gave this loss. */
 bool goal_is_reached(const struct trial_goal *g, const struct trial_place *at, double loss);
-/* Whether the run is validated after a step, smooth being the smoothed training loss. */
+/* Whether the run is validated after a step with this loss. */
 bool goal_wants_loss(const struct trial_goal *g, const struct trial_place *before,
-                     const struct trial_place *at, double n_steps, double smooth);
+                     const struct trial_place *at, double n_steps, double train_loss);
 
 /* The trial's numbers from its run folder's metrics up to the place where it stands. t keeps its
  * plan and state. Root. E_IO, E_MEM. */
