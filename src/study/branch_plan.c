@@ -61,6 +61,11 @@ static int choose_points(struct branch_point *p, int *n, const struct config *jo
     }
     mem_free(step);
     TRY(rc);
+    if (n_all == 0)
+        return ERR(E_CONFIG,
+                   "%s holds no checkpoint: branches start from those of a run; name its folder, "
+                   "or train the job first, with checkpoint.every",
+                   job->run.dir);
     if (m == 0)
         return ERR(E_CONFIG,
                    "%s holds %zu checkpoint%s, and none of them early enough: a branch of %.4g "

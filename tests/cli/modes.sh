@@ -74,6 +74,8 @@ assert [c[\"step\"] for c in r[\"checkpoints\"]] == [12, 24, 36]
 assert r[\"batch_ramp\"] == \"0:4 768tok:32\" and r[\"batch_global\"] == 32'"
 ends 78 "no checkpoint of that step" study 1 "$work/run" --branch study.from=13 study.dir="$work/x"
 says 'study.from: .* holds no checkpoint of step 13'
+ends 78 "no run" study 1 "$work/job.yaml" --branch run.dir="$work/none"
+says 'none holds no checkpoint: branches start from'
 ends 78 "no room for a branch" study 1 "$work/run" --branch study.from=48 study.dir="$work/x"
 says 'would end behind the run'
 
