@@ -62,9 +62,9 @@ says '^ +24 +1\.54k +4 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +>= 32'
 says '^advice +batch.ramp="0:4 768tok:32" batch.global=32; larger may do'
 ends 0 "the ramp's job" "$carat" plan "$work/ramp.yaml" --gflops 1
 says '^ +768 +32'
-ends 0 "branches by one worker" study 1 "$work/run" --branch study.branch=25% study.harm=10 \
-    study.dir="$work/alone"
-same "branches of one and two workers" "$work/two" "$work/out"
+ends 0 "branches by one worker" study 3 "$work/run" --branch study.branch=25% study.harm=10 \
+    study.dir="$work/alone" study.ranks=3
+same "branches by one worker of three ranks and by two workers" "$work/two" "$work/out"
 ends 0 "all is done" study 1 "$work/run" --branch study.branch=25% study.harm=10
 same "the same command again" "$work/two" "$work/out"
 ends 0 "branches as JSON" bash -c "'$carat' study '$work/run' --branch study.branch=25% \
