@@ -55,18 +55,21 @@ static int say_importance(const struct study_view *v)
     const struct space *s = search_space(v->self);
     double share[SPACE_MAX_AXES];
     struct str line = {0};
-    int used;
+    char where[32] = "";
+    int used, at = importance_milestone(&v->history);
     if (s->n < 2)
         return OK;
     TRY(importance(s, &v->history, share, &used));
     if (isnan(share[0])) {
-        log_info("importance      not known: it takes %d trials that came to their end",
+        log_info("importance      not known: it takes %d trials that came as far as each other",
                  IMPORTANCE_LEAST);
         return OK;
     }
     for (int i = 0; i < s->n; i++)
         str_addf(&line, "%s%s %.0f%%", i > 0 ? ", " : "", s->axis[i].key->name, 100 * share[i]);
-    log_info("importance      %s of the loss's variance over %d trials", line.s, used);
+    if (at >= 0)
+        snprintf(where, sizeof where, " at milestone %d", at + 1);
+    log_info("importance      %s of the loss's variance%s, over %d trials", line.s, where, used);
     str_release(&line);
     return OK;
 }
