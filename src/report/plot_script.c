@@ -124,20 +124,71 @@ static void add_x_ticks(struct str *s, const struct plot *p, struct extent x)
     str_add(s, ")\n");
 }
 
+/* Where a label's text comes to stand, in pixels, as far as that can be told without its font. */
+struct text_box {
+    double left, right, y;
+};
+
+static double share_of(double v, struct extent e, bool logarithmic)
+{
+    return logarithmic ? log(v / e.lo) / log(e.hi / e.lo) : (v - e.lo) / (e.hi - e.lo);
+}
+
+static struct text_box label_box(const struct plot *p, const struct plot_label *l)
+{
+    const double a_letter = 7, gap = 6;
+    const struct plot_box box = plot_box(p);
+    struct extent x, y;
+    bool log_y;
+    plot_axes(p, &x, &y, &log_y);
+    double width = a_letter * (double)strlen(l->text);
+    double at = box.left + share_of(l->x, x, plot_log_x(p, &x)) * (box.right - box.left);
+    double height = isfinite(l->y) ? share_of(l->y, y, log_y) : 1;
+    return (struct text_box){l->left ? at - gap - width : at + gap,
+                             l->left ? at - gap : at + gap + width,
+                             box.bottom - height * (box.bottom - box.top)};
+}
+
+static bool overlap(const struct text_box *a, const struct text_box *b)
+{
+    const double line = 14;
+    return a->left < b->right && b->left < a->right && fabs(a->y - b->y) < line;
+}
+
+static void add_label(struct str *s, const struct plot_label *l)
+{
+    str_add(s, "set label ");
+    quote(s, l->text);
+    if (isfinite(l->y))
+        str_addf(s, " at %.9g,%.9g", l->x, l->y);
+    else
+        str_addf(s, " at first %.9g, graph 0.97", l->x);
+    str_addf(s, " %s offset character %s front\n", l->left ? "right" : "left",
+             !isfinite(l->y) ? "0.6,0"
+             : l->left       ? "-0.8,0.5"
+                             : "0.8,0.5");
+}
+
+/* Those that came first stand; what would cover one of them is left out. A label that would leave
+ * the figure turns to its point's other side. */
 static void add_labels(struct str *s, const struct plot *p)
 {
+    struct text_box taken[PLOT_MAX_LABELS];
+    int n = 0;
     for (int i = 0; i < p->n_labels; i++) {
-        const struct plot_label *l = &p->label[i];
-        str_add(s, "set label ");
-        quote(s, l->text);
-        if (isfinite(l->y))
-            str_addf(s, " at %.9g,%.9g", l->x, l->y);
-        else
-            str_addf(s, " at first %.9g, graph 0.97", l->x);
-        str_addf(s, " %s offset character %s front\n", l->left ? "right" : "left",
-                 !isfinite(l->y) ? "0.6,0"
-                 : l->left       ? "-0.8,0.5"
-                                 : "0.8,0.5");
+        struct plot_label l = p->label[i];
+        struct text_box box = label_box(p, &l);
+        if (box.right > plot_box(p).width - 4) {
+            l.left = true;
+            box = label_box(p, &l);
+        }
+        bool room = true;
+        for (int k = 0; k < n; k++)
+            room = room && !overlap(&box, &taken[k]);
+        if (!room)
+            continue;
+        taken[n++] = box;
+        add_label(s, &l);
     }
 }
 
@@ -223,7 +274,9 @@ static void add_style(struct str *s, const struct curve *c)
         str_addf(s, "using 1:2 with lines lw 1 dt (6,4) lc rgb '#%s'", l.colour);
         break;
     case CURVE_RANGES:
-        str_addf(s, "using 1:2:2:3 with yerrorbars pt 0 lw 1.3 lc rgb '#%s'", l.colour);
+        str_addf(
+            s, "using 1:2:(0):($3-$2) with vectors heads size screen 0.004,90 lw 1.3 lc rgb '#%s'",
+            l.colour);
         break;
     case CURVE_RINGS:
         str_addf(s, "using 1:2 with points pt 6 ps 1.5 lw 2 lc rgb '#%s'", l.colour);

@@ -124,10 +124,11 @@ static void count_states(struct str *text, const struct history *h)
     str_addf(text, "%d", h->n);
     for (int k = TRIAL_FAILED; k >= 0; k--)
         if (n[k] > 0) {
-            str_addf(text, "%s%d %s", *between != '\0' ? between : ": ", n[k],
+            str_addf(text, "%s%d %s", *between != '\0' ? between : " (", n[k],
                      trial_state_name((enum trial_state)k));
             between = ", ";
         }
+    str_add(text, *between != '\0' ? ")" : "");
 }
 
 static void add_spent(struct str *text, const struct history *h)

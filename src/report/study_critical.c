@@ -12,6 +12,9 @@
 /* Half the width of an interval that holds 95 of 100, in standard errors. */
 #define TWO_SIDED 1.96
 
+/* More points than these hide their line. */
+enum { MOST_POINTS = 16, NOISE_BUCKETS = 60 };
+
 static const struct study_result *result_of(const struct report_study *s)
 {
     return s->found;
@@ -165,8 +168,10 @@ static void add_best_trials(struct plot *p, const struct report_study *s, int ba
     batch_title(title, r, batch);
     for (int i = 0; cell >= 0 && i < r->cell[cell].n; i++) {
         const struct result_trial *t = &r->trial[r->cell[cell].first + i];
-        const struct curve *c = figure_trial(p, CURVE_LINE_POINTS, look,
-                                             &s->history.trial[t->number], x, i == 0 ? title : "");
+        const struct trial *of = &s->history.trial[t->number];
+        const struct curve *c =
+            figure_trial(p, of->n_curve > MOST_POINTS ? CURVE_LINE : CURVE_LINE_POINTS, look, of, x,
+                         i == 0 ? title : "");
         p->y_most = fmax(p->y_most, 1.02 * highest_of(c));
     }
 }
@@ -205,9 +210,9 @@ static void figure_losses(struct figures *f, const struct report_study *s, enum 
 /* ---- the best rate ---- */
 
 static void add_law(struct plot *p, const struct study_result *r, const struct rate_law *law,
-                    enum curve_kind kind, const char *where)
+                    enum curve_kind kind, double most, const char *where)
 {
-    double least = r->batch[0].batch, most = r->batch[r->n_batches - 1].batch;
+    double least = r->batch[0].batch;
     struct curve *c = plot_add(p, kind, LOOK_INK, 2, false, "lr* ~ B^%.2f (%.2f to %.2f)%s",
                                law->exponent, law->range.low, law->range.high, where);
     for (int i = 0; c != NULL && i < 2; i++) {
@@ -262,9 +267,9 @@ static void figure_rates(struct figures *f, const struct report_study *s)
     for (int i = 0; i < r->n_batches; i++)
         add_best_rate(p, &r->batch[i], k, points, ranges);
     if (r->target[k].lawful)
-        add_law(p, r, &r->target[k].law, CURVE_DASHED, "");
+        add_law(p, r, &r->target[k].law, CURVE_DASHED, r->batch[r->n_batches - 1].batch, "");
     if (r->target[k].lawful_below)
-        add_law(p, r, &r->target[k].law_below, CURVE_LINE, " up to Bcrit");
+        add_law(p, r, &r->target[k].law_below, CURVE_LINE, r->target[k].fit.batch, " up to Bcrit");
     figure_keep(f);
 }
 
@@ -374,8 +379,9 @@ static void add_noise(struct plot *p, const struct report_study *s, const struct
     if (c != NULL) {
         report_column(&run, M_TOKENS, c->x);
         report_column(&run, metric_find("noise_scale"), c->y);
+        c->n = report_has(&run, metric_find("noise_scale")) ? c->n : 0;
         c->n = series_join(c->x, c->y, NULL, c->n);
-        c->n = series_thin(c->x, c->y, NULL, c->n, 60);
+        c->n = series_thin(c->x, c->y, NULL, c->n, NOISE_BUCKETS);
     }
     report_run_release(&run);
 }
@@ -449,11 +455,10 @@ static void figure_efficiency(struct figures *f, const struct report_study *s)
 {
     const struct study_result *r = result_of(s);
     int counts[RESULT_BATCHES], n = rank_counts(counts, r), k = shown_target(r);
-    struct plot *p = figure_begin(
-        f, "Efficiency by batch", "batch, sequences", "efficiency, %",
-        "Of the samples, Emin/E: what a larger batch wastes; of the system, T1/(N·TN): "
-        "what more ranks waste at the same batch; and both together, which falls on "
-        "either side of the batch to use.");
+    struct plot *p =
+        figure_begin(f, "Efficiency by batch", "batch, sequences", "efficiency, %",
+                     "Samples: Emin/E, which falls as batches grow; system: T1/(N·TN), which falls "
+                     "as ranks share a batch; both: their product.");
     if (p == NULL)
         return;
     p->log_x = p->zero_y = true;
@@ -488,6 +493,7 @@ static void add_front(struct plot *p, const struct study_result *r)
         c->y[at] = w->core_h;
         c->n++;
     }
+    c->n = c->n > 1 ? c->n : 0;
 }
 
 static void add_ways(struct plot *p, const struct study_result *r, int ranks, int look)
@@ -523,13 +529,13 @@ static void figure_front(struct figures *f, const struct report_study *s)
         return;
     p->log_x = p->log_y = true;
     add_front(p, r);
-    for (int i = 0; i < n; i++)
-        add_ways(p, r, counts[i], look_ramp(i, n));
     if (r->advice.way >= 0) {
         const struct way *w = &r->way[r->advice.way];
         figure_point(p, CURVE_RINGS, LOOK_INK, w->time_s, w->core_h, "advised");
         plot_label(p, w->time_s, w->core_h, false, "%.0f on %d: advised", w->batch, w->ranks);
     }
+    for (int i = 0; i < n; i++)
+        add_ways(p, r, counts[i], look_ramp(i, n));
     figure_keep(f);
 }
 
@@ -550,12 +556,18 @@ static void figures(struct figures *f, const struct report_study *s)
 
 /* ---- tables ---- */
 
+/* Three digits, and whole numbers of more as they are. */
+static const char *short_form(const char *form, double v)
+{
+    return fabs(v) >= 1000 ? "%.0f" : form;
+}
+
 static void interval_cell(struct str *out, const char *form, double v, struct interval i)
 {
     char text[128], figure[32], low[32], high[32];
-    snprintf(figure, sizeof figure, form, v);
-    snprintf(low, sizeof low, form, i.low);
-    snprintf(high, sizeof high, form, i.high);
+    snprintf(figure, sizeof figure, short_form(form, v), v);
+    snprintf(low, sizeof low, short_form(form, i.low), i.low);
+    snprintf(high, sizeof high, short_form(form, i.high), i.high);
     if (isfinite(i.low) && isfinite(i.high))
         snprintf(text, sizeof text, "%s (%s to %s)", figure, low, high);
     else

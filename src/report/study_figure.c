@@ -11,7 +11,7 @@ struct plot *figure_begin(struct figures *f, const char *title, const char *x_la
         return NULL;
     struct plot *p = &f->plot[f->n];
     *p = (struct plot){.x_all = EXTENT_NONE};
-    snprintf(p->id, sizeof p->id, "figure-%d", f->n + 1);
+    snprintf(p->id, sizeof p->id, "f%d", f->n + 1);
     snprintf(p->title, sizeof p->title, "%s", title);
     snprintf(p->x_label, sizeof p->x_label, "%s", x_label);
     snprintf(p->y_label, sizeof p->y_label, "%s", y_label);

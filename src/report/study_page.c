@@ -14,6 +14,7 @@
 
 enum { TRIALS_LISTED = 500, MOST_KEYS = 12 };
 
+/* A paragraph a line, the first of a kind of its own. */
 static void add_paragraphs(struct str *out, const char *kind, const char *text)
 {
     while (*text != '\0') {
@@ -25,6 +26,7 @@ static void add_paragraphs(struct str *out, const char *kind, const char *text)
         str_add(out, "</p>\n");
         str_release(&line);
         text += n + (text[n] == '\n');
+        kind = "soft";
     }
 }
 
