@@ -134,8 +134,9 @@ static void note_batch(struct study_result *r, const struct result_batch *b, int
     if (b->n == 0 || b->n_ended < b->n_trials)
         return;
     if (b->best[k].cell < 0)
-        str_addf(&r->notes, "batch %.0f: no trial reached %.4g (%d tried, %d diverged, %d failed)\n",
-                 b->batch, r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
+        str_addf(&r->notes,
+                 "batch %.0f: no trial reached %.4g (%d tried, %d diverged, %d failed)\n", b->batch,
+                 r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
     else if (why != NULL)
         str_addf(&r->notes,
                  "batch %.0f, target %.4g: %s, at the edge of its grid: another may take fewer "

@@ -198,8 +198,7 @@ static int check_plan(const struct branch_setup *b, int number)
     struct trial_plan plan = {0};
     struct config c = b->conf;
     struct scaling g;
-    double batch = b->factor[number % b->n_factors] *
-                   (double)b->point[number / b->n_factors].batch;
+    double batch = b->factor[number % b->n_factors] * (double)b->point[number / b->n_factors].batch;
     int rc = batch == floor(batch) && batch >= 1
                  ? OK
                  : ERR(E_CONFIG, "%g sequences are no batch", batch);

@@ -180,7 +180,9 @@ static enum resampled choose_resampling(const struct seed_steps *point, int n)
     bool seeds = n >= 2 && n <= CRITICAL_MOST;
     for (int i = 0; i < n; i++)
         seeds = seeds && point[i].n >= 2;
-    return seeds ? RESAMPLED_SEEDS : n >= 4 && n <= CRITICAL_MOST ? RESAMPLED_RESIDUALS : RESAMPLED_NONE;
+    return seeds                          ? RESAMPLED_SEEDS
+           : n >= 4 && n <= CRITICAL_MOST ? RESAMPLED_RESIDUALS
+                                          : RESAMPLED_NONE;
 }
 
 void critical_resample(struct critical_spread *spread, const struct critical *c,

@@ -201,8 +201,9 @@ static int add(struct making *m, struct planned item)
 
 static int add_cell(struct making *m, int batch, int index, int seed)
 {
-    return add(m, (struct planned){
-                      .batch = batch, .index = index, .seed = seed, .most_tokens = m->limit[batch]});
+    return add(m,
+               (struct planned){
+                   .batch = batch, .index = index, .seed = seed, .most_tokens = m->limit[batch]});
 }
 
 static int make_range(struct making *m, int batch)
@@ -213,8 +214,8 @@ static int make_range(struct making *m, int batch)
             return OK;
     if (!m->p->by_range)
         return OK;
-    return add(m, (struct planned){.batch = batch,
-                                   .most_tokens = step * (double)RANGE_DEFAULT.steps});
+    return add(m,
+               (struct planned){.batch = batch, .most_tokens = step * (double)RANGE_DEFAULT.steps});
 }
 
 static int make_cells(struct making *m, int batch, int low, int high)
@@ -243,8 +244,7 @@ static int make_grid(struct making *m, int batch)
 static bool says_something(const struct seen_batch *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (is_at(s->p, &s->h->trial[i], "cell", s->batch) &&
-            s->h->trial[i].state != TRIAL_FAILED)
+        if (is_at(s->p, &s->h->trial[i], "cell", s->batch) && s->h->trial[i].state != TRIAL_FAILED)
             return true;
     return false;
 }
@@ -396,7 +396,8 @@ static int set_text(const struct critical_plan *p, struct trial_plan *plan, cons
     struct config c = p->job;
     const struct conf_key *k = conf_find(key);
     TRY(conf_set_text(k, &c, value));
-    bool same = memcmp((const char *)&c + k->offset, (const char *)&p->job + k->offset, k->size) == 0;
+    bool same =
+        memcmp((const char *)&c + k->offset, (const char *)&p->job + k->offset, k->size) == 0;
     return same ? OK : plan_set(plan, key, value);
 }
 
@@ -426,8 +427,8 @@ static int set_batch(const struct critical_plan *p, struct trial_plan *plan,
     return set_text(p, plan, "scaling.rule", "none");
 }
 
-static int set_rate(const struct critical_plan *p, const struct history *h,
-                    struct trial_plan *plan, const struct planned *item)
+static int set_rate(const struct critical_plan *p, const struct history *h, struct trial_plan *plan,
+                    const struct planned *item)
 {
     double centre;
     critical_centre(p, h, h->n, item->batch, &centre);
