@@ -36,7 +36,8 @@ enum { NOISE_N = sizeof(struct noise) / sizeof(double) };
  */
 bool noise_of_step(double *trace, double *signal, const struct noise_sums *s);
 /* Takes a step into the averages; decay as in an exponential average. What cannot be measured
- * changes nothing. */
+ * changes nothing. A trainer takes no step whose loss or gradient is a spike (monitor.spike_sigma),
+ * whatever monitor.spike does about it: its square would fill the averages for long. */
 void noise_take(struct noise *n, const struct noise_sums *s, double decay);
 
 /* The debiased averages; 0 before the first step that was measured. */

@@ -26,14 +26,27 @@ struct optim_step {
     double beta1, beta2, eps, momentum;
     double weight_decay;
     double grad_scale; /* multiplies the summed gradient: clip factor / counted targets */
-    int64_t t;         /* this update's number, from 1 */
     double dampening;
     bool nesterov;
     double trust;
     double d0, d_growth;
     double hyper_lr, hyper_cap;
-    double bias1, bias2; /* 1 - β^t, which optim_update fills in */
+    /* optim_update fills these in. */
+    int64_t t;                         /* this update's number, from 1 */
+    double bias1, bias2;               /* 1 - β1·β1'·…, of all updates up to this one */
+    double bias1_before, bias2_before; /* of those before it */
 };
+
+/* What averages have gone through, as numbers that the next update goes on from: their weights sum
+ * to 1 less the product of all β. Where β stays, the product is β^n, in the same bits whatever
+ * n updates came before in one process or another. */
+struct optim_past {
+    double updates; /* made; those that were left out do not count */
+    struct {
+        double before, beta, n; /* product before β took its present value; since then */
+    } of[2];                    /* β1, β2 */
+};
+enum { OPTIM_PAST_N = sizeof(struct optim_past) / sizeof(double) };
 
 /* A tensor: exactly its floats. In the slab's order, without overlap. */
 struct optim_group {
@@ -159,9 +172,10 @@ struct optim {
     float *stat[OPTIM_MAX_STATS];
     size_t stat_n[OPTIM_MAX_STATS]; /* floats of all groups */
     double scalar[OPTIM_MAX_SCALARS];
-    double lr;  /* that the last step took */
-    void *own;  /* scratch */
-    bool shown; /* show has been called, hide not yet */
+    struct optim_past past; /* to be kept with the state, as the scalars are */
+    double lr;              /* that the last step took */
+    void *own;              /* scratch */
+    bool shown;             /* show has been called, hide not yet */
     struct exactsum *sum;
     int64_t *packed;
     double *value; /* [n_groups or 1][n_sums] */
@@ -185,6 +199,8 @@ size_t optim_scratch_bytes(const struct optim_rule *rule, const struct optim_gro
 /* The parameters are those of the first step (resumed false), or state and parameters have been
  * read. Local. */
 void optim_begin(struct optim *o, float *params, bool resumed);
+/* For a state that does not say what went before: so many updates, all with these. Local. */
+void optim_assume(struct optim *o, int64_t updates, double beta1, double beta2);
 /* Updates this rank's pieces of the parameter slab in place, from those of the gradient's, which
  * may be overwritten. Where MPI fails, the others wait: fatal(E_RANK). Collective over o->comm. */
 void optim_update(struct optim *o, const struct optim_step *s, float *params, float *grad);

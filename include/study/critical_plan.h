@@ -37,7 +37,8 @@ struct critical_plan {
     double warmup_tokens; /* the job's; 0: none */
 };
 
-/* From the job; s: its folder, for study.center prior, or NULL. E_CONFIG naming the key. */
+/* From the job; s: its folder, for study.center prior; NULL: only what has been tried is looked at.
+ * E_CONFIG naming the key. */
 int critical_plan_open(struct critical_plan *p, const struct study *s, const struct config *job);
 
 /* Centres the grids by the law of study.past, as the study keeps it; adds the law and the centres

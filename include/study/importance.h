@@ -7,11 +7,14 @@
 
 #include "study/space.h"
 
-enum { IMPORTANCE_LEAST = 8 };
+enum { IMPORTANCE_LEAST = 8, AT_END = -1, AT_NOTHING = -2 };
 
-/* share[s->n] from the trials that came to their end, *n_used of them; NaN where these are fewer
- * than IMPORTANCE_LEAST or all alike. An axis that does not apply counts as in its middle, a
- * choice's values as in the order of its row. The same for the same history. E_MEM. */
+/* Where so many trials can be compared: AT_END; the last milestone that enough of them reached,
+ * from 0; or AT_NOTHING. */
+int importance_milestone(const struct history *h);
+/* share[s->n] from the losses there, of *n_used trials; NaN where these are fewer than
+ * IMPORTANCE_LEAST or all alike. An axis that does not apply counts as in its middle, a choice's
+ * values as in the order of its row. The same for the same history. E_MEM. */
 int importance(const struct space *s, const struct history *h, double *share, int *n_used);
 
 #endif

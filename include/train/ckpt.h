@@ -97,15 +97,21 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
  * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
- * leaves; where all are, the oldest stays. Root alone does the work. Collective. E_IO; E_DATA when
- * there is none at all. */
+ * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.
+ * E_IO; E_DATA when there is none at all. */
 int ckpt_leave(const struct comm *c, const char *run_dir, int64_t before);
 /* "<run_dir>/checkpoints/step-000001000.h5". */
 int ckpt_path(char *path, const char *run_dir, int64_t step);
-/* Writes `latest`, then deletes what keep and keep_every (steps) do not hold, never under two. Root
- * alone does the work. Collective. */
-int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest, int64_t keep,
-                int64_t keep_every);
+/* Which checkpoints stay. */
+struct ckpt_keep {
+    int64_t newest; /* so many, never under two */
+    int64_t every;  /* and those of multiples of this step; 0: none */
+    int64_t before; /* and the newest of a step below this; 0: none */
+};
+/* Writes `latest`, then deletes what is not to stay of those up to step `newest`. Root alone does
+ * the work. Collective. */
+int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
+                const struct ckpt_keep *keep);
 /* Removes what saves that were killed left behind. For the holder of the run's lock, at the start,
  * root alone. Local. */
 int ckpt_clean_temporaries(const char *run_dir);

@@ -61,6 +61,11 @@ const double *monitor_by_layer(const struct trainer *t);
  * with a lower rate and past the samples. Collective. E_DIVERGED where there is no checkpoint. */
 bool monitor_wants_back(const struct trainer *t);
 int monitor_go_back(struct trainer *t);
+/* The step in which a trouble began that may yet make the run go back before it; 0: there is none.
+ * The newest checkpoint before it has to stay. Local. */
+int64_t monitor_trouble_since(const struct trainer *t);
+/* Says so where that may be a checkpoint more than checkpoint.keep. Local. */
+void monitor_say_kept(const struct config *c);
 /* Whether any detector may make a run go back: it then needs a checkpoint from the start. */
 bool monitor_may_go_back(const struct config *c);
 

@@ -10,6 +10,7 @@ struct scaling {
     const struct lrscale_rule *rule;
     struct optim_settings base; /* at job.base */
     struct lrscale_job job;     /* to batch.global */
+    bool momentum_scheduled;    /* the schedule sets beta1, or momentum, in each step */
 };
 
 /* E_CONFIG for an unknown rule and where the rule cannot be used. */
@@ -17,6 +18,8 @@ int derive_scaling(struct scaling *g, const struct config *c);
 /* The settings at a batch; its rate is the peak. */
 struct optim_settings derive_settings(const struct scaling *g, int64_t batch);
 
+/* The derivation for people, without what the schedule sets. */
+void scaling_describe(const struct scaling *g, struct str *text);
 /* Adds a line for each way in which the rule is out of its depth. */
 void scaling_warn(const struct scaling *g, const struct config *c, struct str *lines);
 

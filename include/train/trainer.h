@@ -112,7 +112,8 @@ struct trainer {
     struct scaling scaling;
     struct gain gain; /* what AdaScale measures */
     struct schedule schedule;
-    double forced_lr; /* the rate of the steps that follow; 0: the schedule's */
+    double forced_lr; /* the rate of the steps that follow, which going back lowers all the same;
+                         0: the schedule's */
     struct str lr_derivation, lr_warnings;
 
     struct store train_store, valid_store;

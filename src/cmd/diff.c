@@ -30,6 +30,8 @@ struct side {
     char path[FS_PATH_MAX]; /* the checkpoint */
     struct ckpt_meta meta;
     struct ckpt_index x;
+    struct config conf; /* stored in it; cleared where there is none that this carat reads */
+    bool has_conf;
     int fd;
     float *block; /* [CKPT_BLOCK] bytes */
 };
@@ -67,10 +69,21 @@ static int resolve(char *path, const char *from)
     return OK;
 }
 
+static void read_settings(struct side *s)
+{
+    struct conf_origins origins;
+    s->has_conf = s->meta.config_text[0] != '\0' &&
+                  conf_load_text(&s->conf, &origins, s->meta.config_text, s->path) == OK;
+    if (!s->has_conf)
+        memset(&s->conf, 0, sizeof s->conf);
+    err_clear();
+}
+
 static int side_open(struct side *s, const char *from)
 {
     TRY(resolve(s->path, from));
     TRY(ckpt_read_meta(s->path, &s->meta));
+    read_settings(s);
     TRY(ckpt_index_load(&s->x, s->path));
     TRY(mem_alloc(&s->block, CKPT_BLOCK, 1, "block of a checkpoint"));
     s->fd = open(s->path, O_RDONLY | O_CLOEXEC);
@@ -200,17 +213,12 @@ static void note_setting(void *ctx, const struct conf_key *key, const char *a, c
 
 static void compare_settings(struct comparison *k)
 {
-    struct config a, b;
-    struct conf_origins origins;
     const char *text_a = k->a.meta.config_text, *text_b = k->b.meta.config_text;
-    if (text_a[0] != '\0' && text_b[0] != '\0' &&
-        conf_load_text(&a, &origins, text_a, k->a.path) == OK &&
-        conf_load_text(&b, &origins, text_b, k->b.path) == OK)
-        conf_diff(&a, &b, note_setting, k);
+    if (k->a.has_conf && k->b.has_conf)
+        conf_diff(&k->a.conf, &k->b.conf, note_setting, k);
     else if (strcmp(text_a, text_b) != 0)
         note_other(k, "config", text_a[0] != '\0' ? "one" : "none",
                    text_b[0] != '\0' ? "another" : "none");
-    err_clear();
 }
 
 static void compare_facts(struct comparison *k)
@@ -228,13 +236,14 @@ static void compare_facts(struct comparison *k)
     compare_settings(k);
 }
 
-/* Decides like a dataset, but for measurements: a run goes on from it. */
+/* Decides like a dataset, but for measurements that neither run acts on. */
 static int compare_state(struct comparison *k)
 {
     k->n_datasets++;
-    if (state_same(k->a.meta.state, k->b.meta.state)) {
+    const char *a = k->a.meta.state, *b = k->b.meta.state;
+    if (state_same(a, b, &k->a.conf) && state_same(a, b, &k->b.conf)) {
         k->n_same++;
-        if (strcmp(k->a.meta.state, k->b.meta.state) != 0)
+        if (strcmp(a, b) != 0)
             note_other(k, "measurements", "one", "another");
         return OK;
     }

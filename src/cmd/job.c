@@ -138,6 +138,20 @@ static int load_data(struct job *j)
     return checked;
 }
 
+/* Where the key that a message names first was set; a file may lack it. */
+static const char *place_of(const struct job *j, const char *message)
+{
+    const char *first = NULL, *origin = j->file;
+    for (int i = 0; i < CONF_N_KEYS; i++) {
+        const char *at = strstr(message, CONF_KEYS[i].name);
+        if (at == NULL || (first != NULL && at >= first))
+            continue;
+        first = at;
+        origin = origin_of(j, CONF_KEYS[i].name);
+    }
+    return strcmp(origin, "default") != 0 ? origin : j->file;
+}
+
 /* What is asked of a run alone. */
 static void supply_run(struct config *c)
 {
@@ -164,7 +178,7 @@ int job_load(struct job *j, int argc, char **argv)
         supply_run(&j->conf);
     int rc = conf_check(&j->conf);
     if (rc != OK)
-        return err_context(rc, "%s", a.file);
+        return err_context(rc, "%s", place_of(j, err_message()));
     TRY(load_spec(j));
     return load_data(j);
 }

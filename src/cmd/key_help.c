@@ -2,6 +2,7 @@
 #include "cmd/opts.h"
 #include "cmd/topics.h"
 #include "conf/value.h"
+#include "train/effect.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -233,6 +234,16 @@ static const char *effect_text(enum conf_effect effect)
     return "";
 }
 
+static void put_effect(FILE *f, const struct conf_key *k)
+{
+    struct str text = {0};
+    str_add(&text, effect_text(k->effect));
+    if (effect_unless(k) != NULL)
+        str_addf(&text, ", unless %s", effect_unless(k));
+    put(f, "resume", text.s);
+    str_release(&text);
+}
+
 static void print_key(FILE *f, const struct conf_key *k)
 {
     char example[CONF_VALUE_MAX];
@@ -242,7 +253,7 @@ static void print_key(FILE *f, const struct conf_key *k)
     put(f, "default", *k->def != '\0' ? k->def : k->kind == CONF_TEXT ? "empty" : "not set");
     put_values(f, k);
     put_unit(f, k);
-    put(f, "resume", effect_text(k->effect));
+    put_effect(f, k);
     put(f, "source", k->source != NULL ? k->source : "carat's own");
     fputs("\nexample, in a job file or behind it as key=value:\n", f);
     fprintf(f, "  %s\n", key_example(k, example, sizeof example));

@@ -74,7 +74,7 @@ static int count_rates(struct plan *p)
     const struct config *c = &p->job->conf;
     struct scaling *g = &p->scaling;
     TRY(derive_scaling(g, c));
-    lrscale_derive(&p->derivation, g->rule, &g->base, &g->job);
+    scaling_describe(g, &p->derivation);
     scaling_warn(g, c, &p->warnings);
     TRY(derive_schedule(&p->schedule, c, &p->course, g, &p->derivation));
     course_describe(&p->course, c, g, &p->derivation);

@@ -92,6 +92,10 @@ static void say_start(const struct trainer *t, const struct job *j, bool resume)
     if (resume) {
         log_info("weights         %s, its newest checkpoint, step %" PRId64 ": --resume was given",
                  c->run.dir, t->at.step);
+        if (t->monitor.back.rate != 1)
+            log_info("                which went back before: rates are those of optimizer.lr, of "
+                     "which its steps take %.3g",
+                     t->monitor.back.rate);
         return;
     }
     if (*c->model.init != '\0')

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define EDGE 0.05 /* of a range, in the scale of its axis */
+
 static void foresee(const struct study_view *v, struct foresight *f)
 {
     const struct config *c = &v->job->conf;
@@ -55,18 +57,21 @@ static int say_importance(const struct study_view *v)
     const struct space *s = search_space(v->self);
     double share[SPACE_MAX_AXES];
     struct str line = {0};
-    int used;
+    char where[32] = "";
+    int used, at = importance_milestone(&v->history);
     if (s->n < 2)
         return OK;
     TRY(importance(s, &v->history, share, &used));
     if (isnan(share[0])) {
-        log_info("importance      not known: it takes %d trials that came to their end",
+        log_info("importance      not known: it takes %d trials that came as far as each other",
                  IMPORTANCE_LEAST);
         return OK;
     }
     for (int i = 0; i < s->n; i++)
         str_addf(&line, "%s%s %.0f%%", i > 0 ? ", " : "", s->axis[i].key->name, 100 * share[i]);
-    log_info("importance      %s of the loss's variance over %d trials", line.s, used);
+    if (at >= 0)
+        snprintf(where, sizeof where, " at milestone %d", at + 1);
+    log_info("importance      %s of the loss's variance%s, over %d trials", line.s, where, used);
     str_release(&line);
     return OK;
 }
@@ -88,6 +93,23 @@ static void say_next(const struct study_view *v, const struct trial *best)
     str_release(&next);
 }
 
+/* What lies at an end may have its best beyond it. */
+static void say_edges(const struct study_view *v, const struct trial *best)
+{
+    const struct space *s = search_space(v->self);
+    double point[SPACE_MAX_AXES];
+    if (!space_read(s, &best->plan, point))
+        return;
+    for (int i = 0; i < s->n; i++) {
+        const struct axis *a = &s->axis[i];
+        double place = a->choice || isnan(point[i]) ? 0.5 : axis_place(a, point[i]);
+        if (fabs(place - 0.5) > 0.5 - EDGE)
+            log_info("                %s is near the %s end of its range: search.space may be too "
+                     "narrow",
+                     a->key->name, place > 0.5 ? "upper" : "lower");
+    }
+}
+
 static int conclude(const struct study_view *v)
 {
     char line[512];
@@ -97,6 +119,7 @@ static int conclude(const struct study_view *v)
         return OK;
     PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
     log_info("best            %s", strncmp(line, "best ", 5) == 0 ? line + 5 : line);
+    say_edges(v, best);
     say_next(v, best);
     return OK;
 }

@@ -123,6 +123,9 @@ static int set_amount(const struct conf_key *k, struct amount *out, const char *
     char takes[128];
     struct amount a;
     bool parsed = amount_parse(text, natural_unit(k), &a);
+    if (!parsed && text[strspn(text, " ")] == '-')
+        return ERR(E_CONFIG, "%s: %.80s is below 0; give %g or more, in %s", k->name, text, k->min,
+                   k->choices);
     if (!parsed || !is_choice(k->choices, unit_name(a.unit))) {
         snprintf(takes, sizeof takes, "an amount in %s", k->choices);
         return refuse(k, text, takes);

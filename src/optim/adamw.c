@@ -75,11 +75,10 @@ static void measure_turn(const struct optim_part *p, double *sum)
 {
     const struct optim_step *s = p->step;
     float u[SHARD_BLOCK];
-    double before = (double)(s->t - 1);
     if (s->t < 2)
         return;
-    direction(u, p->slot[0], p->slot[1], p->n, (float)(1 / (1 - pow(s->beta1, before))),
-              (float)(1 / sqrt(1 - pow(s->beta2, before))), (float)s->eps);
+    direction(u, p->slot[0], p->slot[1], p->n, (float)(1 / s->bias1_before),
+              (float)(1 / sqrt(s->bias2_before)), (float)s->eps);
     sum[0] = s->grad_scale * fold_dot(p->g, u, p->n);
 }
 

@@ -301,12 +301,46 @@ static void run_pass(struct optim *o, struct optim_step *s, const struct optim_p
         pass->join(o, s, o->value);
 }
 
+/* 1 less the product of all β so far. */
+static double bias_of(const struct optim_past *p, int i)
+{
+    return 1 - p->of[i].before * pow(p->of[i].beta, p->of[i].n);
+}
+
+static void count_beta(struct optim_past *p, int i, double beta)
+{
+    if (p->of[i].beta != beta) {
+        p->of[i].before *= pow(p->of[i].beta, p->of[i].n);
+        p->of[i].beta = beta;
+        p->of[i].n = 0;
+    }
+    p->of[i].n++;
+}
+
+static void count_update(struct optim_past *p, struct optim_step *s)
+{
+    if (p->updates == 0)
+        p->of[0].before = p->of[1].before = 1;
+    s->bias1_before = bias_of(p, 0);
+    s->bias2_before = bias_of(p, 1);
+    count_beta(p, 0, s->beta1);
+    count_beta(p, 1, s->beta2);
+    s->t = (int64_t)++p->updates;
+    s->bias1 = bias_of(p, 0);
+    s->bias2 = bias_of(p, 1);
+}
+
+void optim_assume(struct optim *o, int64_t updates, double beta1, double beta2)
+{
+    double n = (double)updates;
+    o->past = (struct optim_past){n, {{1, beta1, n}, {1, beta2, n}}};
+}
+
 void optim_update(struct optim *o, const struct optim_step *step, float *params, float *grad)
 {
     struct optim_step s = *step;
     const struct optim_pass *summed = NULL;
-    s.bias1 = 1 - pow(s.beta1, (double)s.t);
-    s.bias2 = 1 - pow(s.beta2, (double)s.t);
+    count_update(&o->past, &s);
     o->lr = s.lr;
     for (int i = 0; i < o->rule->n_passes; i++) {
         const struct optim_pass *pass = &o->rule->pass[i];

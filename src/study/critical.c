@@ -82,12 +82,13 @@ struct resamples {
 /* Two-sided 95% of the normal distribution, and of Student's t. */
 static const double NORMAL = 1.96;
 
+/* freedom: at least 1 */
 static double student(int freedom)
 {
     static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571,
                                2.447,  2.365, 2.306, 2.262, 2.228};
     const int n = sizeof t / sizeof t[0];
-    return freedom <= n ? t[freedom - 1] : NORMAL + 2.7 / freedom;
+    return freedom >= 1 && freedom <= n ? t[freedom - 1] : NORMAL + 2.7 / freedom;
 }
 
 /* A whole number below n: of resample k, for point i, its draw j. */
@@ -204,9 +205,27 @@ void critical_resample(struct critical_spread *spread, const struct critical *c,
 
 /* ---- the best rate's law ---- */
 
+/* Sums of a fit's residuals: as they are, and in units of each point's own error. */
+struct leftover {
+    double square, chi;
+    bool known; /* every point has an error */
+};
+
+static struct leftover left_over(const struct rate_law *law, const struct rate_at *point, int n)
+{
+    struct leftover l = {.known = true};
+    for (int i = 0; i < n; i++) {
+        double d = log(point[i].lr / law->factor) - law->exponent * log(point[i].batch);
+        l.square += d * d;
+        l.known = l.known && point[i].error > 0;
+        l.chi += l.known ? d * d / (point[i].error * point[i].error) : 0;
+    }
+    return l;
+}
+
 bool rate_law_fit(struct rate_law *law, const struct rate_at *point, int n)
 {
-    double x = 0, y = 0, xx = 0, xy = 0, left = 0, errors = 0;
+    double x = 0, y = 0, xx = 0, xy = 0, errors = 0;
     for (int i = 0; i < n; i++) {
         x += log(point[i].batch) / n;
         y += log(point[i].lr) / n;
@@ -222,13 +241,11 @@ bool rate_law_fit(struct rate_law *law, const struct rate_at *point, int n)
     law->n = n;
     law->exponent = xy / xx;
     law->factor = exp(y - law->exponent * x);
-    for (int i = 0; i < n; i++) {
-        double d = log(point[i].lr / law->factor) - law->exponent * log(point[i].batch);
-        left += d * d;
-    }
+    struct leftover l = left_over(law, point, n);
     double half = NORMAL * sqrt(errors) / xx;
     if (n > 2)
-        half = fmax(half, student(n - 2) * sqrt(left / (n - 2) / xx));
+        half = l.known ? half * sqrt(fmax(1, l.chi / (n - 2)))
+                       : student(n - 2) * sqrt(l.square / (n - 2) / xx);
     law->range = (struct interval){law->exponent - half, law->exponent + half};
     return true;
 }

@@ -106,8 +106,9 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     TRY(study_amount(&p->warmup_tokens, job, job->schedule.warmup));
     TRY(check_job(p));
     TRY(check_budget(p));
-    return strcmp(job->study.center, "prior") == 0 ? critical_centre_by_past(p, s)
-                                                   : centre_by_job(p);
+    if (strcmp(job->study.center, "prior") != 0)
+        return centre_by_job(p);
+    return s != NULL ? critical_centre_by_past(p, s) : OK;
 }
 
 void critical_describe(const struct critical_plan *p, struct str *lines)

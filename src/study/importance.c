@@ -2,7 +2,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "study/tpe.h"
+#include "study/search.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -164,17 +164,47 @@ static bool add_shares(struct forest *f, double *share)
     return variance > 0;
 }
 
-/* Places and losses of the trials that came to their end. */
+/* The loss that a trial is compared by; INFINITY: it has none there. */
+static double loss_at(const struct trial *t, int k)
+{
+    if (k == AT_END)
+        return t->state == TRIAL_DONE && isfinite(t->value) ? t->value : INFINITY;
+    /* A trial that goes on from another's checkpoint counts milestones from there. */
+    return k >= 0 && t->plan.parent < 0 ? trial_value_at(t, k) : INFINITY;
+}
+
+static bool enough_at(const struct history *h, int k)
+{
+    int n = 0;
+    for (int t = 0; t < h->n; t++)
+        n += loss_at(&h->trial[t], k) < INFINITY;
+    return n >= IMPORTANCE_LEAST;
+}
+
+int importance_milestone(const struct history *h)
+{
+    int k = -1;
+    if (enough_at(h, AT_END))
+        return AT_END;
+    for (int t = 0; t < h->n; t++)
+        k = h->trial[t].n_reached - 1 > k ? h->trial[t].n_reached - 1 : k;
+    while (k >= 0 && !enough_at(h, k))
+        k--;
+    return k >= 0 ? k : AT_NOTHING;
+}
+
+/* Places and losses of the trials that got there. */
 static void gather(struct forest *f, const struct space *s, const struct history *h)
 {
     double point[SPACE_MAX_AXES];
+    int at = importance_milestone(h);
     for (int t = 0; t < h->n; t++) {
-        const struct trial *r = &h->trial[t];
-        if (r->state != TRIAL_DONE || !isfinite(r->value) || !space_read(s, &r->plan, point))
+        double loss = loss_at(&h->trial[t], at);
+        if (loss == INFINITY || !space_read(s, &h->trial[t].plan, point))
             continue;
         for (int k = 0; k < f->d; k++)
             f->x[f->n * f->d + k] = isnan(point[k]) ? 0.5 : axis_place(&s->axis[k], point[k]);
-        f->y[f->n++] = r->value;
+        f->y[f->n++] = loss;
     }
 }
 

@@ -102,6 +102,7 @@ static int time_step(double *seconds, struct trainer *t)
 {
     struct step_result r;
     double begin = clock_now_s();
+    *seconds = 0;
     TRY(trainer_step(t, &r));
     *seconds = clock_now_s() - begin;
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, seconds, 1, MPI_DOUBLE, MPI_MAX, t->comm->world));

@@ -36,12 +36,13 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
                       .order_n = loader_n_samples(t->feed.loader)};
     snprintf(e.kind, sizeof e.kind, "back");
     snprintf(e.action, sizeof e.action, "back");
-    snprintf(e.text, sizeof e.text,
-             "went back from step %lld to step %lld (time %.0f of %lld): the rate is multiplied by "
-             "%.3g from here, samples %llu to %llu of the training order are left out",
-             (long long)left->step, (long long)t->at.step, t->monitor.back.times,
-             (long long)t->conf->monitor.back_most, t->monitor.back.rate, (unsigned long long)from,
-             (unsigned long long)t->at.samples - 1);
+    snprintf(
+        e.text, sizeof e.text,
+        "went back from step %lld to step %lld (time %.0f of %lld): the rate is multiplied by "
+        "%.3g from here, %llu samples of the training order, from sample %llu on, are left out",
+        (long long)left->step, (long long)t->at.step, t->monitor.back.times,
+        (long long)t->conf->monitor.back_most, t->monitor.back.rate, (unsigned long long)e.sample_n,
+        (unsigned long long)from);
     log_warn("%s", e.text);
     if (t->comm->rank == 0)
         t->pending = events_append(t->conf->run.dir, &e);

@@ -226,25 +226,27 @@ static int remove_step(const char *run_dir, int64_t step)
 }
 
 /* Files of later steps than the newest belong to what this run left; they are not ours to judge. */
-static int remove_old(const char *run_dir, int64_t newest, int64_t keep, int64_t keep_every)
+static int remove_old(const char *run_dir, int64_t newest, const struct ckpt_keep *keep)
 {
-    int64_t *step, held = 0;
+    int64_t *step, held = 0, most = keep->newest < LEAST_KEPT ? LEAST_KEPT : keep->newest;
     size_t n;
+    bool spared = false; /* the newest of those before keep->before */
     int rc = OK;
     TRY(ckpt_list(run_dir, &step, &n, NULL));
-    keep = keep < LEAST_KEPT ? LEAST_KEPT : keep;
     for (size_t i = 0; i < n && rc == OK; i++) {
         if (step[i] > newest)
             continue;
-        bool marked = keep_every > 0 && step[i] % keep_every == 0;
-        if (held++ >= keep && !marked)
+        bool marked = keep->every > 0 && step[i] % keep->every == 0;
+        bool spare = !spared && step[i] < keep->before;
+        spared = spared || spare;
+        if (held++ >= most && !marked && !spare)
             rc = remove_step(run_dir, step[i]);
     }
     mem_free(step);
     return rc;
 }
 
-static int retain_as_root(const char *run_dir, int64_t newest, int64_t keep, int64_t keep_every)
+static int retain_as_root(const char *run_dir, int64_t newest, const struct ckpt_keep *keep)
 {
     char path[FS_PATH_MAX];
     TRY(ckpt_path(path, run_dir, newest));
@@ -252,13 +254,13 @@ static int retain_as_root(const char *run_dir, int64_t newest, int64_t keep, int
     if (!fs_exists(path))
         return ERR(E_BUG, "%s: missing; no older checkpoint is removed", path);
     TRY(write_latest(run_dir, newest));
-    return remove_old(run_dir, newest, keep, keep_every);
+    return remove_old(run_dir, newest, keep);
 }
 
-int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest, int64_t keep,
-                int64_t keep_every)
+int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
+                const struct ckpt_keep *keep)
 {
-    return agree(c, c->rank == 0 ? retain_as_root(run_dir, newest, keep, keep_every) : OK);
+    return agree(c, c->rank == 0 ? retain_as_root(run_dir, newest, keep) : OK);
 }
 
 static int leave_one(const char *run_dir, int64_t step)
@@ -278,6 +280,11 @@ static int leave_as_root(const char *run_dir, int64_t before)
     int rc = n > 0 ? OK : ERR(E_DATA, "%s/checkpoints has nothing to go back to", run_dir);
     for (size_t i = 0; i + 1 < n && step[i] >= before && rc == OK; i++)
         rc = leave_one(run_dir, step[i]);
+    if (rc == OK && step[n - 1] >= before)
+        log_warn("no checkpoint is left from before step %lld, where the trouble began: the run "
+                 "goes back to its oldest, of step %lld, which has some of the trouble in it; "
+                 "raise checkpoint.keep or set checkpoint.keep_every",
+                 (long long)before, (long long)step[n - 1]);
     mem_free(step);
     return rc;
 }

@@ -211,6 +211,7 @@ static void drop_requests(const struct trainer *t)
 int train_loop(struct trainer *t)
 {
     progress_banner(t);
+    monitor_say_kept(t->conf);
     if (t->at.step >= t->n_steps)
         log_info("nothing to do   the run is at step %lld of %lld; a greater train.steps goes on",
                  (long long)t->at.step, (long long)t->n_steps);

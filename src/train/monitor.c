@@ -63,6 +63,25 @@ bool monitor_may_go_back(const struct config *c)
     return false;
 }
 
+int64_t monitor_trouble_since(const struct trainer *t)
+{
+    const struct detect *d = &t->monitor.detect;
+    bool grows = action_of(t->conf, DETECT_DIVERGED) == DO_BACK && d->s.above > 0;
+    return grows ? (int64_t)d->s.above_since : 0;
+}
+
+void monitor_say_kept(const struct config *c)
+{
+    double covered = (double)c->checkpoint.every * (double)c->checkpoint.keep;
+    if (action_of(c, DETECT_DIVERGED) == DO_BACK && covered < (double)c->monitor.diverged_steps)
+        log_warn("checkpoint.keep %lld at every %lld steps covers less than the %lld steps "
+                 "(monitor.diverged_steps) that it takes to see a divergence: an older checkpoint "
+                 "is kept beside them while the loss is high; raise checkpoint.keep to have room "
+                 "for it",
+                 (long long)c->checkpoint.keep, (long long)c->checkpoint.every,
+                 (long long)c->monitor.diverged_steps);
+}
+
 void monitor_quiet(struct config *c)
 {
     for (int i = 0; i < N_DETECTORS; i++)
@@ -258,7 +277,7 @@ bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums 
     }
     enum action action = action_of(t->conf, which);
     bool leaves_out = met && action >= DO_SKIP;
-    if (!leaves_out) /* one gradient far out would stay in the averages for long */
+    if (!met) /* one gradient far out, updated by or not, would stay in the averages for long */
         take_noise(t, r, s);
     /* What is done is told each time, what is only seen once. */
     if (leaves_out || sight.is_new)

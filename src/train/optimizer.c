@@ -169,7 +169,7 @@ int optimizer_init(struct trainer *t)
         TRY(tabulate_stat(t, i));
     for (int i = 0; i < t->rule->n_scalars; i++)
         TRY(state_add(&t->state_rows, t->rule->scalar[i], &o->scalar[i], 1));
-    return OK;
+    return state_add(&t->state_rows, "updates", &o->past.updates, OPTIM_PAST_N);
 }
 
 void optimizer_release(struct trainer *t)

@@ -149,6 +149,20 @@ static int read_stages(struct ramp *r, const char *text, int64_t seq_len)
 
 /* ---- checking ---- */
 
+/* Amounts of one unit; those of two compare by where they fall in a run. */
+static int check_amounts(const struct ramp *r)
+{
+    for (int i = 1; i < r->n; i++) {
+        const struct ramp_stage *s = &r->stage[i], *before = s - 1;
+        if (s->by_step == before->by_step && s->from <= before->from)
+            return ERR(E_CONFIG,
+                       "batch.ramp: stage %d, of %" PRId64 " sequences, begins at %" PRId64
+                       " %s, and the one before it at %" PRId64 "; sort the amounts",
+                       i + 1, s->batch, s->from, s->by_step ? "steps" : "sequences", before->from);
+    }
+    return OK;
+}
+
 static int check_batches(const struct ramp *r, const struct config *c)
 {
     for (int i = 0; i < r->n; i++) {
@@ -164,7 +178,7 @@ static int check_batches(const struct ramp *r, const struct config *c)
         if (batch <= before)
             return ERR(E_CONFIG,
                        "batch.ramp goes from %" PRId64 " to %" PRId64
-                       " sequences; sort it: the batch has to grow",
+                       " sequences, and the batch has to grow; raise or leave out the later one",
                        before, batch);
     }
     if (r->stage[r->n - 1].batch != c->batch.global)
@@ -202,6 +216,7 @@ int ramp_init(struct ramp *r, const struct config *c)
     if (*c->batch.ramp == '\0')
         return OK;
     TRY(read_stages(r, c->batch.ramp, c->batch.seq_len));
+    TRY(check_amounts(r));
     TRY(check_batches(r, c));
     return check_order(r);
 }

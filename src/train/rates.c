@@ -79,7 +79,8 @@ static int layer_factor(struct reading *x, char *word)
     for (int64_t l = first; l <= last; l++) {
         if (x->named[l])
             return ERR(E_CONFIG,
-                       "%s: layer %lld is in two ranges, the second is %s; ranges may not overlap",
+                       "%s: layer %lld is in two ranges, the second is %s, and ranges may not "
+                       "overlap; shorten one of them",
                        x->key, (long long)l, word);
         x->named[l] = true;
     }
@@ -158,14 +159,24 @@ static int each_word(struct reading *x, const char *key, const char *list,
     return OK;
 }
 
+/* muP's factors are those of rules whose step has one size, whatever the gradient's and the
+ * weights'. */
 static int check_mup(const struct config *c, const struct model_spec *s)
 {
-    if (s->mup_base == 0 || strstr(c->optimizer.name, "sgd") == NULL)
-        return OK;
-    return ERR(E_CONFIG,
-               "rates.mup_base: its factors are those of rules whose step does not grow with the "
-               "gradient, and optimizer.name is %s; take adamw, or leave rates.mup_base out",
-               c->optimizer.name);
+    static const struct {
+        const char *rule, *why;
+    } others[] = {{"sgd", "grows with the gradient"},
+                  {"sgd_hd", "grows with the gradient"},
+                  {"lars", "grows with the norm of the weights"},
+                  {"lamb", "grows with the norm of the weights"},
+                  {"adafactor", "grows with the size of the weights"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others && s->mup_base > 0; i++)
+        if (strcmp(c->optimizer.name, others[i].rule) == 0)
+            return ERR(E_CONFIG,
+                       "rates.mup_base: its factors are those of rules whose step has one size, "
+                       "and that of optimizer.name %s %s; take adamw, or leave rates.mup_base out",
+                       c->optimizer.name, others[i].why);
+    return OK;
 }
 
 /* What does not come from a list. */

@@ -8,6 +8,7 @@
 #include "par/agree.h"
 #include "par/zero.h"
 #include "train/conditions.h"
+#include "train/effect.h"
 #include "version.h"
 #include <stdio.h>
 #include <string.h>
@@ -63,6 +64,7 @@ int resume_describe(struct trainer *t, struct ckpt_set *set)
 }
 
 struct changes {
+    const struct config *conf;
     int n[3];
     struct str impossible;
 };
@@ -73,9 +75,10 @@ static void note_change(void *ctx, const struct conf_key *k, const char *before,
                                        [EFFECT_TRAJECTORY] = "the run takes another path from here",
                                        [EFFECT_IMPOSSIBLE] = "impossible"};
     struct changes *c = ctx;
-    c->n[k->effect]++;
-    log_info("changed         %s: %s -> %s (%s)", k->name, before, now, says[k->effect]);
-    if (k->effect == EFFECT_IMPOSSIBLE)
+    enum conf_effect effect = effect_of(k, c->conf);
+    c->n[effect]++;
+    log_info("changed         %s: %s -> %s (%s)", k->name, before, now, says[effect]);
+    if (effect == EFFECT_IMPOSSIBLE)
         str_addf(&c->impossible, "%s%s: %s -> %s", c->impossible.len ? "; " : "", k->name, before,
                  now);
 }
@@ -85,7 +88,7 @@ static int compare_settings(const struct trainer *t, const struct ckpt_meta *m, 
 {
     struct config before;
     struct conf_origins origins;
-    struct changes c = {0};
+    struct changes c = {.conf = t->conf};
     TRY(conf_load_text(&before, &origins, m->config_text, path));
     conf_diff(&before, t->conf, note_change, &c);
     int rc = OK;
@@ -145,6 +148,14 @@ static int count_from_here(struct trainer *t)
     return as_planned ? OK : trainer_derive(t);
 }
 
+/* Of files that do not count updates: one a step. */
+static void assume_updates(struct trainer *t, int64_t step)
+{
+    int64_t batch = ramp_batch(&t->course.ramp, trainer_at(t));
+    const struct optim_settings set = derive_settings(&t->scaling, batch);
+    optim_assume(&t->optim, step, set.beta1, set.beta2);
+}
+
 static int check_meta(struct trainer *t, const char *path)
 {
     struct ckpt_meta m = {0};
@@ -154,6 +165,7 @@ static int check_meta(struct trainer *t, const char *path)
     compare_conditions(t, &m);
     take_meta(t, &m);
     TRY_OUT(count_from_here(t));
+    assume_updates(t, m.step);
     TRY_OUT(state_take(&t->state_rows, m.state, path));
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
 out:

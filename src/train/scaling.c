@@ -25,6 +25,21 @@ static int check_measured(const struct scaling *g, const struct config *c)
     return OK;
 }
 
+/* A rule's map of what the schedule sets all the same is not to be judged. */
+static struct optim_settings judged(const struct scaling *g)
+{
+    struct optim_settings s = g->base;
+    s.beta1 = g->momentum_scheduled ? 0 : s.beta1;
+    return s;
+}
+
+/* In a piecewise schedule other pieces leave it alone. */
+static bool schedules_momentum(const struct config *c)
+{
+    return strcmp(c->schedule.name, "one_cycle") == 0 &&
+           c->schedule.momentum_low != c->schedule.momentum_high;
+}
+
 int derive_scaling(struct scaling *g, const struct config *c)
 {
     const struct optim_rule *rule;
@@ -36,26 +51,54 @@ int derive_scaling(struct scaling *g, const struct config *c)
                                   .batch = batch,
                                   .noise_scale = c->scaling.noise_scale,
                                   .adaptive = lrscale_is_adaptive(c->optimizer.name)};
+    g->momentum_scheduled = schedules_momentum(c);
     TRY(check_measured(g, c));
-    return lrscale_check(g->rule, &g->base, &g->job);
+    const struct optim_settings s = judged(g);
+    return lrscale_check(g->rule, &s, &g->job);
+}
+
+void scaling_describe(const struct scaling *g, struct str *text)
+{
+    const struct optim_settings s = judged(g);
+    lrscale_derive(text, g->rule, &s, &g->job);
+}
+
+/* What a job sets and a schedule replaces. */
+static void warn_of_momentum(const struct scaling *g, const struct config *c, struct str *lines)
+{
+    const struct {
+        const char *key;
+        double set;
+    } rows[] = {{"beta1", c->optimizer.beta1}, {"momentum", c->optimizer.momentum}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && g->momentum_scheduled; i++)
+        if (rows[i].set > 0)
+            str_addf(lines,
+                     "optimizer.%s %g is not used: schedule.name one_cycle sets it in each step, "
+                     "from schedule.momentum_low (%g) to schedule.momentum_high (%g); leave it "
+                     "out, or set the two equal to keep it\n",
+                     rows[i].key, rows[i].set, c->schedule.momentum_low, c->schedule.momentum_high);
 }
 
 void scaling_warn(const struct scaling *g, const struct config *c, struct str *lines)
 {
+    const struct optim_settings s = judged(g);
+    warn_of_momentum(g, c, lines);
     if (c->scaling.base_batch < 0 && *c->batch.ramp == '\0' && strcmp(g->rule->name, "none") != 0)
         str_addf(lines,
                  "scaling.rule %s changes nothing: scaling.base_batch is not set, so that "
                  "optimizer.lr counts as tuned at batch.global; set it\n",
                  g->rule->name);
     else
-        lrscale_warn(lines, g->rule, &g->base, &g->job);
+        lrscale_warn(lines, g->rule, &s, &g->job);
 }
 
 struct optim_settings derive_settings(const struct scaling *g, int64_t batch)
 {
     struct lrscale_job job = g->job;
     job.batch = (double)batch;
-    return lrscale_settings(g->rule, &g->base, &job);
+    struct optim_settings s = lrscale_settings(g->rule, &g->base, &job);
+    s.beta1 = g->momentum_scheduled ? g->base.beta1 : s.beta1;
+    return s;
 }
 
 static bool has_gain(const struct scaling *g, int64_t batch)

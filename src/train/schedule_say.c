@@ -92,13 +92,13 @@ static void say_rule(const struct making *m, const struct wanted *w, struct str 
 }
 
 /* The key that lifts the rate at a step where it is zero. */
-static const char *lifts(const struct making *m, int64_t step)
+static const char *lifts(const struct making *m, const struct schedule_rule *rule, int64_t step)
 {
     const struct schedule *s = m->s;
     const struct schedule_rule *r = s->piece[0].rule;
     if (derive_clock(m->job, m->course, step) < s->warmup.length)
         return "schedule.warmup_start";
-    if (s->n > 1)
+    if (rule->share == NULL)
         return "final or from in schedule.pieces";
     if (schedule_reads(r, "base") && (step == 0 || !schedule_reads(r, "final")))
         return "schedule.base";
@@ -108,7 +108,7 @@ static const char *lifts(const struct making *m, int64_t step)
 }
 
 /* Looks at all steps, or at so many of them. */
-static void warn_of_zero(const struct making *m)
+static void warn_of_zero(const struct making *m, const struct schedule_rule *rule)
 {
     enum { LOOKS = 1 << 16 };
     int64_t first = -1, last = -1, n = 0, stride = (m->course->n_steps - 1) / LOOKS + 1;
@@ -123,7 +123,24 @@ static void warn_of_zero(const struct making *m)
     log_warn("schedule %s: the learning rate is zero, or below 1e-8 of its peak, at %lld of %lld "
              "steps, from step %lld to %lld: nothing is learned there; raise %s or shorten the run",
              m->job->schedule.name, (long long)n, (long long)m->course->n_steps,
-             (long long)first + 1, (long long)last + 1, lifts(m, first));
+             (long long)first + 1, (long long)last + 1, lifts(m, rule, last));
+}
+
+/* A run that measures at fixed weights is wanted now and then. */
+static void warn_of_no_rate(const struct making *m)
+{
+    if (m->s->peak == 0)
+        log_warn("optimizer.lr is 0: no step changes a weight; set optimizer.lr, which `carat "
+                 "range` helps to find");
+}
+
+static void warn_of_warmup(const struct making *m, const struct schedule_rule *rule)
+{
+    const struct schedule_warmup *w = &m->s->warmup;
+    if (m->course->n_steps > 1 && w->length >= m->s->total && *rule->keys != '\0')
+        log_warn("schedule.warmup takes all %lld steps of the run, so that schedule.name %s never "
+                 "begins; shorten schedule.warmup or lengthen train.steps",
+                 (long long)m->course->n_steps, rule->name);
 }
 
 static bool is_read(const struct making *m, const struct schedule_rule *rule, const char *key)
@@ -178,6 +195,8 @@ void schedule_say(const struct making *m, const struct wanted *w, struct str *te
 
 int schedule_warn(const struct making *m, const struct schedule_rule *rule)
 {
-    warn_of_zero(m);
+    warn_of_no_rate(m);
+    warn_of_warmup(m, rule);
+    warn_of_zero(m, rule);
     return warn_of_unread(m, rule);
 }

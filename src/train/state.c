@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "train/effect.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,22 +47,21 @@ static const char *next_line(const char *at)
     return end != NULL ? end + 1 : at + strlen(at);
 }
 
-static const char *next_that_counts(const char *at)
+static const char *next_that_counts(const char *at, const struct config *c)
 {
-    static const char watch[] = "watch";
-    while (strncmp(at, watch, sizeof watch - 1) == 0)
+    while (*at != '\0' && !effect_row_decides(at, strcspn(at, " \n"), c))
         at = next_line(at);
     return at;
 }
 
-bool state_same(const char *a, const char *b)
+bool state_same(const char *a, const char *b, const struct config *c)
 {
-    for (a = next_that_counts(a), b = next_that_counts(b); *a != '\0' && *b != '\0';) {
+    for (a = next_that_counts(a, c), b = next_that_counts(b, c); *a != '\0' && *b != '\0';) {
         size_t n = (size_t)(next_line(a) - a);
         if (strncmp(a, b, n) != 0)
             return false;
-        a = next_that_counts(a + n);
-        b = next_that_counts(next_line(b));
+        a = next_that_counts(a + n, c);
+        b = next_that_counts(next_line(b), c);
     }
     return *a == *b;
 }

@@ -80,9 +80,9 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->clip = r->finite ? clip_scale(r->grad_norm, t->conf->optimizer.clip_norm) : 0;
     r->gain = gain_of(&t->gain, &t->scaling, r->batch);
     r->set = derive_step(&t->schedule, t->conf, &t->course, &t->scaling, trainer_at(t), &t->gain);
-    r->set.lr *= t->monitor.back.rate;
     if (t->forced_lr > 0)
         r->set.lr = t->forced_lr;
+    r->set.lr *= t->monitor.back.rate;
     r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
@@ -111,7 +111,6 @@ static int update(struct trainer *t, struct step_result *r)
 {
     struct optim_step s = optimizer_settings(t->conf, &r->set);
     s.grad_scale = r->clip / r->targets;
-    s.t = t->at.step + 1;
     bool sharded = t->state.size == t->shard.size;
     float *grad = reducer_sum(t->reducer);
     const struct comm each = comm_without_teams(t->comm);

@@ -70,7 +70,7 @@ int trainer_derive(struct trainer *t)
     TRY(optim_find(&t->rule, c->optimizer.name));
     TRY(derive_scaling(&t->scaling, c));
     t->n_steps = derive_end(&t->course, &t->scaling, trainer_at(t), &t->gain);
-    lrscale_derive(&t->lr_derivation, t->scaling.rule, &t->scaling.base, &t->scaling.job);
+    scaling_describe(&t->scaling, &t->lr_derivation);
     scaling_warn(&t->scaling, c, &t->lr_warnings);
     TRY(derive_schedule(&t->schedule, c, &t->course, &t->scaling, &t->lr_derivation));
     course_describe(&t->course, c, &t->scaling, &t->lr_derivation);
@@ -369,6 +369,7 @@ int trainer_save(struct trainer *t)
     t->saved_step = t->at.step;
     log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
              t->save_s);
-    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, t->conf->checkpoint.keep,
-                       t->conf->checkpoint.keep_every);
+    const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
+                                   monitor_trouble_since(t)};
+    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
 }

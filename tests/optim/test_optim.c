@@ -353,6 +353,7 @@ enum { N = 3 * SHARD_BLOCK + 77, N_STEPS = 5 };
 /* The fixtures' recipe, step by step in double. */
 struct twin {
     double w[N], m[N], v[N];
+    double left1, left2;
 };
 
 static double twin_norm(const float *g)
@@ -363,15 +364,20 @@ static double twin_norm(const float *g)
     return sqrt(sum);
 }
 
-static void twin_step(struct twin *x, const float *g, const struct optim_group *groups, int t)
+/* With the averages' decays of this step; what they have left of their first zeros is the product
+ * of all of them. */
+static void twin_step(struct twin *x, const float *g, const struct optim_group *groups,
+                      double beta1, double beta2)
 {
+    x->left1 *= beta1;
+    x->left2 *= beta2;
     double scale = fmin(1, 1 / (twin_norm(g) + 1e-6));
     for (int i = 0; i < N; i++) {
         double gi = (double)g[i] * scale, decay = (size_t)i < groups[0].at.n ? 0.1 : 0;
         x->w[i] -= 1e-3 * decay * x->w[i];
-        x->m[i] = 0.9 * x->m[i] + 0.1 * gi;
-        x->v[i] = 0.95 * x->v[i] + 0.05 * gi * gi;
-        double mean = x->m[i] / (1 - pow(0.9, t)), square = x->v[i] / (1 - pow(0.95, t));
+        x->m[i] = beta1 * x->m[i] + (1 - beta1) * gi;
+        x->v[i] = beta2 * x->v[i] + (1 - beta2) * gi * gi;
+        double mean = x->m[i] / (1 - x->left1), square = x->v[i] / (1 - x->left2);
         x->w[i] -= 1e-3 * mean / (sqrt(square) + 1e-8);
     }
 }
@@ -389,7 +395,28 @@ static float noise(unsigned i, unsigned t)
  * error is 1e-6 of it. */
 #define TWIN_TOLERANCE (N_STEPS * (3 * 0x1p-24 + 1e-3 * 1e-6))
 
-START_TEST(adamw_follows_its_double_twin)
+/* Of one step. */
+struct decays {
+    double beta1, beta2;
+};
+
+static struct decays constant_decays(int t)
+{
+    (void)t;
+    return (struct decays){0.9, 0.95};
+}
+
+static struct decays decays_of_a_ramp(int t)
+{
+    return t <= N_STEPS / 2 ? (struct decays){0.9, 0.95} : (struct decays){0.6, 0.8};
+}
+
+static struct decays decays_of_a_cycle(int t)
+{
+    return (struct decays){0.95 - 0.1 * t / N_STEPS, 0.95};
+}
+
+static void follow_twin(struct decays (*decays)(int t))
 {
     static struct twin x;
     static float w[N], g[N];
@@ -398,6 +425,7 @@ START_TEST(adamw_follows_its_double_twin)
     const struct comm c = alone();
     struct job j;
     memset(&x, 0, sizeof x);
+    x.left1 = x.left2 = 1;
     for (unsigned i = 0; i < N; i++) {
         w[i] = noise(i, 0);
         x.w[i] = (double)w[i];
@@ -407,15 +435,49 @@ START_TEST(adamw_follows_its_double_twin)
         for (unsigned i = 0; i < N; i++)
             g[i] = noise(i, (unsigned)t);
         struct optim_step s = settings(rule_of("adamw"), 1e-3, 0.1);
-        s.beta2 = 0.95;
+        s.beta1 = decays(t).beta1;
+        s.beta2 = decays(t).beta2;
         s.grad_scale = clip_scale(twin_norm(g), 1);
-        s.t = t;
         optim_update(&j.o, &s, w, g);
-        twin_step(&x, g, groups, t);
+        twin_step(&x, g, groups, s.beta1, s.beta2);
         for (int i = 0; i < N; i++)
             ck_assert_double_eq_tol((double)w[i], x.w[i], TWIN_TOLERANCE);
     }
     end(&j);
+}
+
+START_TEST(adamw_follows_its_double_twin)
+{
+    follow_twin(constant_decays);
+}
+END_TEST
+
+START_TEST(corrections_are_those_of_all_decays_so_far)
+{
+    follow_twin(decays_of_a_ramp);
+    follow_twin(decays_of_a_cycle);
+}
+END_TEST
+
+/* While no decay changes the corrections are powers, and an optimizer that counts anew from a file
+ * without a count has the same bits. */
+START_TEST(updates_are_counted_or_assumed)
+{
+    const struct optim_group one = {.at = {0, 1}, .rate = 1};
+    const struct comm c = alone();
+    struct optim_step s = settings(rule_of("adamw"), 0.1, 0);
+    struct job a, b;
+    begin(&a, rule_of("adamw"), &one, 1, 1, 0, &c);
+    begin(&b, rule_of("adamw"), &one, 1, 1, 0, &c);
+    for (int t = 1; t <= 7; t++) {
+        float w = 1, g = 0.5f;
+        optim_update(&a.o, &s, &w, &g);
+        optim_assume(&b.o, t, s.beta1, s.beta2);
+        ck_assert_mem_eq(&a.o.past, &b.o.past, sizeof a.o.past);
+    }
+    ck_assert_double_eq(a.o.past.of[0].before, 1);
+    end(&a);
+    end(&b);
 }
 END_TEST
 
@@ -691,6 +753,8 @@ static void add(TCase *t)
     tcase_add_test(t, decay_is_for_groups_that_take_it);
     tcase_add_test(t, a_groups_factors_are_those_of_rate_and_decay);
     tcase_add_test(t, adamw_follows_its_double_twin);
+    tcase_add_test(t, corrections_are_those_of_all_decays_so_far);
+    tcase_add_test(t, updates_are_counted_or_assumed);
     tcase_add_test(t, ranks_and_buckets_change_no_bit);
     tcase_add_test(t, frozen_tensors_have_no_state_and_stay);
     tcase_add_test(t, hidden_matrices_are_whole_and_lack_a_slot);

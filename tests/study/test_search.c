@@ -404,9 +404,31 @@ START_TEST(importance_finds_what_matters)
     ck_assert_double_lt(share[1], 0.1);
     ck_assert_double_lt(share[2], 0.1);
     ck_assert_double_le(share[0] + share[1] + share[2], 1 + 1e-9);
+    ck_assert_int_eq(importance_milestone(&m.h), AT_END);
     struct history few = {m.h.trial, IMPORTANCE_LEAST - 1};
     ck_assert_int_eq(importance(search_space(m.self), &few, share, &n), OK);
+    ck_assert_int_eq(importance_milestone(&few), AT_NOTHING);
     ck_assert_double_nan(share[0]);
+    end_search();
+}
+END_TEST
+
+/* Where most trials are given up, they are compared at the milestone that enough of them reached.
+ */
+START_TEST(importance_goes_by_milestones)
+{
+    double share[SPACE_MAX_AXES];
+    int n;
+    ck_assert_int_eq(open_with("space: optimizer.lr log 1e-4 1e-1; optimizer.weight_decay uniform "
+                               "0 0.3\n  rule: halton\n  trials: 54\n  prune: halving"),
+                     OK);
+    m.loss = ellipse;
+    sim_run(&m, 2, 1);
+    /* 54, 18, 6 and 2 come to the milestones. */
+    ck_assert_int_eq(importance_milestone(&m.h), 1);
+    ck_assert_int_eq(importance(search_space(m.self), &m.h, share, &n), OK);
+    ck_assert_int_eq(n, 18);
+    ck_assert(isfinite(share[0]) && isfinite(share[1]));
     end_search();
 }
 END_TEST
@@ -426,6 +448,7 @@ static void add(TCase *t)
     tcase_add_test(t, errors_name_the_key);
     tcase_add_test(t, headline_names_the_best);
     tcase_add_test(t, importance_finds_what_matters);
+    tcase_add_test(t, importance_goes_by_milestones);
 }
 
 int main(void)

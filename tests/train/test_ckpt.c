@@ -733,13 +733,19 @@ static bool has_step(const char *run, int64_t step)
     return fs_exists(path);
 }
 
+static int retain(const char *run, int64_t newest, int64_t n, int64_t every, int64_t before)
+{
+    const struct ckpt_keep keep = {n, every, before};
+    return ckpt_retain(&ck_world, run, newest, &keep);
+}
+
 START_TEST(retention_keeps_what_it_should)
 {
     make_table(false);
     const char *run = fresh_run("keep");
     for (int64_t step = 100; step <= 700; step += 100) {
         save_step(run, step);
-        ck_all(&ck_world, ckpt_retain(&ck_world, run, step, 1, 300) == OK);
+        ck_all(&ck_world, retain(run, step, 1, 300, 0) == OK);
     }
     barrier();
     for (int64_t step = 100; step <= 700; step += 100)
@@ -751,13 +757,31 @@ START_TEST(retention_keeps_what_it_should)
     ck_all(&ck_world, strcmp(text, "step-000000700.h5\n") == 0);
     mem_free(text);
     /* A newest that is not there deletes nothing. */
-    ck_all(&ck_world, ckpt_retain(&ck_world, run, 800, 1, 0) == E_BUG);
+    ck_all(&ck_world, retain(run, 800, 1, 0, 0) == E_BUG);
     ck_all(&ck_world, has_step(run, 600) && has_step(run, 700));
     arm("ckpt.latest", 0, "");
-    int rc = ckpt_retain(&ck_world, run, 700, 2, 0);
+    int rc = retain(run, 700, 2, 0, 0);
     disarm();
     ck_all(&ck_world, rc == E_IO);
     ck_all(&ck_world, has_step(run, 300));
+}
+END_TEST
+
+/* Of what came before a trouble that goes on the newest file stays, however many follow. */
+START_TEST(the_newest_from_before_a_trouble_stays)
+{
+    make_table(false);
+    const char *run = fresh_run("trouble");
+    for (int64_t step = 10; step <= 90; step += 10) {
+        save_step(run, step);
+        ck_all(&ck_world, retain(run, step, 2, 0, step > 35 ? 36 : 0) == OK);
+    }
+    barrier();
+    for (int64_t step = 10; step <= 90; step += 10)
+        ck_all(&ck_world, has_step(run, step) == (step == 30 || step >= 80));
+    ck_all(&ck_world, retain(run, 90, 2, 0, 0) == OK); /* it is over */
+    barrier();
+    ck_all(&ck_world, !has_step(run, 30) && has_step(run, 80));
 }
 END_TEST
 
@@ -923,7 +947,7 @@ static int child(int argc, char **argv)
     if (rc == OK)
         rc = save(&ck_world, path, 2, false);
     if (rc == OK)
-        rc = ckpt_retain(&ck_world, argv[2], 2, 2, 0);
+        rc = retain(argv[2], 2, 2, 0, 0);
     comm_end(&ck_world);
     return rc;
 }
@@ -990,6 +1014,7 @@ static void add(TCase *t)
     tcase_add_test(t, what_cannot_be_read_back_is_named);
     tcase_add_test(t, a_path_that_cannot_be_is_refused_at_once);
     tcase_add_test(t, retention_keeps_what_it_should);
+    tcase_add_test(t, the_newest_from_before_a_trouble_stays);
     tcase_add_test(t, a_branch_is_left);
     tcase_add_test(t, the_newest_whole_file_is_found);
     tcase_add_test(t, another_format_is_refused_and_left_alone);

@@ -172,7 +172,10 @@ START_TEST(bad_keys_are_refused)
         {"rates.freeze: \"norms\"", "rates.freeze: no tensor's name fits \"norms\""},
         {"rates.freeze: \"*\"", "rates.freeze leaves nothing to train"},
         {"rates.mup_base: 32\noptimizer.name: sgd",
-         "optimizer.name is sgd; take adamw, or leave rates.mup_base out"},
+         "optimizer.name sgd grows with the gradient; take adamw, or leave rates.mup_base out"},
+        {"rates.mup_base: 32\noptimizer.name: lamb", "optimizer.name lamb grows with the norm"},
+        {"rates.mup_base: 32\noptimizer.name: lars", "optimizer.name lars grows with the norm"},
+        {"rates.mup_base: 32\noptimizer.name: adafactor", "adafactor grows with the size"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct str text = {0};

@@ -1,9 +1,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "check_main.h"
+#include "conf/config_table.h"
+#include "train/effect.h"
 #include "train/state.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 START_TEST(numbers_come_back_bit_for_bit)
 {
@@ -41,18 +44,72 @@ END_TEST
 
 START_TEST(measurements_do_not_tell_states_apart)
 {
-    ck_assert(state_same("", ""));
-    ck_assert(state_same("watch.loss 1 2\nlr 3\n", "lr 3\nwatch 4\n"));
-    ck_assert(state_same("watch 1\n", ""));
-    ck_assert(!state_same("watch 1\nlr 3\n", "lr 4\n"));
-    ck_assert(!state_same("lr 3\n", "lr 3\nmore 1\n"));
-    ck_assert(!state_same("lr 3\n", "lr 33\n"));
-    ck_assert(!state_same("", "lr 3\n"));
+    static const struct config c;
+    ck_assert(state_same("", "", &c));
+    ck_assert(state_same("watch.loss 1 2\nlr 3\n", "lr 3\nwatch 4\n", &c));
+    ck_assert(state_same("watch 1\n", "", &c));
+    ck_assert(!state_same("watch 1\nlr 3\n", "lr 4\n", &c));
+    ck_assert(!state_same("lr 3\n", "lr 3\nmore 1\n", &c));
+    ck_assert(!state_same("lr 3\n", "lr 33\n", &c));
+    ck_assert(!state_same("", "lr 3\n", &c));
+}
+END_TEST
+
+/* A run that acts on what it measures has it as part of its state. */
+START_TEST(measurements_count_where_something_goes_by_them)
+{
+    static struct config spike, diverged, noise;
+    strcpy(spike.monitor.spike, "skip");
+    strcpy(diverged.monitor.diverged, "back");
+    strcpy(noise.scaling.rule, "adascale");
+    const struct {
+        const char *a, *b;
+        bool spike, diverged, noise; /* the same to such a run */
+    } rows[] = {{"watch 1\n", "watch 2\n", false, false, true},
+                {"watch.loss.128 1\n", "watch.loss.128 2\n", false, true, true},
+                {"watch.grad.128 1\n", "watch.grad.64 1\n", false, true, true},
+                {"watch.noise 1\n", "watch.noise 2\n", true, true, false},
+                {"watch.bins 1\n", "watch.bins 2\n", true, true, true},
+                {"lr 1\n", "lr 2\n", false, false, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ck_assert_int_eq(state_same(rows[i].a, rows[i].b, &spike), rows[i].spike);
+        ck_assert_int_eq(state_same(rows[i].a, rows[i].b, &diverged), rows[i].diverged);
+        ck_assert_int_eq(state_same(rows[i].a, rows[i].b, &noise), rows[i].noise);
+    }
+}
+END_TEST
+
+START_TEST(keys_are_safe_while_nothing_goes_by_them)
+{
+    static const struct {
+        const char *key, *set, *to;
+    } rows[] = {{"validate.every", "schedule.name", "reduce_on_plateau"},
+                {"validate.samples", "schedule.name", "reduce_on_plateau"},
+                {"data.valid", "schedule.name", "reduce_on_plateau"},
+                {"checkpoint.every", "monitor.diverged", "back"},
+                {"checkpoint.keep", "monitor.nonfinite", "back"},
+                {"checkpoint.keep_every", "monitor.spike", "back"},
+                {"noise.every", "scaling.rule", "adascale"},
+                {"noise.decay", "scaling.rule", "adascale"},
+                {"parallel.bucket_mib", "parallel.reduce", "fast"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        static struct config c;
+        const struct conf_key *k = conf_find(rows[i].key);
+        memset(&c, 0, sizeof c);
+        ck_assert_int_eq(effect_of(k, &c), EFFECT_SAFE);
+        ck_assert_int_eq(conf_set_text(conf_find(rows[i].set), &c, rows[i].to), OK);
+        ck_assert_msg(effect_of(k, &c) == EFFECT_TRAJECTORY, "%s", rows[i].key);
+        ck_assert_ptr_nonnull(effect_unless(k));
+        ck_assert_int_eq(effect_of(conf_find("run.dir"), &c), EFFECT_SAFE);
+        ck_assert_int_eq(effect_of(conf_find("run.seed"), &c), EFFECT_IMPOSSIBLE);
+    }
 }
 END_TEST
 
 static void add(TCase *t)
 {
+    tcase_add_test(t, measurements_count_where_something_goes_by_them);
+    tcase_add_test(t, keys_are_safe_while_nothing_goes_by_them);
     tcase_add_test(t, measurements_do_not_tell_states_apart);
     tcase_add_test(t, numbers_come_back_bit_for_bit);
     tcase_add_test(t, another_count_is_refused_and_an_unknown_row_passed_over);
