@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define EDGE 0.05 /* of a range, in the scale of its axis */
+
 static void foresee(const struct study_view *v, struct foresight *f)
 {
     const struct config *c = &v->job->conf;
@@ -79,8 +81,9 @@ static void say_next(const struct study_view *v, const struct trial *best)
 {
     struct str next = {0};
     if (best->plan.parent >= 0)
-        str_addf(&next, "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
-                        "way, from those of trial %d",
+        str_addf(&next,
+                 "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
+                 "way, from those of trial %d",
                  v->study->dir, best->number, best->plan.parent);
     else {
         str_addf(&next, "carat train %s", v->job->from_study ? "JOB" : v->job->file);
@@ -88,6 +91,23 @@ static void say_next(const struct study_view *v, const struct trial *best)
     }
     log_info("next            %s", next.s);
     str_release(&next);
+}
+
+/* What lies at an end may have its best beyond it. */
+static void say_edges(const struct study_view *v, const struct trial *best)
+{
+    const struct space *s = search_space(v->self);
+    double point[SPACE_MAX_AXES];
+    if (!space_read(s, &best->plan, point))
+        return;
+    for (int i = 0; i < s->n; i++) {
+        const struct axis *a = &s->axis[i];
+        double place = a->choice || isnan(point[i]) ? 0.5 : axis_place(a, point[i]);
+        if (fabs(place - 0.5) > 0.5 - EDGE)
+            log_info("                %s is near the %s end of its range: search.space may be too "
+                     "narrow",
+                     a->key->name, place > 0.5 ? "upper" : "lower");
+    }
 }
 
 static int conclude(const struct study_view *v)
@@ -99,6 +119,7 @@ static int conclude(const struct study_view *v)
         return OK;
     PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
     log_info("best            %s", strncmp(line, "best ", 5) == 0 ? line + 5 : line);
+    say_edges(v, best);
     say_next(v, best);
     return OK;
 }

@@ -58,9 +58,11 @@ static void claim(struct task *task, int number, int milestone)
     task->trial = h.trial[number];
 }
 
-static int add(struct trial_plan *plan, const char *key, const char *value)
+/* The plan with one setting more; "": without. */
+static int add(const struct trial_plan *plan, const char *key, const char *value)
 {
     struct setting set = {0};
+    struct trial_plan own = *plan;
     struct history h;
     bool taken;
     int number = 0;
@@ -68,10 +70,10 @@ static int add(struct trial_plan *plan, const char *key, const char *value)
         ck_assert_int_eq(study_history(&study, &h), OK);
         snprintf(set.key, sizeof set.key, "%s", key);
         snprintf(set.value, sizeof set.value, "%s", value);
-        plan->set = &set;
-        plan->n_set = *key != '\0';
+        own.set = &set;
+        own.n_set = *key != '\0';
         number = h.n;
-        ck_assert_int_eq(study_add(&study, number, plan, &taken), OK);
+        ck_assert_int_eq(study_add(&study, number, &own, &taken), OK);
         ck_assert(!taken);
     }
     return number;
