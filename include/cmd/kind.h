@@ -10,6 +10,7 @@ enum kind {
     KIND_EVENTS,      /* events.jsonl: what a run's monitoring saw and did */
     KIND_SAFETENSORS, /* one file */
     KIND_RUN,         /* a run folder */
+    KIND_STUDY,       /* a study's folder */
     KIND_HF           /* a Hugging Face folder */
 };
 

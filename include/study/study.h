@@ -16,6 +16,7 @@
 #define CARAT_STUDY_STUDY_H
 
 #include "base/fs.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -127,6 +128,8 @@ int study_end(const struct study *s, const struct claim *c, const struct trial *
 
 /* results.h5 and results.csv from the history. E_IO. */
 int study_tabulate(const struct study *s, const struct history *h);
+/* Adds what results.csv holds. E_MEM. */
+int study_csv(struct str *out, const struct history *h);
 
 /* "<dir>/trials/000012". */
 int trial_path(char *path, const struct study *s, int number);

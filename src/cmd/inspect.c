@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/inspect_events.h"
+#include "cmd/inspect_study.h"
 #include "cmd/kind.h"
 #include "cmd/opts.h"
 #include "data/store.h"
@@ -385,6 +386,11 @@ static int look_at_run(const struct request *r, json_t *o)
     return add_checkpoints(r->path, o);
 }
 
+static int look_at_study(const struct request *r, json_t *o)
+{
+    return inspect_study(o, r->path, r->config || r->json);
+}
+
 /* ---- Hugging Face ---- */
 
 static void add_rows(const struct request *r, const struct st *st, json_t *o)
@@ -551,6 +557,7 @@ static int (*const looks[])(const struct request *r,
                                           [KIND_EVENTS] = look_at_events,
                                           [KIND_SAFETENSORS] = look_at_safetensors,
                                           [KIND_RUN] = look_at_run,
+                                          [KIND_STUDY] = look_at_study,
                                           [KIND_HF] = look_at_folder};
 
 static int print_object(const struct request *r, json_t *o)
@@ -580,6 +587,8 @@ static int inspect(const struct request *r)
 {
     enum kind kind;
     TRY(kind_of(&kind, r->path));
+    if (r->csv && kind == KIND_STUDY)
+        return inspect_study_csv(r->path);
     if ((r->csv || r->events || r->merge) && kind != KIND_RUN)
         return ERR(E_USAGE, "--csv, --events and --merge take a run folder; %s: %s", r->path,
                    kind_name(kind));
@@ -605,7 +614,7 @@ int cmd_inspect(int argc, char **argv)
     bool help = false;
     const struct opt table[] = {
         {"json", 0, OPT_FLAG, &r.json, NULL, "one JSON object, with the configuration"},
-        {"csv", 0, OPT_FLAG, &r.csv, NULL, "a run's metrics, a row a step"},
+        {"csv", 0, OPT_FLAG, &r.csv, NULL, "a run's metrics, a row a step; a study's trials"},
         {"events", 0, OPT_FLAG, &r.events, NULL,
          "what a run's monitoring saw and did, with the ids of the samples"},
         {"merge", 0, OPT_FLAG, &r.merge, NULL, "write a run's metrics.h5 anew from its segments"},
@@ -615,10 +624,11 @@ int cmd_inspect(int argc, char **argv)
     enum { N = sizeof table / sizeof *table };
     TRY(opts_parse(table, N, &argc, argv));
     if (help) {
-        opts_help(stdout, "carat inspect FILE|RUN",
-                  "What a file holds: a checkpoint, a token store, metrics, safetensors; or how a "
-                  "run stands, also while it runs. Reads no values: `carat verify` does.",
-                  table, N, "carat inspect runs/quickstart --csv > metrics.csv");
+        opts_help(
+            stdout, "carat inspect FILE|RUN|STUDY",
+            "What a file holds: a checkpoint, a token store, metrics, safetensors; or how a "
+            "run or a study stands, also while it runs. Reads no values: `carat verify` does.",
+            table, N, "carat inspect runs/quickstart --csv > metrics.csv");
         return OK;
     }
     if (argc != 2)

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "io/h5x.h"
+#include "study/study.h"
 #include "train/ckpt_index.h"
 
 #include <string.h>
@@ -17,6 +18,7 @@ const char *kind_name(enum kind kind)
                                         [KIND_EVENTS] = "events",
                                         [KIND_SAFETENSORS] = "safetensors file",
                                         [KIND_RUN] = "run folder",
+                                        [KIND_STUDY] = "study folder",
                                         [KIND_HF] = "Hugging Face folder"};
     return names[kind];
 }
@@ -29,6 +31,9 @@ static bool holds(const char *folder, const char *name)
 
 static int kind_of_folder(enum kind *kind, const char *path)
 {
+    *kind = KIND_STUDY;
+    if (study_is_folder(path))
+        return OK;
     *kind = KIND_RUN;
     if (holds(path, "checkpoints") || holds(path, "metrics"))
         return OK;
@@ -36,10 +41,11 @@ static int kind_of_folder(enum kind *kind, const char *path)
     if (holds(path, "config.json") || holds(path, "model.safetensors") ||
         holds(path, "model.safetensors.index.json"))
         return OK;
-    return ERR(E_DATA,
-               "%s: neither a run folder (no checkpoints/, no metrics/) nor a Hugging Face folder "
-               "(no config.json)",
-               path);
+    return ERR(
+        E_DATA,
+        "%s: neither a run folder (no checkpoints/, no metrics/) nor a study's (no study.json) nor "
+        "a Hugging Face folder (no config.json)",
+        path);
 }
 
 static int kind_of_open(enum kind *kind, hid_t file, const char *path)

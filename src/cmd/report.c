@@ -7,7 +7,9 @@
 #include "cmd/opts.h"
 #include "report/figures.h"
 #include "report/page.h"
+#include "report/study.h"
 #include "report/term.h"
+#include "study_parts.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -17,7 +19,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { RUNS_MAX = 32 };
+enum { RUNS_MAX = 32, TRIALS_SHOWN = 20 };
 
 struct request {
     const char *page, *csv; /* files, "-": standard output; NULL: not wanted */
@@ -93,8 +95,23 @@ static int put_page(const char *path, const struct str *page)
     return OK;
 }
 
+/* What a page is made of: runs, or a study. */
+struct subject {
+    const struct report_run *runs;
+    int n;
+    const struct report_study *study; /* NULL: runs */
+};
+
+static int fill_page(struct str *page, const struct subject *of, const struct figures *f,
+                     const struct str *svg, const char *why)
+{
+    if (of->study != NULL)
+        return study_page_write(page, of->study, f, svg, why);
+    return page_write(page, of->runs, of->n, f, svg, why);
+}
+
 /* Without gnuplot a page still has its tables. */
-static int draw(struct str *page, const struct report_run *runs, int n, const struct figures *f)
+static int draw(struct str *page, const struct subject *of, const struct figures *f)
 {
     static const char why[] = "No figures: gnuplot is not installed or does not start. Install it "
                               "(Debian: apt-get install gnuplot-nox; on a cluster: module load "
@@ -104,23 +121,27 @@ static int draw(struct str *page, const struct report_run *runs, int n, const st
     if (plot_has_gnuplot()) {
         rc = plot_draw(svg, f->plot, f->n);
         if (rc == OK)
-            rc = page_write(page, runs, n, f, svg, NULL);
+            rc = fill_page(page, of, f, svg, NULL);
     } else {
         log_warn("%s; tables are there, and --text and --csv", why);
-        rc = page_write(page, runs, n, f, NULL, why);
+        rc = fill_page(page, of, f, NULL, why);
     }
     for (int i = 0; i < f->n; i++)
         str_release(&svg[i]);
     return rc;
 }
 
-static int write_page(const char *path, const struct report_run *runs, int n)
+static int write_page(const char *path, const struct subject *of)
 {
     struct figures f;
     struct str page = {0};
-    int rc = figures_make(&f, runs, n);
+    int rc = OK;
+    if (of->study != NULL)
+        study_figures(&f, of->study);
+    else
+        rc = figures_make(&f, of->runs, of->n);
     if (rc == OK)
-        rc = draw(&page, runs, n, &f);
+        rc = draw(&page, of, &f);
     if (rc == OK)
         rc = put_page(path, &page);
     str_release(&page);
@@ -136,7 +157,55 @@ static int write_all(const struct request *q, const struct report_run *runs, int
         TRY(write_csv(q->csv, runs, n));
     if (q->text)
         TRY(term_write(stdout, runs, n, is_unicode()));
-    return q->page != NULL ? write_page(q->page, runs, n) : OK;
+    return q->page != NULL ? write_page(q->page, &(struct subject){.runs = runs, .n = n}) : OK;
+}
+
+/* ---- studies ---- */
+
+static int write_study_csv(const char *path, const struct history *h)
+{
+    struct str text = {0};
+    int rc = study_csv(&text, h);
+    if (rc == OK && strcmp(path, "-") == 0)
+        fwrite(text.s, 1, text.len, stdout);
+    else if (rc == OK)
+        rc = fs_write_file(path, text.s, text.len);
+    str_release(&text);
+    return rc;
+}
+
+static int write_study_text(const struct report_study *s)
+{
+    struct str text = {0};
+    study_summary(&text, s);
+    str_add(&text, "\n");
+    int rc = s->history.n > 0 ? study_table(&text, &s->history, TRIALS_SHOWN, NULL) : OK;
+    if (rc == OK)
+        fwrite(text.s, 1, text.len, stdout);
+    str_release(&text);
+    return rc;
+}
+
+static int write_study(const struct request *q, const struct report_study *s)
+{
+    if (q->csv != NULL)
+        TRY(write_study_csv(q->csv, &s->history));
+    if (q->text)
+        TRY(write_study_text(s));
+    return q->page != NULL ? write_page(q->page, &(struct subject){.study = s}) : OK;
+}
+
+static int report_study(struct request *q, char **paths, int n)
+{
+    struct report_study s;
+    if (n > 1)
+        return ERR(E_USAGE, "a study's report is of one folder; name %s alone, or runs in it",
+                   paths[0]);
+    TRY(settle(q));
+    TRY(report_study_load(&s, paths[0]));
+    int rc = write_study(q, &s);
+    report_study_release(&s);
+    return rc;
 }
 
 static int report(struct request *q, char **paths, int n)
@@ -167,23 +236,29 @@ int cmd_report(int argc, char **argv)
         {"output", 'o', OPT_STR, &q.page, "FILE.html",
          "the page; - or nothing: standard output, where that is no terminal"},
         {"csv", 0, OPT_FLAG_STR, &q.csv, "FILE",
-         "one row a step with every column; without a file to standard output"},
+         "one row a step (of a study: a trial) with every column; without a file to standard "
+         "output"},
         {"text", 't', OPT_FLAG, &q.text, NULL,
          "tables and curves for a terminal, the default there"},
         {"help", 'h', OPT_FLAG, &help, NULL, "this text"}};
     enum { N = sizeof table / sizeof *table };
     TRY(opts_parse(table, N, &argc, argv));
     if (help) {
-        opts_help(stdout, "carat report RUN... [-o FILE.html] [--csv[=FILE]] [--text]",
-                  "Shows how runs went, also while they go: one HTML page with the figures of one "
-                  "run, or of several over each other, that needs no other file and no network.",
+        opts_help(stdout, "carat report RUN...|STUDY [-o FILE.html] [--csv[=FILE]] [--text]",
+                  "Shows how runs and studies went, also while they go: one HTML page with the "
+                  "figures of one "
+                  "run, of several over each other, or of a study, that needs no other file and no "
+                  "network.",
                   table, N, "carat report runs/lr-1e-3 runs/lr-3e-3 -o rates.html");
         return OK;
     }
     if (argc < 2)
-        return ERR(E_USAGE,
-                   "which run? name one or more run folders: carat report runs/quickstart");
+        return ERR(
+            E_USAGE,
+            "which run? name one or more run folders, or a study's: carat report runs/quickstart");
     if (argc - 1 > RUNS_MAX)
         return ERR(E_USAGE, "%d runs are too many for one report; at most %d", argc - 1, RUNS_MAX);
+    if (study_is_folder(argv[1]))
+        return report_study(&q, argv + 1, argc - 1);
     return report(&q, argv + 1, argc - 1);
 }

@@ -12,6 +12,7 @@
 #include "io/h5x.h"
 #include "io/safetensors.h"
 #include "par/agree.h"
+#include "study/study.h"
 #include "train/ckpt.h"
 #include "train/events.h"
 #include "train/metrics.h"
@@ -171,11 +172,22 @@ static int verify_checkpoint(const struct comm *c, const char *path)
     return rc;
 }
 
+static int verify_study(const struct comm *c, const char *path)
+{
+    struct study s;
+    struct history h;
+    (void)c;
+    TRY(study_read(&s, path));
+    int rc = study_history(&s, &h);
+    study_close(&s);
+    return rc;
+}
+
 static int (*const verifiers[])(const struct comm *c, const char *path) = {
     [KIND_CHECKPOINT] = verify_checkpoint, [KIND_STORE] = verify_store,
     [KIND_SEGMENT] = verify_segment,       [KIND_METRICS] = verify_metrics,
     [KIND_EVENTS] = verify_events,         [KIND_SAFETENSORS] = verify_safetensors,
-    [KIND_HF] = verify_safetensors};
+    [KIND_HF] = verify_safetensors,        [KIND_STUDY] = verify_study};
 
 /* ---- one file ---- */
 
@@ -275,13 +287,15 @@ static int verify_names(struct tally *t, const char *pattern)
     return rc;
 }
 
-static int verify_run(struct tally *t, const char *run)
+/* inside: where in the folder runs are, with its slash. */
+static int verify_runs(struct tally *t, const char *folder, const char *inside)
 {
     static const char *const parts[] = {"checkpoints/step-*.h5", "metrics/seg-*.h5",
                                         "metrics/events.jsonl", "metrics.h5"};
-    char pattern[FS_PATH_MAX];
+    char pattern[FS_PATH_MAX], part[64];
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        TRY(agree(t->c, fs_join(pattern, run, parts[i])));
+        snprintf(part, sizeof part, "%s%s", inside, parts[i]);
+        TRY(agree(t->c, fs_join(pattern, folder, part)));
         TRY(verify_names(t, pattern));
     }
     return OK;
@@ -289,15 +303,19 @@ static int verify_run(struct tally *t, const char *run)
 
 static int verify_one(struct tally *t, const char *path)
 {
-    int64_t is_run = 0;
+    int64_t kind = KIND_CHECKPOINT;
     if (t->c->rank == 0) {
-        enum kind kind;
-        is_run = fs_is_dir(path) && kind_of(&kind, path) == OK && kind == KIND_RUN;
+        enum kind found = KIND_CHECKPOINT;
+        if (fs_is_dir(path) && kind_of(&found, path) == OK)
+            kind = found;
         err_clear();
     }
-    TRY(agree_bcast(t->c, 0, OK, &is_run, sizeof is_run));
+    TRY(agree_bcast(t->c, 0, OK, &kind, sizeof kind));
     int before = t->n;
-    TRY(is_run ? verify_run(t, path) : verify_file(t, path));
+    if (kind != KIND_RUN)
+        TRY(verify_file(t, path));
+    if (kind == KIND_RUN || kind == KIND_STUDY)
+        TRY(verify_runs(t, path, kind == KIND_STUDY ? "trials/*/run/" : ""));
     if (t->n == before)
         return ERR(E_DATA, "%s: nothing to verify in this run folder yet", path);
     return OK;
@@ -344,9 +362,10 @@ int cmd_verify(int argc, char **argv)
     enum { N = sizeof table / sizeof *table };
     TRY(opts_parse(table, N, &argc, argv));
     if (help) {
-        opts_help(stdout, "carat verify FILE|RUN…",
+        opts_help(stdout, "carat verify FILE|RUN|STUDY…",
                   "Whether files are whole: reads every value of checkpoints, token stores and "
-                  "metrics and compares checksums; a run folder stands for all its files. Exits 65 "
+                  "metrics and compares checksums; a run folder stands for all its files, a "
+                  "study's for its trials and their runs. Exits 65 "
                   "when one is damaged, naming dataset and block. Under mpirun the ranks share the "
                   "reading of checkpoints.",
                   table, N, "carat verify runs/quickstart");

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "page_parts.h"
 #include "report/facts.h"
 #include "report/html.h"
 
@@ -36,6 +37,14 @@ static const char HEAD[] =
     "svg{display:block;width:100%;height:auto}"
     "svg text{fill:var(--ink);font-family:system-ui,sans-serif;font-size:13px}"
     "svg .mark text{fill:var(--soft);font-size:11px}svg .mark{fill:none}\n"
+    ".pair{display:flex;flex-wrap:wrap;gap:0 1.5rem}.pair figure{flex:1 1 24rem;margin:1rem 0}\n"
+    ".dense th,.dense td{padding-right:.9rem}.dense .n{white-space:nowrap}"
+    ".best td{background:var(--shade);font-weight:600}.soft{color:var(--soft);margin:.2rem 0}\n"
+    ".bar{background:#0072B2;height:.8rem;margin-top:.3rem}"
+    "pre{background:var(--shade);padding:.6rem .8rem;overflow-x:auto;font-size:.85rem}"
+    "details{margin:1rem 0}summary{cursor:pointer}\n"
+    ".advice{background:var(--shade);border-left:4px solid #0072B2;padding:.5rem "
+    ".8rem;margin:.6rem 0}\n"
     ".note{background:var(--shade);border-left:4px solid #D55E00;padding:.5rem .8rem}\n"
     "</style>\n";
 
@@ -71,9 +80,9 @@ static void add_fact(struct str *out, const struct fact *row, int n_runs)
     str_add(out, "</tr>\n");
 }
 
-static int add_facts(struct str *out, const char *heading,
-                     int (*make)(struct facts *f, const struct report_run *runs, int n),
-                     const struct report_run *runs, int n)
+int page_facts(struct str *out, const char *heading,
+               int (*make)(struct facts *f, const struct report_run *runs, int n),
+               const struct report_run *runs, int n)
 {
     struct facts f;
     TRY(make(&f, runs, n));
@@ -123,13 +132,15 @@ static void add_figure(struct str *out, const struct plot *p, const struct str *
     html_text(out, p->title);
     str_add(out, "</h3>\n");
     str_addn(out, svg->s, svg->len);
-    str_add(out, "<figcaption>");
-    html_text(out, p->caption);
-    str_add(out, "</figcaption></figure>\n");
+    if (p->caption[0] != '\0') {
+        str_add(out, "<figcaption>");
+        html_text(out, p->caption);
+        str_add(out, "</figcaption>");
+    }
+    str_add(out, "</figure>\n");
 }
 
-static void add_figures(struct str *out, const struct figures *f, const struct str *svg,
-                        const char *why)
+void page_figures(struct str *out, const struct figures *f, const struct str *svg, const char *why)
 {
     str_add(out, "<h2>Figures</h2>\n");
     if (svg == NULL) {
@@ -138,8 +149,14 @@ static void add_figures(struct str *out, const struct figures *f, const struct s
         str_add(out, "</p>\n");
         return;
     }
-    for (int i = 0; i < f->n; i++)
+    for (int i = 0; i < f->n; i++) {
+        bool half = f->plot[i].half;
+        if (half && (i == 0 || !f->plot[i - 1].half))
+            str_add(out, "<div class=\"pair\">\n");
         add_figure(out, &f->plot[i], &svg[i]);
+        if (half && (i + 1 == f->n || !f->plot[i + 1].half))
+            str_add(out, "</div>\n");
+    }
 }
 
 /* ---- events ---- */
@@ -181,24 +198,34 @@ static void add_marks(struct str *out, const struct report_run *runs, int n)
         str_addf(out, "<p>And %d more.</p>\n", all - MARKS_LISTED);
 }
 
+void page_begin(struct str *out)
+{
+    str_add(out, HEAD);
+    str_add(out, "<title>");
+}
+
+void page_end(struct str *out)
+{
+    char stamp[32];
+    str_addf(out, "<footer><p>Made by carat report, %s.</p></footer>\n</main>\n</body>\n</html>\n",
+             clock_stamp(stamp, sizeof stamp));
+}
+
 int page_write(struct str *out, const struct report_run *runs, int n, const struct figures *f,
                const struct str *svg, const char *why)
 {
-    char stamp[32];
-    str_add(out, HEAD);
-    str_add(out, "<title>");
+    page_begin(out);
     add_title(out, runs, n);
     str_add(out, " – carat</title>\n</head>\n<body>\n<main>\n<h1>");
     add_title(out, runs, n);
     str_add(out, "</h1>\n");
     add_failures(out, runs, n);
-    TRY(add_facts(out, "Results", facts_results, runs, n));
-    TRY(add_facts(out, "Settings that differ", facts_differences, runs, n));
-    add_figures(out, f, svg, why);
+    TRY(page_facts(out, "Results", facts_results, runs, n));
+    TRY(page_facts(out, "Settings that differ", facts_differences, runs, n));
+    page_figures(out, f, svg, why);
     add_marks(out, runs, n);
-    TRY(add_facts(out, "Time of a step, mean over the ranks", facts_times, runs, n));
-    TRY(add_facts(out, "Set-up", facts_setup, runs, n));
-    str_addf(out, "<footer><p>Made by carat report, %s.</p></footer>\n</main>\n</body>\n</html>\n",
-             clock_stamp(stamp, sizeof stamp));
+    TRY(page_facts(out, "Time of a step, mean over the ranks", facts_times, runs, n));
+    TRY(page_facts(out, "Set-up", facts_setup, runs, n));
+    page_end(out);
     return OK;
 }

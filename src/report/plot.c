@@ -19,6 +19,7 @@ void plot_release(struct plot *p)
         mem_free(p->curve[i].z);
     }
     mem_free(p->curve);
+    mem_free(p->label);
     mem_free(p->bar_name);
     *p = (struct plot){0};
 }
@@ -50,6 +51,28 @@ struct curve *plot_add(struct plot *p, enum curve_kind kind, int look, int64_t n
     }
     p->curve[p->n_curves] = c;
     return &p->curve[p->n_curves++];
+}
+
+void plot_label(struct plot *p, double x, double y, bool left, const char *form, ...)
+{
+    if (p->label == NULL &&
+        mem_alloc(&p->label, PLOT_MAX_LABELS, sizeof *p->label, "labels") != OK) {
+        err_clear();
+        return;
+    }
+    if (p->n_labels == PLOT_MAX_LABELS || !isfinite(x) || isnan(y))
+        return;
+    struct plot_label *l = &p->label[p->n_labels++];
+    *l = (struct plot_label){.x = x, .y = y, .left = left};
+    va_list args;
+    va_start(args, form);
+    vsnprintf(l->text, sizeof l->text, form, args);
+    va_end(args);
+}
+
+bool plot_log_x(const struct plot *p, const struct extent *x)
+{
+    return p->log_x && x->lo > 0 && x->hi > x->lo;
 }
 
 bool plot_any(const struct plot *p)
@@ -109,7 +132,9 @@ void plot_axes(const struct plot *p, struct extent *x, struct extent *y, bool *l
     add_levels(p, y);
     *log_y = p->log_y && y->lo > 0 && y->hi / y->lo >= LOG_FROM;
     give_air(y, *log_y, p->zero_y && y->lo >= 0);
-    if (p->n_bars > 0)
+    if (plot_log_x(p, x))
+        give_air(x, true, false);
+    else if (p->n_bars > 0)
         *x = (struct extent){-0.6, p->n_bars - 0.4};
     else if (!(x->hi > x->lo))
         *x = x->lo > 0 ? (struct extent){0, 2 * x->lo} : (struct extent){x->lo - 0.5, x->hi + 0.5};
@@ -137,6 +162,8 @@ struct plot_box plot_box(const struct plot *p)
 {
     const double a_row = 19.5, numbers = 16, inside = 236, below = 56;
     struct plot_box b = {.width = 860, .left = 92, .right = 832};
+    if (p->half)
+        b = (struct plot_box){.width = 430, .left = 78, .right = 416};
     b.top = 8 + numbers + a_row * legend_rows(p, b.right - b.left);
     b.bottom = b.top + inside;
     b.height = b.bottom + below;

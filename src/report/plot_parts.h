@@ -14,7 +14,8 @@ struct plot_box plot_box(const struct plot *p);
 /* The colours are told apart with any kind of colour vision; dashes and points differ as well.
  * Source: Okabe & Ito 2008, without the yellow that white paper swallows. */
 struct plot_look {
-    const char *colour, *dashes;
+    char colour[8]; /* "0072B2" */
+    const char *dashes;
     int point;
 };
 struct plot_look plot_look(int i);

@@ -43,9 +43,10 @@ static bool add_curve(struct str *out, const struct plot *p, const char *line)
         return false;
     int i = atoi(line + strlen(prefix)) - 1;
     str_addf(out, "<g id=\"%s-curve-%d\">", p->id, i);
-    if (i >= 0 && i < p->n_curves && p->curve[i].title[0] != '\0') {
+    const struct curve *c = i >= 0 && i < p->n_curves ? &p->curve[i] : NULL;
+    if (c != NULL && (c->title[0] != '\0' || c->hint[0] != '\0')) {
         str_add(out, "<title>");
-        html_text(out, p->curve[i].title);
+        html_text(out, c->title[0] != '\0' ? c->title : c->hint);
         str_add(out, "</title>");
     }
     str_add(out, "\n");
@@ -74,14 +75,14 @@ static void add_mark(struct str *out, const struct plot_mark *m, double x,
                      const struct plot_box *box, bool with_number)
 {
     double top = box->top, bottom = box->bottom;
-    const char *colour = m->look >= 0 ? plot_look(m->look).colour : "7F7F7F";
+    const struct plot_look l = plot_look(m->look >= 0 ? m->look : LOOK_GREY);
     str_add(out, "<g class=\"mark\"><title>");
     html_text(out, m->text);
     str_addf(out,
              "</title><path d=\"M%.1f %.1fV%.1f\" stroke=\"#%s\" stroke-dasharray=\"3 2\"/>"
              "<path d=\"M%.1f %.1fV%.1f\" stroke=\"#000\" stroke-opacity=\"0\" "
              "stroke-width=\"9\"/>",
-             x, top, bottom, colour, x, top, bottom);
+             x, top, bottom, l.colour, x, top, bottom);
     if (with_number)
         str_addf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%d</text>", x, top - 2,
                  m->number);

@@ -68,7 +68,7 @@ static bool decided(const struct branch_row *row)
 
 bool branch_ramp(struct str *text, const struct branch_result *r, int64_t *batch)
 {
-    double allowed[BRANCH_MOST_POINTS];
+    double allowed[BRANCH_MOST_POINTS] = {0};
     for (int i = r->n - 1; i >= 0; i--) {
         if (!decided(&r->row[i]))
             return false;
