@@ -23,7 +23,7 @@ struct job {
     bool has_data;     /* the token store could be opened: the two counts are its */
     uint64_t n_tokens; /* of the training split */
     uint64_t n_samples; /* of batch.seq_len tokens in it */
-    bool from_study; /* JOB is a study's folder */
+    bool from_study;    /* JOB is a study's folder */
     bool print_only;    /* --print-config was asked for and is done: nothing else is filled */
 };
 
@@ -35,9 +35,9 @@ extern bool job_print_config;
             "print every setting with its origin, and end"                                         \
     }
 
-/* Takes JOB (a job file, or the folder of a run or study, whose own job is used) and key=value settings from what
- * opts_parse left, loads and checks them and builds the model's shape. Zero *j before. E_USAGE,
- * E_CONFIG, E_DATA. Local. */
+/* Takes JOB (a job file, or the folder of a run or study, whose own job is used) and key=value
+ * settings from what opts_parse left, loads and checks them and builds the model's shape. Zero *j
+ * before. E_USAGE, E_CONFIG, E_DATA. Local. */
 int job_load(struct job *j, int argc, char **argv);
 
 /* The job file's text with the command line's settings (mem_free), for a job to be written; of a

@@ -140,23 +140,23 @@ struct config {
         double top_p;
     } sample;
     struct {
-        char dir[CONF_STR];     /* study.dir; "": run.dir with the command's name behind it */
-        int64_t ranks;          /* study.ranks, of a trial; 0: all */
-        int64_t ahead;          /* study.ahead, trials */
-        double stale_s;         /* study.stale */
-        int64_t attempts;       /* study.attempts, of a trial */
-        char keep[8];           /* study.keep: best | all | none */
-        struct amount budget;   /* study.budget, tokens */
-        double core_hours;      /* study.core_hours; 0: no limit */
-        char batches[CONF_STR]; /* study.batches, sequences */
-        char targets[CONF_STR]; /* study.targets, validation losses */
-        int64_t rates;          /* study.rates, of a batch at first */
-        double rate_step;       /* study.rate_step, factor from one to the next */
-        int64_t extend;         /* study.extend, rates more on either side */
-        int64_t seeds;          /* study.seeds, of each batch's best rate */
-        char center[16];        /* study.center: range | prior | job */
-        double give_up;         /* study.give_up, times the best rate's tokens */
-        int64_t warmup_steps;   /* study.warmup_steps, at least */
+        char dir[CONF_STR];         /* study.dir; "": run.dir with the command's name behind it */
+        int64_t ranks;              /* study.ranks, of a trial; 0: all */
+        int64_t ahead;              /* study.ahead, trials */
+        double stale_s;             /* study.stale */
+        int64_t attempts;           /* study.attempts, of a trial */
+        char keep[8];               /* study.keep: best | all | none */
+        struct amount budget;       /* study.budget, tokens */
+        double core_hours;          /* study.core_hours; 0: no limit */
+        char batches[CONF_STR];     /* study.batches, sequences */
+        char targets[CONF_STR];     /* study.targets, validation losses */
+        int64_t rates;              /* study.rates, of a batch at first */
+        double rate_step;           /* study.rate_step, factor from one to the next */
+        int64_t extend;             /* study.extend, rates more on either side */
+        int64_t seeds;              /* study.seeds, of each batch's best rate */
+        char center[16];            /* study.center: range | prior | job */
+        double give_up;             /* study.give_up, times the best rate's tokens */
+        int64_t warmup_steps;       /* study.warmup_steps, at least */
         char rank_counts[CONF_STR]; /* study.rank_counts: step times are measured on */
         char rules[CONF_STR];       /* study.rules: scaling rules put to test */
         char from[CONF_STR];        /* study.from: checkpoints that branches start from */
@@ -166,16 +166,16 @@ struct config {
         char past[CONF_STR];        /* study.past: folder of earlier runs and studies */
     } study;
     struct {
-        char space[2048];   /* search.space */
-        char rule[16];      /* search.rule: grid | random | halton | tpe | gp | pbt | bandit */
-        int64_t trials;     /* search.trials */
-        int64_t points;     /* search.points, of a grid in each number */
-        int64_t seed;       /* search.seed */
-        int64_t startup;    /* search.startup, random trials before tpe and gp */
-        int64_t candidates; /* search.candidates, of tpe */
-        char prune[16];     /* search.prune: none | median | halving | asha */
-        int64_t milestones; /* search.milestones */
-        int64_t eta;        /* search.eta, of halving and asha */
+        char space[2048];    /* search.space */
+        char rule[16];       /* search.rule: grid | random | halton | tpe | gp | pbt | bandit */
+        int64_t trials;      /* search.trials */
+        int64_t points;      /* search.points, of a grid in each number */
+        int64_t seed;        /* search.seed */
+        int64_t startup;     /* search.startup, random trials before tpe and gp */
+        int64_t candidates;  /* search.candidates, of tpe */
+        char prune[16];      /* search.prune: none | median | halving | asha */
+        int64_t milestones;  /* search.milestones */
+        int64_t eta;         /* search.eta, of halving and asha */
         char equal_flops[8]; /* search.equal_flops: off | on */
     } search;
 };

@@ -53,9 +53,9 @@ struct trial_plan {
     double most_tokens; /* ends there, its target reached or not; 0: the run's length */
     int validations;    /* spread over the run (geometrically with a target); 0: milestones, end */
     int parent;         /* starts from this trial's checkpoint; -1: from none */
-    double parent_tokens; /* the parent's milestone that is meant, or what origin has done; 0 */
+    double parent_tokens;     /* the parent's milestone that is meant, or what origin has done; 0 */
     char origin[FS_PATH_MAX]; /* or from this run folder or checkpoint; "": from none */
-    char role[32];      /* for people and the planner: "cell", "branch", "tpe" */
+    char role[32];            /* for people and the planner: "cell", "branch", "tpe" */
 };
 
 /* A trial with what is known of it. */
@@ -63,14 +63,14 @@ struct trial {
     int number; /* from 0 */
     struct trial_plan plan;
     enum trial_state state;
-    int claims; /* so far */
-    int deaths; /* claims that were not given back before the next was made */
+    int claims;                /* so far */
+    int deaths;                /* claims that were not given back before the next was made */
     struct curve_point *curve; /* up to the last publication; mem_free */
     int n_curve;
-    int n_reached;  /* milestones published */
-    double value;   /* the last validation's loss; NaN: none */
+    int n_reached;                         /* milestones published */
+    double value;                          /* the last validation's loss; NaN: none */
     double steps, tokens, train_s, step_s; /* step_s: median */
-    double noise_scale;                    /* sequences, of the run's last tenth; NaN: not measured */
+    double noise_scale; /* sequences, of the run's last tenth; NaN: not measured */
     double spikes, ranks;
     char why[256]; /* of states from TRIAL_PRUNED on: one sentence */
 };
@@ -83,10 +83,10 @@ struct history {
 
 struct study {
     char dir[FS_PATH_MAX];
-    char kind[16];     /* the planner's name: "search", "study" */
-    char *job;         /* the resolved job with its search.* and study.* keys, YAML; mem_free */
-    double stale_s;    /* a claim without heartbeat for so long is taken over */
-    int attempts;      /* of a trial that may die with their workers before it counts as failed */
+    char kind[16];  /* the planner's name: "search", "study" */
+    char *job;      /* the resolved job with its search.* and study.* keys, YAML; mem_free */
+    double stale_s; /* a claim without heartbeat for so long is taken over */
+    int attempts;   /* of a trial that may die with their workers before it counts as failed */
     struct folder *known; /* what was read so far: what has ended is not read again */
 };
 
@@ -114,7 +114,8 @@ struct claim {
 };
 /* Claims a waiting trial, or one whose worker is dead: a process of this host that is gone, an
  * earlier start of the same Slurm job, or no heartbeat for s->stale_s of this process's clock, for
- * which it must have been called that long ago before. *got false: it is another's, or has ended. */
+ * which it must have been called that long ago before. *got false: it is another's, or has ended.
+ */
 int claim_take(struct study *s, const struct trial *t, struct claim *c, bool *got);
 /* E_STOPPED when another worker took the trial over. */
 int claim_check(const struct study *s, const struct claim *c);

@@ -18,8 +18,9 @@ int trial_share_job(struct config *conf, const struct comm *c);
 #define TRIAL_RANKS "study.ranks"
 
 /* Trials that leave no run, by plan.role: a range test ("range"), whose curve is the smoothed
- * loss at each of RANGE_DEFAULT's rates, and steps that are only timed ("time"), on as many ranks as TRIAL_RANKS says. NULL for
- * other roles. Their outcomes and errors are as trial_run's. Collective. */
+ * loss at each of RANGE_DEFAULT's rates, and steps that are only timed ("time"), on as many ranks
+ * as TRIAL_RANKS says. NULL for other roles. Their outcomes and errors are as trial_run's.
+ * Collective. */
 typedef int trial_probe(const struct trial_setup *setup, struct task *task,
                         enum trial_outcome *outcome);
 trial_probe *trial_probe_find(const char *role);
@@ -48,7 +49,8 @@ int trial_measure(struct trial *t, const char *run_dir, const struct trial_place
                   double seq_len);
 
 /* Root: makes the run folder, takes over the lock of a worker that lost the trial, and lays the
- * checkpoint that the trial starts from into it, unless the run has begun. E_CONFIG, E_DATA, E_IO. */
+ * checkpoint that the trial starts from into it, unless the run has begun. E_CONFIG, E_DATA, E_IO.
+ */
 int trial_prepare(const struct study *s, const struct trial *t, const char *run_dir);
 /* Root: keeps the run's newest checkpoint as that of the milestone, whatever the run deletes. */
 int trial_keep_milestone(const struct study *s, const struct trial *t, int milestone,

@@ -35,7 +35,8 @@ int trial_job(struct config *c, const struct study *s, const struct trial *t);
 /* Runs the task, which root holds (task is not read on the others), with its terminal output in
  * the run's log.txt alone, and fills in task->trial on root: state, curve (mem_free), value and so
  * on, from the metrics on disk, so that it is the same whatever interrupted the trial. An error of
- * the trial (E_CONFIG, E_DATA, E_MEM, E_DIVERGED) is an outcome; others are returned. Collective. */
+ * the trial (E_CONFIG, E_DATA, E_MEM, E_DIVERGED) is an outcome; others are returned. Collective.
+ */
 int trial_run(const struct trial_setup *setup, struct task *task, enum trial_outcome *outcome);
 
 #endif

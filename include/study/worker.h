@@ -25,8 +25,8 @@ struct worker {
  * same on all ranks. Collective. */
 int worker_run(struct worker *w);
 
-/* Deletes checkpoints that nobody needs: those of ended trials but the best one, or of all ("none"),
- * and, once the study has ended, those kept at milestones. Root. E_IO. */
+/* Deletes checkpoints that nobody needs: those of ended trials but the best one, or of all
+ * ("none"), and, once the study has ended, those kept at milestones. Root. E_IO. */
 int worker_tidy(struct study *s, const char *keep, bool ended);
 
 #endif

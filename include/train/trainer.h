@@ -130,13 +130,13 @@ struct trainer {
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
-    double begun_s;           /* clock at the start of the process */
-    double save_s;            /* the last save's seconds */
-    double unreported_save_s; /* seconds spent saving since the last metrics row */
-    int64_t saved_step;       /* step of the newest checkpoint, -1 when there is none */
-    double peak_flops;        /* measured, all ranks together */
-    double flops_token;       /* of a step, forward + backward, without what is frozen */
-    struct prof *prof;        /* of this rank's steps; NULL: not measured */
+    double begun_s;                /* clock at the start of the process */
+    double save_s;                 /* the last save's seconds */
+    double unreported_save_s;      /* seconds spent saving since the last metrics row */
+    int64_t saved_step;            /* step of the newest checkpoint, -1 when there is none */
+    double peak_flops;             /* measured, all ranks together */
+    double flops_token;            /* of a step, forward + backward, without what is frozen */
+    struct prof *prof;             /* of this rank's steps; NULL: not measured */
     const struct watcher *watcher; /* borrowed; NULL: nobody looks on */
     int pending;      /* this rank's error since the last step: all learn of it in the next */
     int failed_saves; /* in a row */

@@ -26,8 +26,7 @@ static int set_overrides(char **text, const struct job *j)
     for (int i = 0; i < CONF_N_KEYS; i++) {
         const struct conf_key *k = &CONF_KEYS[i];
         if (strcmp(j->origins.text[i], "command line") == 0)
-            TRY(job_text_set(text, j, k->name,
-                             conf_value_text(k, &j->conf, value, sizeof value)));
+            TRY(job_text_set(text, j, k->name, conf_value_text(k, &j->conf, value, sizeof value)));
     }
     return OK;
 }

@@ -79,8 +79,9 @@ static void say_next(const struct study_view *v, const struct trial *best)
 {
     struct str next = {0};
     if (best->plan.parent >= 0)
-        str_addf(&next, "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
-                        "way, from those of trial %d",
+        str_addf(&next,
+                 "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
+                 "way, from those of trial %d",
                  v->study->dir, best->number, best->plan.parent);
     else {
         str_addf(&next, "carat train %s", v->job->from_study ? "JOB" : v->job->file);

@@ -35,7 +35,7 @@ struct frame {
     struct study_view view;
     struct trial_speed speed;
     double drawn_s, first_s, first_tokens; /* first: when the work began */
-    bool *told; /* [n_told]: trials whose end was said */
+    bool *told;                            /* [n_told]: trials whose end was said */
     int n_told;
 };
 
@@ -143,7 +143,8 @@ static int form_groups(struct frame *f)
     return OK;
 }
 
-/* Only the world's root has words for the terminal; a worker's root still writes its trials' logs. */
+/* Only the world's root has words for the terminal; a worker's root still writes its trials' logs.
+ */
 static bool is_root(const struct frame *f)
 {
     return f->world.rank == 0;

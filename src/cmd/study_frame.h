@@ -1,6 +1,6 @@
-/* What the commands that work on a study share: they open its folder, say what it will cost, work on
- * it with all ranks, show how it goes and what came of it. A command brings a planner and what is
- * its own. */
+/* What the commands that work on a study share: they open its folder, say what it will cost, work
+ * on it with all ranks, show how it goes and what came of it. A command brings a planner and what
+ * is its own. */
 #ifndef CARAT_CMD_STUDY_FRAME_H
 #define CARAT_CMD_STUDY_FRAME_H
 
@@ -49,15 +49,20 @@ struct study_request {
     int64_t show;      /* rows of the table */
     const char *write; /* a job file; NULL: none */
 };
-#define STUDY_REQUEST {.show = 10}
+#define STUDY_REQUEST                                                                              \
+    {                                                                                              \
+        .show = 10                                                                                 \
+    }
 #define STUDY_OPTIONS(q)                                                                           \
     {"plan", 0, OPT_FLAG, &(q).plan, NULL, "print what it will do and cost, and run nothing"},     \
         {"trials", 't', OPT_INT, &(q).show, "N", "rows of the table, best first (default 10)"},    \
-        {"write", 0, OPT_STR, &(q).write, "JOB.yaml",                                              \
-         "write the job with the best settings, comments kept"},                                   \
+        {"write",    0,          OPT_STR,                                                          \
+         &(q).write, "JOB.yaml", "write the job with the best settings, comments kept"},           \
         {"force", 0, OPT_FLAG, &(q).force, NULL, "let --write replace a file"},                    \
         {"json", 0, OPT_FLAG, &(q).json, NULL, "print JSON"}, JOB_OPTIONS,                         \
-        {"help", 'h', OPT_FLAG, &(q).help, NULL, "this text"}
+    {                                                                                              \
+        "help", 'h', OPT_FLAG, &(q).help, NULL, "this text"                                        \
+    }
 
 /* " key=value" for the settings of the command line that concern a run, and those of the plan: what
  * `carat train` takes for the same run. */
@@ -66,8 +71,9 @@ void study_add_settings(struct str *text, const struct job *j, const struct tria
 /* study.dir, or run.dir with the kind behind it, into FS_PATH_MAX bytes. E_CONFIG: too long. */
 int study_folder(char *dir, const struct config *c, const char *kind);
 
-/* The command, from what opts_parse left. OK when the study has ended, E_STOPPED when it was stopped
- * before, E_DIVERGED when every trial diverged, E_CONFIG and E_DATA before anything runs. */
+/* The command, from what opts_parse left. OK when the study has ended, E_STOPPED when it was
+ * stopped before, E_DIVERGED when every trial diverged, E_CONFIG and E_DATA before anything runs.
+ */
 int study_frame(const struct study_command *k, const struct study_request *q, int argc,
                 char **argv);
 

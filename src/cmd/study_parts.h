@@ -40,7 +40,8 @@ void study_count(struct study_counts *c, const struct history *h);
 /* "12 done, 3 pruned, 1 running". */
 void study_counts_text(struct str *text, const struct study_counts *c);
 
-/* The order of a table: by loss, those done first, those that failed last. order: mem_free. E_MEM. */
+/* The order of a table: by loss, those done first, those that failed last. order: mem_free. E_MEM.
+ */
 int study_order(int **order, const struct history *h);
 /* At most `show` rows of a table, best first. now: the trial under way here, NULL: none. */
 int study_table(struct str *text, const struct history *h, int64_t show, const struct trial *now);

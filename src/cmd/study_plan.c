@@ -14,7 +14,7 @@
 
 enum { TIMED_STEPS = 8 };
 #define MEMORY_SHARE 0.9 /* of what is free may be used for timing */
-#define TIMED_S 5.0 /* no further step is timed after so long */
+#define TIMED_S      5.0 /* no further step is timed after so long */
 
 double study_own_tokens(const struct trial *t)
 {

@@ -26,8 +26,8 @@ struct place {
 
 static int group_of(const struct trial *t)
 {
-    static const int of[] = {[TRIAL_DONE] = 0,    [TRIAL_RUNNING] = 1,  [TRIAL_WAITING] = 1,
-                             [TRIAL_PRUNED] = 2,  [TRIAL_DIVERGED] = 3, [TRIAL_FAILED] = 4};
+    static const int of[] = {[TRIAL_DONE] = 0,   [TRIAL_RUNNING] = 1,  [TRIAL_WAITING] = 1,
+                             [TRIAL_PRUNED] = 2, [TRIAL_DIVERGED] = 3, [TRIAL_FAILED] = 4};
     return of[t->state];
 }
 
@@ -220,8 +220,8 @@ static json_t *json_trial(const struct trial *t)
     json_object_set_new(o, "number", json_integer(t->number));
     json_object_set_new(o, "state", json_string(trial_state_name(t->state)));
     json_object_set_new(o, "settings", set);
-    json_object_set_new(o, "parent", t->plan.parent < 0 ? json_null()
-                                                        : json_integer(t->plan.parent));
+    json_object_set_new(o, "parent",
+                        t->plan.parent < 0 ? json_null() : json_integer(t->plan.parent));
     json_object_set_new(o, "loss", number(t->value));
     json_object_set_new(o, "steps", number(t->steps));
     json_object_set_new(o, "tokens", number(t->tokens));

@@ -82,8 +82,7 @@ static int take_curve(struct trial *t, const struct run_rows *r, const struct tr
     for (int64_t i = r->n - 1; i >= 0; i--) {
         const double *v = r->v[i];
         if (!isnan(v[M_VALID_LOSS]))
-            t->curve[--n] =
-                (struct curve_point){v[M_STEP], tokens, v[M_VALID_LOSS], train_s};
+            t->curve[--n] = (struct curve_point){v[M_STEP], tokens, v[M_VALID_LOSS], train_s};
         tokens -= v[M_BATCH] * seq_len;
         train_s -= v[M_STEP_S];
     }

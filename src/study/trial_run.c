@@ -26,15 +26,15 @@ struct running {
     char run_dir[FS_PATH_MAX];
     struct trial_place at;
     double loss;      /* of the last validation */
-    double checked_s;    /* when the claim was last looked at */
-    bool over;           /* there is nothing left to do */
+    double checked_s; /* when the claim was last looked at */
+    bool over;        /* there is nothing left to do */
 };
 
 struct trial_place trial_place(const struct trainer *t)
 {
-    return (struct trial_place){
-        .step = (double)t->at.step,
-        .tokens = (double)t->at.sched_samples * (double)t->conf->batch.seq_len};
+    return (struct trial_place){.step = (double)t->at.step,
+                                .tokens =
+                                    (double)t->at.sched_samples * (double)t->conf->batch.seq_len};
 }
 
 /* ---- the job ---- */
@@ -244,9 +244,9 @@ static int conclude(struct running *r, int rc, enum trial_outcome *outcome)
     TRY(trial_measure(t, r->run_dir, &r->at, (double)r->conf.batch.seq_len));
     t->ranks = r->setup->comm->size;
     bool hit = g->target > 0 && t->value <= g->target;
-    *outcome = rc == E_STOPPED                                      ? OUTCOME_STOPPED
+    *outcome = rc == E_STOPPED                                 ? OUTCOME_STOPPED
                : rc == OK && !hit && t->tokens >= g->milestone ? OUTCOME_REACHED
-                                                                    : OUTCOME_ENDED;
+                                                               : OUTCOME_ENDED;
     t->state = state_after(t, rc);
     if (rc == OK && t->n_curve == 0)
         snprintf(why, sizeof why, "there is no text to validate on; set data.valid");
@@ -271,11 +271,8 @@ static int run_in_folder(const struct trial_setup *setup, struct task *task,
     static struct running r;
     static struct trainer trainer;
     const struct comm *c = setup->comm;
-    r = (struct running){.setup = setup,
-                         .task = task,
-                         .trainer = &trainer,
-                         .loss = NAN,
-                         .checked_s = clock_now_s()};
+    r = (struct running){
+        .setup = setup, .task = task, .trainer = &trainer, .loss = NAN, .checked_s = clock_now_s()};
     *outcome = OUTCOME_STOPPED;
     log_quiet(true);
     log_mute(true);

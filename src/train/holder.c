@@ -77,14 +77,12 @@ static bool process_is_gone(const struct holder *old)
         return errno == ESRCH;
     if (!look_at_process(old->pid, &state, &start))
         return false;
-    return state == 'Z' || state == 'X' ||
-           (old->start != 0 && start != 0 && start != old->start);
+    return state == 'Z' || state == 'X' || (old->start != 0 && start != 0 && start != old->start);
 }
 
 bool holder_is_gone(const struct holder *old, const struct holder *me)
 {
-    if (strcmp(old->job, "-") != 0 && strcmp(old->job, me->job) == 0 &&
-        old->restart < me->restart)
+    if (strcmp(old->job, "-") != 0 && strcmp(old->job, me->job) == 0 && old->restart < me->restart)
         return true;
     return strcmp(old->host, me->host) == 0 && process_is_gone(old);
 }
