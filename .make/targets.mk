@@ -60,6 +60,6 @@ bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T
 	@$(MAKE) --no-print-directory -j2 all $(BENCHES) tests/bench/science
 	@.make/bench $(BUILD) $(T)
 
-check-slurm: all ## a real two-node Slurm on this machine: cut, requeued, finished with the same bits
-	@tests/slurm/run
+check-slurm: all ## real Slurms on this machine: runs and searches cut, killed, queued again, with the same results
+	@tests/slurm/run && tests/slurm/study
 .PHONY: coverage

@@ -62,9 +62,9 @@ struct rate_law {
     struct interval range;   /* of the exponent */
     int n;                   /* rates that it is fitted to */
 };
-/* Fits n best rates by least squares of logarithms. The range is the wider of what their scatter
- * gives (Student's t, n - 2 degrees of freedom) and what the errors give. False for fewer than two
- * batches. */
+/* Fits n best rates by least squares of logarithms. The range is what the points' errors give,
+ * wider by sqrt(chi² / (n - 2)) where they scatter more than that (the Particle Data Group's scale
+ * factor); without errors Student's t of their scatter. False for fewer than two batches. */
 bool rate_law_fit(struct rate_law *law, const struct rate_at *point, int n);
 
 /* Where a parabola through three points (x, y), x in order, is least; the middle x when they do not

@@ -20,7 +20,7 @@ struct way {
     double steps; /* to the target */
     double step_s;
     double time_s;      /* steps · step_s */
-    double core_h;      /* ranks · time_s / 3600 */
+    double core_h;      /* ranks · time_s / 3600, one core a rank */
     double statistical; /* Emin / E: examples that were not too many */
     double system;      /* T1 / (N · T_N), T1 on one rank at the same batch */
     double tokens_per_s;

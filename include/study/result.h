@@ -91,7 +91,7 @@ struct advice {
 };
 
 struct study_result {
-    double seq_len;
+    double seq_len, threads; /* of a rank: core-hours count them */
     int n_targets, n_trials, n_cells, n_batches, n_times, n_ways;
     struct result_target target[RESULT_TARGETS]; /* losses falling */
     int main;              /* the lowest target that some batch reached; -1: none */

@@ -97,8 +97,8 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
  * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
- * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective. E_IO; E_DATA when
- * there is none at all. */
+ * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.
+ * E_IO; E_DATA when there is none at all. */
 int ckpt_leave(const struct comm *c, const char *run_dir, int64_t before);
 /* "<run_dir>/checkpoints/step-000001000.h5". */
 int ckpt_path(char *path, const char *run_dir, int64_t step);

@@ -1,5 +1,5 @@
-/* What changing a key means for a run that is resumed, and what tells two states apart: measurements
- * decide nothing, unless the run's settings act on them. */
+/* What changing a key means for a run that is resumed, and what tells two states apart:
+ * measurements decide nothing, unless the run's settings act on them. */
 #ifndef CARAT_TRAIN_EFFECT_H
 #define CARAT_TRAIN_EFFECT_H
 
@@ -9,7 +9,8 @@
 /* The key's effect on a run with these settings: the table's, or that on its path where something
  * else goes by what the key measures or keeps. Local. */
 enum conf_effect effect_of(const struct conf_key *k, const struct config *c);
-/* When a key that is safe in the table is not: "schedule.name is reduce_on_plateau"; NULL: never. */
+/* When a key that is safe in the table is not: "schedule.name is reduce_on_plateau"; NULL: never.
+ */
 const char *effect_unless(const struct conf_key *k);
 /* Whether a row of the state (train/state.h), its name n bytes long, decides later steps. */
 bool effect_row_decides(const char *name, size_t n, const struct config *c);

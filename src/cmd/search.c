@@ -55,35 +55,51 @@ static int say_importance(const struct study_view *v)
     const struct space *s = search_space(v->self);
     double share[SPACE_MAX_AXES];
     struct str line = {0};
-    int used;
+    char where[32] = "";
+    int used, at = importance_milestone(&v->history);
     if (s->n < 2)
         return OK;
     TRY(importance(s, &v->history, share, &used));
     if (isnan(share[0])) {
-        log_info("importance      not known: it takes %d trials that came to their end",
+        log_info("importance      not known: it takes %d trials that came as far as each other",
                  IMPORTANCE_LEAST);
         return OK;
     }
     for (int i = 0; i < s->n; i++)
         str_addf(&line, "%s%s %.0f%%", i > 0 ? ", " : "", s->axis[i].key->name, 100 * share[i]);
-    log_info("importance      %s of the loss's variance over %d trials", line.s, used);
+    if (at >= 0)
+        snprintf(where, sizeof where, " at milestone %d", at + 1);
+    log_info("importance      %s of the loss's variance%s, over %d trials", line.s, where, used);
     str_release(&line);
     return OK;
 }
 
+/* Settings that changed on the way make no job: then the run itself is what there is. */
+static void say_next(const struct study_view *v, const struct trial *best)
+{
+    struct str next = {0};
+    if (best->plan.parent >= 0)
+        str_addf(&next, "carat export %s/trials/%06d/run -o FOLDER: its settings changed on the "
+                        "way, from those of trial %d",
+                 v->study->dir, best->number, best->plan.parent);
+    else {
+        str_addf(&next, "carat train %s", v->job->from_study ? "JOB" : v->job->file);
+        study_add_settings(&next, v->job, &best->plan);
+    }
+    log_info("next            %s", next.s);
+    str_release(&next);
+}
+
 static int conclude(const struct study_view *v)
 {
-    char line[256];
+    char line[512];
     const struct trial *best = best_of(&v->history);
     TRY(say_importance(v));
     if (best == NULL)
         return OK;
     PLANNER_SEARCH.headline(v->self, &v->history, line, sizeof line);
-    log_info("%s", line);
-    struct str next = {0};
-    study_add_settings(&next, v->job, &best->plan);
-    log_info("next            carat train %s%s", v->job->from_study ? "JOB" : v->job->file, next.s);
-    str_release(&next);
+    log_info("best            %s", strncmp(line, "best ", 5) == 0 ? line + 5 : line);
+    say_next(v, best);
     return OK;
 }
 

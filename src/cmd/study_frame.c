@@ -8,6 +8,7 @@
 #include "par/pin.h"
 #include "study/worker.h"
 #include "study_parts.h"
+#include "train/ckpt.h"
 #include "train/stop.h"
 
 #include <math.h>
@@ -33,7 +34,7 @@ struct frame {
     /* Root of the world. */
     struct study_view view;
     struct trial_speed speed;
-    double drawn_s, first_tokens;
+    double drawn_s, first_s, first_tokens; /* first: when the work began */
     bool *told; /* [n_told]: trials whose end was said */
     int n_told;
 };
@@ -181,21 +182,37 @@ static void tell_ends(struct frame *f)
         }
 }
 
-static void add_end(struct str *text, const struct frame *f)
+/* By what was trained since the work began, from where the first trial was resumed; before that, by
+ * the plan's speed. */
+static double seconds_left(struct frame *f, double all, double tokens)
+{
+    if (isnan(f->first_tokens)) {
+        f->first_tokens = tokens;
+        f->first_s = clock_now_s();
+    }
+    double done = tokens - f->first_tokens, left = fmax(all - tokens, 0);
+    if (done > 0)
+        return (clock_now_s() - f->first_s) / done * left;
+    return left * f->speed.rank_s / (f->crew.ranks * f->crew.workers);
+}
+
+static void add_end(struct str *text, struct frame *f, const struct trial *now)
 {
     struct foresight see = {0};
     struct study_counts c;
+    struct str counts = {0};
     char time[32];
+    const struct history *h = &f->view.history;
     f->command->foresee(&f->view, &see);
-    study_count(&c, &f->view.history);
-    double done = c.tokens - f->first_tokens, left = see.tokens - c.tokens, s = 0;
-    if (done > 0)
-        s = (clock_now_s() - f->begun_s) / done * left;
-    else
-        s = left * f->speed.rank_s / (f->crew.ranks * f->crew.workers);
-    study_counts_text(text, &c);
+    study_count(&c, h);
+    if (now != NULL && now->number < h->n)
+        c.tokens += fmax(study_own_tokens(now) - study_own_tokens(&h->trial[now->number]), 0);
+    study_counts_text(&counts, &c);
+    str_add(text, counts.s);
+    str_release(&counts);
     if (see.trials > 0)
         str_addf(text, " of %d trials", see.trials);
+    double s = seconds_left(f, see.tokens, c.tokens);
     if (s > 0)
         str_addf(text, "; about %s left", fmt_duration(time, sizeof time, s));
 }
@@ -213,7 +230,7 @@ static void draw(struct frame *f, const struct trial *now, double n_steps)
         str_add(&text, "\nwaiting for trials of other workers\n");
     f->command->planner->headline(f->self, &f->view.history, line, sizeof line);
     str_addf(&text, "%s\n", line);
-    add_end(&text, f);
+    add_end(&text, f, now);
     str_add(&text, "\n");
     log_panel(text.s);
     str_release(&text);
@@ -247,9 +264,7 @@ static int work(struct frame *f)
         w.keep = f->job.conf.study.keep;
     }
     if (is_root(f)) {
-        struct study_counts c;
-        study_count(&c, &f->view.history);
-        f->first_tokens = c.tokens;
+        f->first_tokens = NAN;
         tell_ends(f);
         f->drawn_s = clock_now_s();
         w.tell = tell;
@@ -323,6 +338,23 @@ static int print_results(const struct frame *f)
     return f->command->conclude != NULL ? f->command->conclude(&f->view) : OK;
 }
 
+/* Where the trials stand that the next worker goes on with. */
+static void say_saved(const struct frame *f)
+{
+    const struct history *h = &f->view.history;
+    for (int i = 0; i < h->n; i++) {
+        char run[FS_PATH_MAX];
+        int64_t *step = NULL;
+        size_t n = 0;
+        if (h->trial[i].state > TRIAL_RUNNING || trial_path(run, &f->study, i) != OK ||
+            fs_join(run, run, "run") != OK || ckpt_list(run, &step, &n, NULL) != OK)
+            err_clear();
+        if (n > 0)
+            log_info("trial %-9d saved at step %lld", i, (long long)step[0]);
+        mem_free(step);
+    }
+}
+
 static int write_choice(const struct frame *f)
 {
     const struct study_request *q = f->request;
@@ -363,6 +395,7 @@ static int show(struct frame *f)
     TRY(refresh(f));
     log_status_end();
     TRY(f->request->json ? json_results(f) : print_results(f));
+    say_saved(f);
     TRY(write_choice(f));
     return verdict(f);
 }

@@ -29,6 +29,8 @@ void study_say_plan(const struct study_command *k, const struct study_view *v,
 void study_json_plan(json_t *root, const struct study_command *k, const struct study_view *v,
                      const struct trial_speed *s, const struct crew *w);
 
+/* Tokens that a trial trained on itself; 0 before its first publication. */
+double study_own_tokens(const struct trial *t);
 /* Counts by state, and what the trials have trained on themselves. */
 struct study_counts {
     int n[TRIAL_FAILED + 1], ended;

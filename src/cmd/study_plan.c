@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "cmd/probe.h"
 #include "par/agree.h"
+#include "train/budget.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -11,11 +13,13 @@
 #include <string.h>
 
 enum { TIMED_STEPS = 8 };
+#define MEMORY_SHARE 0.9 /* of what is free may be used for timing */
 #define TIMED_S 5.0 /* no further step is timed after so long */
 
-static double own_tokens(const struct trial *t)
+double study_own_tokens(const struct trial *t)
 {
-    return t->tokens - t->plan.parent_tokens;
+    double tokens = t->tokens - t->plan.parent_tokens;
+    return tokens > 0 ? tokens : 0; /* NaN before its first publication */
 }
 
 bool speed_of_trials(struct trial_speed *s, const struct history *h)
@@ -25,9 +29,9 @@ bool speed_of_trials(struct trial_speed *s, const struct history *h)
     *s = (struct trial_speed){0};
     for (int i = 0; i < h->n; i++) {
         const struct trial *t = &h->trial[i];
-        if (!(own_tokens(t) > 0 && t->train_s > 0 && t->ranks > 0))
+        if (!(study_own_tokens(t) > 0 && t->train_s > 0 && t->ranks > 0))
             continue;
-        tokens += own_tokens(t);
+        tokens += study_own_tokens(t);
         rank_s += t->train_s * t->ranks;
         s->ranks = (int)t->ranks;
         n++;
@@ -72,6 +76,21 @@ static int time_steps(double *seconds, int *n, struct trainer *t)
     return OK;
 }
 
+/* A plan is asked for where a job may not fit: on a login node, on fewer ranks. */
+static int check_memory(const struct config *conf, const struct job *j, const struct comm *c)
+{
+    static struct machine m;
+    struct budget b;
+    char need[32], has[32];
+    probe_machine(&m);
+    TRY(budget_of(&b, conf, &j->spec, &c->team));
+    if (budget_node(&b) <= MEMORY_SHARE * m.free_bytes)
+        return OK;
+    return ERR(E_MEM, "a step takes %s of memory on this node, which has %s free",
+               fmt_bytes(need, sizeof need, budget_node(&b)),
+               fmt_bytes(has, sizeof has, m.free_bytes));
+}
+
 static int measure(struct trial_speed *s, const struct job *j, const struct comm *c)
 {
     static struct trainer t;
@@ -79,6 +98,7 @@ static int measure(struct trial_speed *s, const struct job *j, const struct comm
     double seconds;
     int n;
     conf = short_config(&j->conf, c->size);
+    TRY(agree(c, check_memory(&conf, j, c)));
     TRY(trainer_init_apart(&t, &conf, &j->spec, c, START_ANEW));
     int rc = time_steps(&seconds, &n, &t);
     double tokens = (double)conf.batch.global * (double)conf.batch.seq_len;
@@ -100,7 +120,7 @@ void speed_of_steps(struct trial_speed *s, const struct job *j, const struct com
     log_mute(false);
     log_quiet(false);
     if (rc != OK)
-        snprintf(s->how, sizeof s->how, "the job's first steps failed here: %s", err_message());
+        snprintf(s->how, sizeof s->how, "no step was timed: %s", err_message());
     err_clear();
 }
 
@@ -212,8 +232,7 @@ void study_count(struct study_counts *c, const struct history *h)
         const struct trial *t = &h->trial[i];
         c->n[t->state]++;
         c->ended += t->state > TRIAL_RUNNING;
-        if (own_tokens(t) > 0)
-            c->tokens += own_tokens(t);
+        c->tokens += study_own_tokens(t);
         if (t->train_s > 0 && t->ranks > 0)
             c->rank_s += t->train_s * t->ranks;
     }

@@ -202,9 +202,27 @@ void critical_resample(struct critical_spread *spread, const struct critical *c,
 
 /* ---- the best rate's law ---- */
 
+/* Sums of a fit's residuals: as they are, and in units of each point's own error. */
+struct leftover {
+    double square, chi;
+    bool known; /* every point has an error */
+};
+
+static struct leftover left_over(const struct rate_law *law, const struct rate_at *point, int n)
+{
+    struct leftover l = {.known = true};
+    for (int i = 0; i < n; i++) {
+        double d = log(point[i].lr / law->factor) - law->exponent * log(point[i].batch);
+        l.square += d * d;
+        l.known = l.known && point[i].error > 0;
+        l.chi += l.known ? d * d / (point[i].error * point[i].error) : 0;
+    }
+    return l;
+}
+
 bool rate_law_fit(struct rate_law *law, const struct rate_at *point, int n)
 {
-    double x = 0, y = 0, xx = 0, xy = 0, left = 0, errors = 0;
+    double x = 0, y = 0, xx = 0, xy = 0, errors = 0;
     for (int i = 0; i < n; i++) {
         x += log(point[i].batch) / n;
         y += log(point[i].lr) / n;
@@ -220,13 +238,11 @@ bool rate_law_fit(struct rate_law *law, const struct rate_at *point, int n)
     law->n = n;
     law->exponent = xy / xx;
     law->factor = exp(y - law->exponent * x);
-    for (int i = 0; i < n; i++) {
-        double d = log(point[i].lr / law->factor) - law->exponent * log(point[i].batch);
-        left += d * d;
-    }
+    struct leftover l = left_over(law, point, n);
     double half = NORMAL * sqrt(errors) / xx;
     if (n > 2)
-        half = fmax(half, student(n - 2) * sqrt(left / (n - 2) / xx));
+        half = l.known ? half * sqrt(fmax(1, l.chi / (n - 2)))
+                       : student(n - 2) * sqrt(l.square / (n - 2) / xx);
     law->range = (struct interval){law->exponent - half, law->exponent + half};
     return true;
 }

@@ -316,9 +316,9 @@ static int make_stage(struct making *m)
 
 /* ---- the budget ---- */
 
-static double core_hours(const struct trial *t)
+static double core_hours(const struct critical_plan *p, const struct trial *t)
 {
-    return t->train_s * t->ranks / 3600;
+    return t->train_s * t->ranks * (double)p->job.parallel.threads / 3600;
 }
 
 /* What a stage takes at most, by the core-hours a token of earlier trials at its batches. */
@@ -330,7 +330,7 @@ static double stage_hours(const struct making *m)
         for (int k = 0; k < m->n; k++) {
             const struct trial *t = &m->h->trial[k];
             bool same = number_of(t, "batch.global") == m->p->batch[m->stage->item[i].batch];
-            hours += same ? core_hours(t) : 0;
+            hours += same ? core_hours(m->p, t) : 0;
             tokens += same ? t->tokens : 0;
         }
         sum += tokens > 0 ? m->stage->item[i].most_tokens * hours / tokens : 0;
@@ -345,7 +345,7 @@ static bool affords(const struct making *m, struct str *why)
     double tokens = m->stage->tokens, hours = stage_hours(m);
     for (int i = 0; i < m->n; i++) {
         tokens += m->h->trial[i].tokens;
-        hours += core_hours(&m->h->trial[i]);
+        hours += core_hours(m->p, &m->h->trial[i]);
     }
     bool dear = c->study.budget.unit != UNIT_NONE && tokens > c->study.budget.value;
     bool slow = c->study.core_hours > 0 && hours > c->study.core_hours;

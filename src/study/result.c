@@ -52,7 +52,7 @@ static int take_trials(struct study_result *r, const struct history *h)
     for (int i = 0; i < h->n; i++) {
         const struct trial *t = &h->trial[i];
         r->tokens += t->tokens;
-        r->core_h += t->train_s * t->ranks / 3600;
+        r->core_h += t->train_s * t->ranks * r->threads / 3600;
         r->n_waiting += !trial_ended(t);
         if (!is_role(t, "cell"))
             continue;
@@ -269,6 +269,7 @@ static int take_times(struct study_result *r, const struct history *h,
 static int fill(struct study_result *r, const struct history *h, const struct critical_plan *p)
 {
     r->seq_len = (double)p->job.batch.seq_len;
+    r->threads = (double)p->job.parallel.threads;
     r->main = -1;
     r->n_targets = p->n_targets;
     for (int k = 0; k < p->n_targets; k++)

@@ -127,6 +127,7 @@ int result_ways(struct study_result *r)
         w->step_s = r->time[i].step_s;
         w->steps = r->batch[b].best[r->main].steps;
         way_fill(w, one_rank_s(r, w->batch), t->fits ? t->fit.examples_least : NAN, r->seq_len);
+        w->core_h *= r->threads;
     }
     way_front(r->way, r->n_ways);
     return OK;

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* Nats of the step's own training loss above the first target that matters: from there on a trial
- * looks. An average of losses would look later after a trial was taken up again. */
+/* Nats of a step's own training loss above the target, or the first one that matters: from there on
+ * a trial looks. Wide, for one step's loss is noisy and its average comes late. */
 #define NEAR_TARGET 0.5
 
 struct trial_goal trial_goal(const struct task *task)

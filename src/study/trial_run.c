@@ -131,6 +131,7 @@ static void check_claim(struct running *r, struct trainer *t)
 static void report_step(struct running *r, const struct trainer *t)
 {
     struct trial now = r->task->trial;
+    now.state = TRIAL_RUNNING;
     now.steps = r->at.step;
     now.tokens = r->at.tokens;
     now.value = r->loss;

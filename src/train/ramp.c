@@ -157,8 +157,7 @@ static int check_amounts(const struct ramp *r)
         if (s->by_step == before->by_step && s->from <= before->from)
             return ERR(E_CONFIG,
                        "batch.ramp: stage %d, of %" PRId64 " sequences, begins at %" PRId64
-                       " %s, and the one before it at %" PRId64
-                       "; sort the stages by their amounts",
+                       " %s, and the one before it at %" PRId64 "; sort the amounts",
                        i + 1, s->batch, s->from, s->by_step ? "steps" : "sequences", before->from);
     }
     return OK;

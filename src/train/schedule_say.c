@@ -123,7 +123,7 @@ static void warn_of_zero(const struct making *m, const struct schedule_rule *rul
     log_warn("schedule %s: the learning rate is zero, or below 1e-8 of its peak, at %lld of %lld "
              "steps, from step %lld to %lld: nothing is learned there; raise %s or shorten the run",
              m->job->schedule.name, (long long)n, (long long)m->course->n_steps,
-             (long long)first + 1, (long long)last + 1, lifts(m, rule, first));
+             (long long)first + 1, (long long)last + 1, lifts(m, rule, last));
 }
 
 /* A run that measures at fixed weights is wanted now and then. */

@@ -96,6 +96,25 @@ ok "the same weights" "$carat" diff "$work/whole" "$work/parts"
 exits 76 "diverged" train 2 diverged optimizer.lr=1 optimizer.clip_norm=0 schedule.warmup=0 \
     schedule.name=constant train.steps=300 monitor.diverged_steps=20
 says 'smoothed loss of .* has been above its (start|best)' "what it saw"
+# Going back needs a checkpoint from before the trouble, which two kept ones do not reach.
+diverge="optimizer.lr=1 optimizer.clip_norm=0 schedule.warmup=0 schedule.name=constant train.steps=60
+    monitor.diverged=back monitor.diverged_steps=20 monitor.back_most=1 checkpoint.every=4 checkpoint.keep=2"
+for n in 1 3; do
+    ok "a divergence, on $n" train $n "trouble$n" $diverge
+    says 'covers less than the 20 steps' "that more is kept, $n"
+    says 'went back from step [0-9]+ to step [0-4] ' "before the trouble, $n"
+    checks=$((checks + 1))
+    ! grep -q 'no checkpoint is left from before' "$work/out" || {
+        failures=$((failures + 1)); echo "FAILED: the checkpoint before the trouble was deleted, $n"; }
+done
+ok "the same events" same_events trouble1 trouble3
+
+# What changes where something goes by it is not called safe, and measurements then tell runs apart.
+ok "a run that skips spikes" train 1 acts monitor.spike=skip monitor.spike_window=8 noise.every=1
+ok "and its longer self" train 1 acts monitor.spike=skip monitor.spike_window=8 monitor.nonfinite=back \
+    checkpoint.keep=8 train.steps=25
+says 'checkpoint.keep: 9 -> 8 \(the run takes another path' "that keep decides"
+
 # What only learns no more ends with its weights saved.
 exits 76 "a plateau" train 2 level monitor.plateau=stop optimizer.lr=1e-9 train.steps=2000 \
     checkpoint.every=0 validate.every=0
@@ -103,13 +122,15 @@ says 'may have stopped falling' "what it saw"
 ok "the level run's weights" "$carat" verify "$work/level"
 ok "they are there" compgen -G "$work/level/checkpoints/step-*.h5"
 # A gradient that is left out leaves the noise scale as it was.
-ok "a spike that is left out" env CARAT_FAULT=grad.spike:1:30 timeout 120 mpirun -n 2 "$carat" train \
-    "$work/job.yaml" run.dir="$work/spike" monitor.spike=skip monitor.spike_window=6 noise.every=1
-says 'the update is left out' "that it was left out"
+for action in skip warn; do
+ok "a spike: $action" env CARAT_FAULT=grad.spike:1:30 timeout 120 mpirun -n 2 "$carat" train \
+    "$work/job.yaml" run.dir="$work/spike.$action" monitor.spike=$action monitor.spike_window=6 noise.every=1
+says 'standard deviations above' "that it was seen: $action"
 checks=$((checks + 1))
-"$carat" inspect "$work/spike" --csv | awk -F, 'NR==1 {for (i = 1; i <= NF; i++) if ($i == "noise_trace") at = i; next}
+"$carat" inspect "$work/spike.$action" --csv | awk -F, 'NR==1 {for (i = 1; i <= NF; i++) if ($i == "noise_trace") at = i; next}
     $at > most {most = $at} {last = $at} END {exit !(last > 0 && most < 100 * last)}' || {
-    failures=$((failures + 1)); echo 'FAILED: a spike entered the noise scale'; }
+    failures=$((failures + 1)); echo "FAILED: a spike entered the noise scale: $action"; }
+done
 exits 78 "an unknown action" train 1 no monitor.spike=jump
 says 'monitor.spike' "the key is named"
 

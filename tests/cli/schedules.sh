@@ -100,7 +100,7 @@ refused() { # PATTERN key=value...
 }
 refused 'schedule.name: .*did you mean "cosine"' schedule.name=cosin
 refused 'schedule.warmup, 200 steps, is longer .*train.steps' schedule.warmup=200
-refused 'schedule.warmup: "-5" is not an amount' schedule.warmup=-5
+refused 'schedule.warmup: -5 is below 0; give 0 or more' schedule.warmup=-5
 refused 'schedule.cycle is 0.*set it' schedule.name=restarts schedule.cycle=0
 refused 'schedule.milestones: 50% does not come after' schedule.name=multi_step \
     schedule.milestones='75% 50%'

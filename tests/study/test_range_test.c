@@ -65,6 +65,22 @@ static void some_steps(struct trainer *t, int n, double *last_loss)
     *last_loss = r.loss;
 }
 
+/* Of a run that went back the ramp is of optimizer.lr, which its steps take a part of: what a test
+ * suggests is what the job of that run is to say. */
+START_TEST(a_rate_that_going_back_lowered_stays_lowered)
+{
+    static struct trainer t;
+    struct step_result r = {0};
+    configure("");
+    ck_all(&ck_world, trainer_init_apart(&t, &conf, &spec, &ck_world, START_ANEW) == OK);
+    t.monitor.back.rate = 0.5;
+    t.forced_lr = 3e-3;
+    ck_all(&ck_world, trainer_step(&t, &r) == OK);
+    ck_all(&ck_world, r.lr == 1.5e-3);
+    trainer_release(&t);
+}
+END_TEST
+
 /* From a trainer that has gone some steps: its state, its next steps and a second test are those
  * of one that was not tested. */
 static void leave_no_trace(const char *extra)
@@ -220,6 +236,7 @@ static void add(TCase *t)
     tcase_add_test(t, numbers_of_the_state_come_back);
     tcase_add_test(t, the_curve_does_not_depend_on_ranks);
     tcase_add_test(t, all_ranks_stop_at_the_same_step);
+    tcase_add_test(t, a_rate_that_going_back_lowered_stays_lowered);
     tcase_add_test(t, no_file_is_made);
 }
 

@@ -156,14 +156,20 @@ END_TEST
 
 START_TEST(looks_are_even_over_a_run_and_geometric_towards_a_target)
 {
-    struct trial_goal even = {INFINITY, 0, INFINITY, 4}, aim = {INFINITY, 2.0, INFINITY, 4};
-    struct trial_goal pause = {1000, 0, INFINITY, 0};
+    const struct trial_goal even = {
+        .milestone = INFINITY, .most_tokens = INFINITY, .validations = 4};
+    const struct trial_goal pause = {.milestone = 1000, .most_tokens = INFINITY};
+    const struct trial_goal aim = {.milestone = INFINITY,
+                                   .most_tokens = INFINITY,
+                                   .target = 2.0,
+                                   .watch = 2.4,
+                                   .validations = 4};
     int n_even = 0, n_aim = 0, last = 0;
     for (int i = 1; i <= 22; i++) {
         struct trial_place before = {i - 1, (i - 1) * 300.0}, at = {i, i * 300.0};
         n_even += goal_wants_loss(&even, &before, &at, 22, 9);
-        ck_assert(!goal_wants_loss(&aim, &before, &at, 22, 3.51));
-        if (goal_wants_loss(&aim, &before, &at, 22, 3.49)) {
+        ck_assert(!goal_wants_loss(&aim, &before, &at, 22, 2.91));
+        if (goal_wants_loss(&aim, &before, &at, 22, 2.89)) {
             ck_assert_int_eq(i - last, last < 8 ? 1 : last / 4);
             last = i;
             n_aim++;

@@ -256,6 +256,33 @@ START_TEST(adascale_counts_what_steps_are_worth)
 }
 END_TEST
 
+/* one_cycle sets beta1 in each step: what malladi would make of it is not judged, and what the job
+ * sets is told. */
+START_TEST(a_beta1_that_the_schedule_sets_is_not_judged)
+{
+    struct config c = base();
+    struct scaling g;
+    struct str lines = {0};
+    c.batch.global = 8;
+    strcpy(c.scaling.rule, "malladi");
+    c.scaling.base_batch = 1;
+    c.optimizer.beta1 = 0.8; /* κ(1 - β) is 1.6 */
+    c.optimizer.beta2 = 0.99;
+    c.schedule.momentum_low = 0.85;
+    c.schedule.momentum_high = 0.95;
+    ck_assert_int_eq(derive_scaling(&g, &c), E_CONFIG);
+    strcpy(c.schedule.name, "one_cycle");
+    ck_assert_int_eq(derive_scaling(&g, &c), OK);
+    ck_assert_double_eq(derive_settings(&g, 8).beta1, 0.8);
+    ck_assert_double_eq_tol(derive_settings(&g, 8).beta2, 1 - 8 * 0.01, 1e-12);
+    scaling_warn(&g, &c, &lines);
+    ck_assert_ptr_nonnull(strstr(lines.s, "optimizer.beta1 0.8 is not used"));
+    str_release(&lines);
+    c.schedule.momentum_high = 0.85; /* the optimizer's own is kept */
+    ck_assert_int_eq(derive_scaling(&g, &c), E_CONFIG);
+}
+END_TEST
+
 START_TEST(a_rule_without_a_base_batch_is_told)
 {
     struct config c = base();
@@ -317,6 +344,7 @@ static void add(TCase *t)
     tcase_add_test(t, settings_of_the_job_come_before_the_rules_own);
     tcase_add_test(t, the_ramp_is_described);
     tcase_add_test(t, adascale_counts_what_steps_are_worth);
+    tcase_add_test(t, a_beta1_that_the_schedule_sets_is_not_judged);
     tcase_add_test(t, a_rule_without_a_base_batch_is_told);
     tcase_add_test(t, adascale_needs_noise_to_be_measured);
     tcase_add_test(t, a_warmup_longer_than_the_run_is_refused);

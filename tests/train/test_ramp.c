@@ -166,6 +166,7 @@ static const struct {
     {"0:8 20 steps:16 10 steps:32", 32, "sort the amounts"},
     {"0:8 10 steps:16 10 steps:32", 32, "sort the amounts"},
     {"0:8 0:16", 16, "sort the amounts"},
+    {"0:4 100:12 50:12", 12, "begins at 50 steps, and the one before it at 100; sort"},
     {"0:8 10 samples:16 12 samples:32", 32, "leave a step between"},
     {"0:8 100 steps:16 50 samples:32", 32, "sort the amounts"},
     {"0:8 10 steps:16", 32, "set batch.global=16"},
