@@ -25,23 +25,24 @@
 struct critical_plan {
     struct config job;
     int n_batches, n_targets, n_ranks;
-    double batch[RESULT_BATCHES];   /* sequences, rising */
-    double target[RESULT_TARGETS];  /* nats, falling */
-    double ranks[RESULT_TARGETS];   /* study.rank_counts */
-    double centre[RESULT_BATCHES];  /* by the job or a prior; where range tests decide, where these
-                                       say nothing */
+    double batch[RESULT_BATCHES];  /* sequences, rising */
+    double target[RESULT_TARGETS]; /* nats, falling */
+    double ranks[RESULT_TARGETS];  /* study.rank_counts */
+    double centre[RESULT_BATCHES]; /* by the job or a prior; where range tests decide, where these
+                                      say nothing */
     bool by_range;
-    struct prior law; /* of study.center prior; n 0: it is not asked */
-    double params;    /* of the job's model, for the law */
-    double run_tokens;              /* the most that a trial trains on */
-    double warmup_tokens;           /* the job's; 0: none */
+    struct prior law;     /* of study.center prior; n 0: it is not asked */
+    double params;        /* of the job's model, for the law */
+    double run_tokens;    /* the most that a trial trains on */
+    double warmup_tokens; /* the job's; 0: none */
 };
 
-/* From the job; s: its folder, for study.center prior, or NULL. E_CONFIG naming the key. */
+/* From the job; s: its folder, for study.center prior; NULL: only what has been tried is looked at.
+ * E_CONFIG naming the key. */
 int critical_plan_open(struct critical_plan *p, const struct study *s, const struct config *job);
 
-/* Centres the grids by the law of study.past, as the study keeps it; adds the law and the centres as
- * lines. E_CONFIG when it knows of no best rate. */
+/* Centres the grids by the law of study.past, as the study keeps it; adds the law and the centres
+ * as lines. E_CONFIG when it knows of no best rate. */
 int critical_centre_by_past(struct critical_plan *p, const struct study *s);
 void critical_say_past(const struct critical_plan *p, struct str *lines);
 

@@ -9,8 +9,8 @@
  * is more than `most`. An empty text gives *n 0. */
 int study_list(double *out, int *n, int most, const char *key, const char *text, double low,
                double high, bool whole);
-/* study.batches, rising; where it is empty, batch.global times 1/4, 1/2, 1, 2 and 4, as far as these
- * are whole and at least batch.micro. */
+/* study.batches, rising; where it is empty, batch.global times 1/4, 1/2, 1, 2 and 4, as far as
+ * these are whole and at least batch.micro. */
 int study_batches(double *out, int *n, int most, const struct config *job);
 
 #endif

@@ -33,8 +33,8 @@ struct prior_exponent {
 };
 
 struct prior {
-    int n;                /* points */
-    double log_lr;        /* at the points' centre */
+    int n;                                               /* points */
+    double log_lr;                                       /* at the points' centre */
     double centre[PRIOR_N], low[PRIOR_N], high[PRIOR_N]; /* of the points: logarithms */
     struct prior_exponent exponent[PRIOR_N];
     double covariance[PRIOR_N][PRIOR_N]; /* of the exponents */

@@ -5,9 +5,9 @@
 
 struct rate_grid {
     double centre;
-    double step;  /* factor from one rate to the next */
-    int n;        /* rates at first */
-    int extend;   /* rates that may be added on either side */
+    double step; /* factor from one rate to the next */
+    int n;       /* rates at first */
+    int extend;  /* rates that may be added on either side */
 };
 
 /* The first and last index of the rates at first; one more is above the centre than below when n is

@@ -2,8 +2,8 @@
  * function of the history, whole or not.
  *
  * Its trials are known by plan.role: "range" (a range test; curve: the smoothed loss at each of
- * RANGE_DEFAULT's rates), "cell" (a rate at a batch, trained to the lowest target; cells of one batch and rate differ in
- * run.seed) and "time" (steps on study.ranks ranks, for their seconds). */
+ * RANGE_DEFAULT's rates), "cell" (a rate at a batch, trained to the lowest target; cells of one
+ * batch and rate differ in run.seed) and "time" (steps on study.ranks ranks, for their seconds). */
 #ifndef CARAT_STUDY_RESULT_H
 #define CARAT_STUDY_RESULT_H
 
@@ -50,10 +50,10 @@ struct result_best {
 };
 
 struct result_batch {
-    double batch;     /* sequences */
-    double centre;    /* rate around which the grid lies; NaN: not known yet */
-    int range_trial;  /* its range test; -1: none */
-    int first, n;     /* its cells in result.cell, rates rising */
+    double batch;    /* sequences */
+    double centre;   /* rate around which the grid lies; NaN: not known yet */
+    int range_trial; /* its range test; -1: none */
+    int first, n;    /* its cells in result.cell, rates rising */
     int n_trials, n_ended, n_diverged, n_failed, n_unreached; /* unreached: the lowest target */
     double spikes;
     double noise_scale; /* sequences, of the best cell's trials; NaN: not measured */
@@ -82,8 +82,8 @@ struct result_target {
 };
 
 struct advice {
-    int way;    /* in study_result.way; -1: no times were measured */
-    int batch;  /* in study_result.batch; -1: there is no advice */
+    int way;   /* in study_result.way; -1: no times were measured */
+    int batch; /* in study_result.batch; -1: there is no advice */
     double lr;
     double lr_factor; /* a standard error: times or over this; 0: not known */
     char rule[32];    /* of scaling.rule, around this batch; "": not known */
@@ -94,11 +94,11 @@ struct study_result {
     double seq_len, threads; /* of a rank: core-hours count them */
     int n_targets, n_trials, n_cells, n_batches, n_times, n_ways;
     struct result_target target[RESULT_TARGETS]; /* losses falling */
-    int main;              /* the lowest target that some batch reached; -1: none */
+    int main;                   /* the lowest target that some batch reached; -1: none */
     struct result_trial *trial; /* by batch, rate and seed; mem_free, as all of these */
     struct result_cell *cell;
     struct result_batch *batch; /* rising */
-    struct timing *time;     /* by batch and ranks */
+    struct timing *time;        /* by batch and ranks */
     struct way *way;            /* to the main target, by batch and ranks */
     double tokens, core_h;      /* of all trials so far */
     int n_waiting;              /* trials that have not ended */

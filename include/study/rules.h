@@ -37,10 +37,10 @@ int rules_facts(struct rules_facts *f, const struct rules_setup *s, const struct
 /* What the rule made of the base's rate at a batch. */
 struct rules_cell {
     double lr;
-    double loss;      /* NaN: has not ended, or failed; INFINITY: diverged */
-    double excess;    /* over the tuned loss */
+    double loss;   /* NaN: has not ended, or failed; INFINITY: diverged */
+    double excess; /* over the tuned loss */
     bool holds;
-    bool impossible;  /* the rule gives no settings there */
+    bool impossible; /* the rule gives no settings there */
 };
 
 struct rules_batch {

@@ -2,6 +2,7 @@
  * compiled in. */
 #include "base/err.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/job.h"
@@ -287,6 +288,22 @@ static int check_request(const struct order *o)
     return OK;
 }
 
+/* An array of workers that all find the same fault in their job helps nobody. */
+static int check_search(const struct order *o)
+{
+    struct study blank = {.kind = "search"};
+    void *self = NULL;
+    if (o->kind == NULL || strcmp(o->kind->name, blank.kind) != 0)
+        return OK;
+    memcpy(blank.dir, o->folder, sizeof blank.dir);
+    TRY(conf_text(&o->job.conf, NULL, &blank.job));
+    int rc = PLANNER_SEARCH.open(&self, &blank, &o->job.conf);
+    if (rc == OK)
+        PLANNER_SEARCH.close(self);
+    mem_free(blank.job);
+    return rc;
+}
+
 static int find_folder(struct order *o)
 {
     if (o->kind != NULL)
@@ -323,6 +340,7 @@ static int run(const struct request *r, int argc, char **argv)
     }
     log_to_stderr(true);
     TRY(check_ranks(&o));
+    TRY(check_search(&o));
     return write_or_submit(&o, argc, argv);
 }
 

@@ -40,10 +40,14 @@ static int verdict(const struct study_result *r)
     for (int i = 0; i < r->n_batches; i++)
         diverged += r->batch[i].n_diverged;
     if (diverged == r->n_trials)
-        return ERR(E_DIVERGED, "all %d trials diverged: lower optimizer.lr, or set study.center "
-                               "range", r->n_trials);
-    return ERR(E_CONFIG, "study.targets %.4g: no trial reached it; set a higher loss, or make the "
-                         "run longer", r->target[0].loss);
+        return ERR(E_DIVERGED,
+                   "all %d trials diverged: lower optimizer.lr, or set study.center "
+                   "range",
+                   r->n_trials);
+    return ERR(E_CONFIG,
+               "study.targets %.4g: no trial reached it; set a higher loss, or make the "
+               "run longer",
+               r->target[0].loss);
 }
 
 /* The settings of a trial of the advised batch and rate. */
@@ -121,7 +125,8 @@ int cmd_study(int argc, char **argv)
                   "Large-batch study: trains the job at each of study.batches, with the rate tuned "
                   "at each, until the losses in study.targets are reached; fits steps against the "
                   "batch (S = Smin + Emin/B) and says which batch, rate and number of ranks to "
-                  "use. Results are in study.dir, or run.dir with -study (-rules, -branch) behind it: the same "
+                  "use. Results are in study.dir, or run.dir with -study (-rules, -branch) behind "
+                  "it: the same "
                   "command goes on with what is missing, from any number of jobs at a time. "
                   "study.ranks below the number of ranks runs trials side by side. Exit 75: "
                   "stopped before the end, run it again; 78: no trial reached a target.",

@@ -59,8 +59,8 @@ static json_t *row_json(const struct branch_row *row, const struct branch_setup 
     static const char *const verdict[] = {"open", "harmless", "at least", "unknown"};
     json_t *loss = json_array();
     for (int j = 0; j < b->n_factors; j++)
-        json_array_append_new(loss, json_pack("{s:f, s:o}", "factor", b->factor[j], "loss",
-                                              number(row->loss[j])));
+        json_array_append_new(
+            loss, json_pack("{s:f, s:o}", "factor", b->factor[j], "loss", number(row->loss[j])));
     return json_pack("{s:I, s:f, s:I, s:o, s:s, s:o, s:o}", "step", (json_int_t)row->point.step,
                      "tokens", row->point.tokens, "batch", (json_int_t)row->point.batch, "losses",
                      loss, "verdict", verdict[row->verdict], "harmless_batch",

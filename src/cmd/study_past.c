@@ -40,7 +40,8 @@ static int show_guesses(struct str *text, const struct past *p, const struct con
              "lower", "upper");
     for (int i = 0; i < n; i++)
         show_guess(text, &law, c, batch[i], tokens, params);
-    str_add(text, "lower and upper are a standard error away; look for the best rate between them\n");
+    str_add(text,
+            "lower and upper are a standard error away; look for the best rate between them\n");
     return OK;
 }
 

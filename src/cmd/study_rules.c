@@ -16,10 +16,11 @@ static void foresee(const struct study_view *v, struct foresight *f)
         err_clear();
     f->trials = facts.n;
     f->tokens = f->most_tokens = facts.n * s->run_tokens;
-    snprintf(f->what, sizeof f->what,
-             "%d rules at %d batches, against tuned rates of each; up to %d trials where best rates "
-             "are at edges",
-             s->n_rules, s->n_batches, facts.n_most);
+    snprintf(
+        f->what, sizeof f->what,
+        "%d rules at %d batches, against tuned rates of each; up to %d trials where best rates "
+        "are at edges",
+        s->n_rules, s->n_batches, facts.n_most);
 }
 
 static int conclude(const struct study_view *v)

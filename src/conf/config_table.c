@@ -492,7 +492,7 @@ const struct conf_key CONF_KEYS[] = {
            SAFE, "How long each branch trains; empty: a tenth of the run."),
     F64("study.harm", study.harm, 0, 100, "0.01", "nats", SAFE,
         "A batch is harmless while its branch's loss is at most this above the least of smaller "
-        "batches.",
+        "batches; a scaling rule holds while its loss is at most this above the tuned rate's.",
         "Merrill et al. 2025"),
     TEXT("study.past", study.past, "", "folder", SAFE,
          "Folder whose finished runs and studies tell where to look for rates; empty: none."),
@@ -504,7 +504,7 @@ const struct conf_key CONF_KEYS[] = {
            "How the next trial is chosen.",
            "Bergstra et al. 2011 (tpe); Jaderberg et al. 2017 (pbt); Halton 1964"),
     INT("search.trials", search.trials, 1, 1e6, "20", "trials", SAFE,
-        "How many trials; a grid has as many as it has points."),
+        "How many trials; a grid has as many as it has points, a bandit two at each milestone."),
     INT("search.points", search.points, 1, 1000, "3", "points", SAFE,
         "Points of a grid in each range of numbers."),
     INT("search.seed", search.seed, 0, WHOLE, "1", "", SAFE,

@@ -5,10 +5,13 @@
 #include "result_parts.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Seeds of small models lie so far apart, in logarithms: what one seed's steps are worth. */
 static const double ONE_SEED = 0.15;
+/* A fit's residual that is worth a word. */
+static const double FAR_OFF = 0.1;
 /* Exponents of rules that a law is compared with. */
 static const struct {
     const char *name;
@@ -77,6 +80,14 @@ static void add_rule(struct str *s, const char *rule, const struct rate_law *law
              law->range.low, law->range.high);
 }
 
+static const char *time_text(char *buf, size_t n, double s)
+{
+    if (s >= 1)
+        return fmt_duration(buf, n, s);
+    snprintf(buf, n, "%.3g ms", 1000 * s);
+    return buf;
+}
+
 static void say(struct study_result *r)
 {
     char text[32], low[32], high[32];
@@ -97,9 +108,9 @@ static void say(struct study_result *r)
              a->steps.high, r->target[r->main].loss);
     if (a->way >= 0)
         str_addf(s, ", %s (%s to %s), %.3g core-hours",
-                 fmt_duration(text, sizeof text, r->way[a->way].time_s),
-                 fmt_duration(low, sizeof low, 3600 * a->hours.low),
-                 fmt_duration(high, sizeof high, 3600 * a->hours.high), r->way[a->way].core_h);
+                 time_text(text, sizeof text, r->way[a->way].time_s),
+                 time_text(low, sizeof low, 3600 * a->hours.low),
+                 time_text(high, sizeof high, 3600 * a->hours.high), r->way[a->way].core_h);
     str_add(s, ".");
 }
 
@@ -134,8 +145,9 @@ static void note_batch(struct study_result *r, const struct result_batch *b, int
     if (b->n == 0 || b->n_ended < b->n_trials)
         return;
     if (b->best[k].cell < 0)
-        str_addf(&r->notes, "batch %.0f: no trial reached %.4g (%d tried, %d diverged, %d failed)\n",
-                 b->batch, r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
+        str_addf(&r->notes,
+                 "batch %.0f: no trial reached %.4g (%d tried, %d diverged, %d failed)\n", b->batch,
+                 r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
     else if (why != NULL)
         str_addf(&r->notes,
                  "batch %.0f, target %.4g: %s, at the edge of its grid: another may take fewer "
@@ -173,6 +185,11 @@ static void note_target(struct study_result *r, const struct history *h, int k)
     if (t->fits && t->spread.by == RESAMPLED_NONE)
         str_addf(&r->notes, "target %.4g: %d points are too few to say how well the fit is known\n",
                  t->loss, t->n_fitted);
+    if (t->fits && t->fit.residual > FAR_OFF)
+        str_addf(&r->notes,
+                 "target %.4g: steps lie %.0f%% off the fitted curve, which intervals by resampled "
+                 "seeds do not show\n",
+                 t->loss, 100 * t->fit.residual);
 }
 
 /* What the plan would still do: nothing, or what the budget has no room for. */

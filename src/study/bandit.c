@@ -125,8 +125,8 @@ static int bandit_judge(const struct search *q, const struct history *h, int i, 
     *answer = !known ? ANSWER_WAIT : best == i ? ANSWER_GO : ANSWER_STOP;
     if (*answer == ANSWER_STOP && best >= 0)
         snprintf(why, WHY_BYTES,
-                 "its loss at milestone %d, %.4g, is above the %.4g of trial %d, at rate %.4g", g + 1,
-                 value_at(h, i, g), value_at(h, best, g), best,
+                 "its loss at milestone %d, %.4g, is above the %.4g of trial %d, at rate %.4g",
+                 g + 1, value_at(h, i, g), value_at(h, best, g), best,
                  rate_of(q, &h->trial[best].plan));
     else if (*answer == ANSWER_STOP)
         snprintf(why, WHY_BYTES, "no trial has a loss at milestone %d", g + 1);

@@ -68,7 +68,7 @@ static bool decided(const struct branch_row *row)
 
 bool branch_ramp(struct str *text, const struct branch_result *r, int64_t *batch)
 {
-    double allowed[BRANCH_MOST_POINTS];
+    double allowed[BRANCH_MOST_POINTS] = {0};
     for (int i = r->n - 1; i >= 0; i--) {
         if (!decided(&r->row[i]))
             return false;
@@ -89,8 +89,9 @@ bool branch_ramp(struct str *text, const struct branch_result *r, int64_t *batch
 static void show_head(struct str *text, const struct branch_setup *b)
 {
     char tokens[32];
-    str_addf(text, "branches of %s tokens, loss at their end; harm: more than %g above the least of "
-                   "smaller batches\n",
+    str_addf(text,
+             "branches of %s tokens, loss at their end; harm: more than %g above the least of "
+             "smaller batches\n",
              fmt_si(tokens, sizeof tokens, b->length), b->conf.study.harm);
     str_addf(text, "%10s %9s %7s", "step", "tokens", "batch");
     for (int j = 0; j < b->n_factors; j++) {

@@ -61,6 +61,11 @@ static int choose_points(struct branch_point *p, int *n, const struct config *jo
     }
     mem_free(step);
     TRY(rc);
+    if (n_all == 0)
+        return ERR(E_CONFIG,
+                   "%s holds no checkpoint: branches start from those of a run; name its folder, "
+                   "or train the job first, with checkpoint.every",
+                   job->run.dir);
     if (m == 0)
         return ERR(E_CONFIG,
                    "%s holds %zu checkpoint%s, and none of them early enough: a branch of %.4g "
@@ -108,6 +113,7 @@ static int read_points(struct branch_point *p, int *n, const char *text)
 static int write_points(struct config *job, const struct branch_point *p, int n)
 {
     struct str text = {0};
+    str_add(&text, "");
     for (int i = 0; i < n; i++)
         str_addf(&text, "%s%" PRId64 "@%.0f", i > 0 ? "," : "", p[i].step, p[i].tokens);
     int rc = text.len < sizeof job->study.from
@@ -198,8 +204,8 @@ static int check_plan(const struct branch_setup *b, int number)
     struct trial_plan plan = {0};
     struct config c = b->conf;
     struct scaling g;
-    double batch = b->factor[number % b->n_factors] *
-                   (double)b->point[number / b->n_factors].batch;
+    const struct branch_point *p = &b->point[number / b->n_factors];
+    double batch = b->factor[number % b->n_factors] * (double)p->batch;
     int rc = batch == floor(batch) && batch >= 1
                  ? OK
                  : ERR(E_CONFIG, "%g sequences are no batch", batch);
@@ -212,8 +218,7 @@ static int check_plan(const struct branch_setup *b, int number)
     mem_free(plan.set);
     return rc == OK ? OK
                     : err_context(rc, "study.factors: %g times %" PRId64 " sequences",
-                                  b->factor[number % b->n_factors],
-                                  b->point[number / b->n_factors].batch);
+                                  b->factor[number % b->n_factors], p->batch);
 }
 
 /* Long enough that all branches end at the same token: whole steps of the largest batch. */

@@ -82,12 +82,13 @@ struct resamples {
 /* Two-sided 95% of the normal distribution, and of Student's t. */
 static const double NORMAL = 1.96;
 
+/* freedom: at least 1 */
 static double student(int freedom)
 {
     static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571,
                                2.447,  2.365, 2.306, 2.262, 2.228};
     const int n = sizeof t / sizeof t[0];
-    return freedom <= n ? t[freedom - 1] : NORMAL + 2.7 / freedom;
+    return freedom >= 1 && freedom <= n ? t[freedom - 1] : NORMAL + 2.7 / freedom;
 }
 
 /* A whole number below n: of resample k, for point i, its draw j. */
@@ -180,7 +181,9 @@ static enum resampled choose_resampling(const struct seed_steps *point, int n)
     bool seeds = n >= 2 && n <= CRITICAL_MOST;
     for (int i = 0; i < n; i++)
         seeds = seeds && point[i].n >= 2;
-    return seeds ? RESAMPLED_SEEDS : n >= 4 && n <= CRITICAL_MOST ? RESAMPLED_RESIDUALS : RESAMPLED_NONE;
+    return seeds                          ? RESAMPLED_SEEDS
+           : n >= 4 && n <= CRITICAL_MOST ? RESAMPLED_RESIDUALS
+                                          : RESAMPLED_NONE;
 }
 
 void critical_resample(struct critical_spread *spread, const struct critical *c,

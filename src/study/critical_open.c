@@ -49,8 +49,9 @@ static int check_job(const struct critical_plan *p)
                    "batch; set another rule",
                    rule->name);
     if (p->n_batches == 0)
-        return ERR(E_CONFIG, "study.batches is not set, and batch.global %" PRId64
-                             " has no whole quarter to begin from; name the batches",
+        return ERR(E_CONFIG,
+                   "study.batches is not set, and batch.global %" PRId64
+                   " has no whole quarter to begin from; name the batches",
                    c->batch.global);
     double step = p->batch[p->n_batches - 1] * (double)c->batch.seq_len;
     if (step > p->run_tokens)
@@ -90,8 +91,7 @@ static int centre_by_job(struct critical_plan *p)
         TRY(derive_scaling(&g, &c));
         p->centre[b] = derive_settings(&g, c.batch.global).lr;
         if (!(p->centre[b] > 0))
-            return ERR(E_CONFIG, "optimizer.lr: %g is no rate to centre a grid on",
-                       p->centre[b]);
+            return ERR(E_CONFIG, "optimizer.lr: %g is no rate to centre a grid on", p->centre[b]);
     }
     return OK;
 }
@@ -106,8 +106,9 @@ int critical_plan_open(struct critical_plan *p, const struct study *s, const str
     TRY(study_amount(&p->warmup_tokens, job, job->schedule.warmup));
     TRY(check_job(p));
     TRY(check_budget(p));
-    return strcmp(job->study.center, "prior") == 0 ? critical_centre_by_past(p, s)
-                                                   : centre_by_job(p);
+    if (strcmp(job->study.center, "prior") != 0)
+        return centre_by_job(p);
+    return s != NULL ? critical_centre_by_past(p, s) : OK;
 }
 
 void critical_describe(const struct critical_plan *p, struct str *lines)
@@ -115,15 +116,18 @@ void critical_describe(const struct critical_plan *p, struct str *lines)
     const struct config *c = &p->job;
     double last = p->batch[p->n_batches - 1] * (double)c->batch.seq_len;
     double steps = fmax(ceil(p->warmup_tokens / last), (double)c->study.warmup_steps);
-    str_add(lines, "each trial sets its batch and rate; averages (beta1, beta2), decay and the rest "
-                   "are the job's\n");
+    str_add(lines,
+            "each trial sets its batch and rate; averages (beta1, beta2), decay and the rest "
+            "are the job's\n");
     critical_say_past(p, lines);
     if (p->warmup_tokens > 0)
-        str_addf(lines, "warmup: %.0f tokens as in the job, at least %" PRId64
-                        " steps (study.warmup_steps); %.0f steps at the largest batch\n",
+        str_addf(lines,
+                 "warmup: %.0f tokens as in the job, at least %" PRId64
+                 " steps (study.warmup_steps); %.0f steps at the largest batch\n",
                  p->warmup_tokens, c->study.warmup_steps, steps);
     if (strcmp(c->schedule.name, "constant") != 0)
-        str_addf(lines, "schedule %s runs over the whole length, whatever the trial's end: steps to "
-                        "a target depend on it; constant shows the batch alone\n",
+        str_addf(lines,
+                 "schedule %s runs over the whole length, whatever the trial's end: steps to "
+                 "a target depend on it; constant shows the batch alone\n",
                  c->schedule.name);
 }

@@ -61,13 +61,25 @@ static double suggested_rate(const struct trial *t)
     return says.valley;
 }
 
+/* A batch's first cell is its centre: for readers who do not know what it came from. */
+static bool first_rate(const struct critical_plan *p, const struct history *h, int n, int batch,
+                       double *centre)
+{
+    for (int i = 0; i < n; i++)
+        if (is_at(p, &h->trial[i], "cell", batch)) {
+            *centre = number_of(&h->trial[i], "optimizer.lr");
+            return true;
+        }
+    return false;
+}
+
 bool critical_centre(const struct critical_plan *p, const struct history *h, int n, int batch,
                      double *centre)
 {
     char text[32];
     *centre = p->centre[batch];
     if (!p->by_range)
-        return true;
+        return *centre > 0 || first_rate(p, h, n, batch, centre);
     for (int i = 0; i < n; i++) {
         const struct trial *t = &h->trial[i];
         if (!is_at(p, t, "range", batch))
@@ -201,8 +213,9 @@ static int add(struct making *m, struct planned item)
 
 static int add_cell(struct making *m, int batch, int index, int seed)
 {
-    return add(m, (struct planned){
-                      .batch = batch, .index = index, .seed = seed, .most_tokens = m->limit[batch]});
+    return add(m,
+               (struct planned){
+                   .batch = batch, .index = index, .seed = seed, .most_tokens = m->limit[batch]});
 }
 
 static int make_range(struct making *m, int batch)
@@ -213,8 +226,8 @@ static int make_range(struct making *m, int batch)
             return OK;
     if (!m->p->by_range)
         return OK;
-    return add(m, (struct planned){.batch = batch,
-                                   .most_tokens = step * (double)RANGE_DEFAULT.steps});
+    return add(m,
+               (struct planned){.batch = batch, .most_tokens = step * (double)RANGE_DEFAULT.steps});
 }
 
 static int make_cells(struct making *m, int batch, int low, int high)
@@ -243,8 +256,7 @@ static int make_grid(struct making *m, int batch)
 static bool says_something(const struct seen_batch *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (is_at(s->p, &s->h->trial[i], "cell", s->batch) &&
-            s->h->trial[i].state != TRIAL_FAILED)
+        if (is_at(s->p, &s->h->trial[i], "cell", s->batch) && s->h->trial[i].state != TRIAL_FAILED)
             return true;
     return false;
 }
@@ -396,7 +408,8 @@ static int set_text(const struct critical_plan *p, struct trial_plan *plan, cons
     struct config c = p->job;
     const struct conf_key *k = conf_find(key);
     TRY(conf_set_text(k, &c, value));
-    bool same = memcmp((const char *)&c + k->offset, (const char *)&p->job + k->offset, k->size) == 0;
+    bool same =
+        memcmp((const char *)&c + k->offset, (const char *)&p->job + k->offset, k->size) == 0;
     return same ? OK : plan_set(plan, key, value);
 }
 
@@ -426,8 +439,8 @@ static int set_batch(const struct critical_plan *p, struct trial_plan *plan,
     return set_text(p, plan, "scaling.rule", "none");
 }
 
-static int set_rate(const struct critical_plan *p, const struct history *h,
-                    struct trial_plan *plan, const struct planned *item)
+static int set_rate(const struct critical_plan *p, const struct history *h, struct trial_plan *plan,
+                    const struct planned *item)
 {
     double centre;
     critical_centre(p, h, h->n, item->batch, &centre);

@@ -37,8 +37,7 @@ int way_choose(const struct way *w, int n)
 {
     int best = -1;
     for (int i = 0; i < n; i++)
-        if (w[i].front &&
-            (best < 0 || w[i].time_s * w[i].core_h < w[best].time_s * w[best].core_h))
+        if (w[i].front && (best < 0 || w[i].time_s * w[i].core_h < w[best].time_s * w[best].core_h))
             best = i;
     return best;
 }

@@ -37,8 +37,8 @@ int study_length(double *tokens, const struct config *c)
 {
     struct course k;
     TRY(study_course(&k, c));
-    *tokens = c->train.length.unit == UNIT_TOKENS ? c->train.length.value
-                                                  : tokens_at(&k, c, k.n_steps);
+    *tokens =
+        c->train.length.unit == UNIT_TOKENS ? c->train.length.value : tokens_at(&k, c, k.n_steps);
     return OK;
 }
 

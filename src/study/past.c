@@ -147,9 +147,8 @@ static int add_trial(struct look *l, const struct config *job, const struct tria
                      const char *from)
 {
     struct config c = *job;
-    struct past_sample s = {.at = {[PRIOR_TOKENS] = t->tokens},
-                            .score = score_of(t),
-                            .target = t->plan.target};
+    struct past_sample s = {
+        .at = {[PRIOR_TOKENS] = t->tokens}, .score = score_of(t), .target = t->plan.target};
     for (int i = 0; i < t->plan.n_set; i++) {
         const struct conf_key *k = conf_find(t->plan.set[i].key);
         if (k == NULL)

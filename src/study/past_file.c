@@ -25,8 +25,8 @@ json_t *past_json(const struct past *p)
     for (int i = 0; i < p->n; i++)
         json_array_append_new(finds, find_json(&p->find[i]));
     for (int i = 0; i < p->n_skip; i++)
-        json_array_append_new(skips, json_pack("{s:s, s:s}", "from", p->skip[i].from, "why",
-                                               p->skip[i].why));
+        json_array_append_new(
+            skips, json_pack("{s:s, s:s}", "from", p->skip[i].from, "why", p->skip[i].why));
     return json_pack("{s:i, s:s, s:o, s:o}", "format", STUDY_FORMAT, "folder", p->folder,
                      "best_rates", finds, "left_out", skips);
 }

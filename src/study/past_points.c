@@ -98,8 +98,7 @@ static int judge_group(struct past *p, const struct past_sample *s, int n)
     mem_free(x);
     if (b.kind != BEST_WITHIN)
         return past_add_skip(p, s[0].from, best_rate_why(b.kind));
-    struct past_find f = {.n_rates = b.n_rates,
-                          .point = {.lr = b.lr, .error = b.error}};
+    struct past_find f = {.n_rates = b.n_rates, .point = {.lr = b.lr, .error = b.error}};
     snprintf(f.from, sizeof f.from, "%s", s[0].from);
     memcpy(f.point.at, s[0].at, sizeof f.point.at);
     f.point.at[PRIOR_TOKENS] = target > 0 ? b.score : length;
@@ -110,8 +109,9 @@ static int by_place(const void *a, const void *b)
 {
     const struct past_find *x = a, *y = b;
     int c = strcmp(x->from, y->from);
-    return c != 0 ? c : (x->point.at[PRIOR_BATCH] > y->point.at[PRIOR_BATCH]) -
-                            (x->point.at[PRIOR_BATCH] < y->point.at[PRIOR_BATCH]);
+    return c != 0 ? c
+                  : (x->point.at[PRIOR_BATCH] > y->point.at[PRIOR_BATCH]) -
+                        (x->point.at[PRIOR_BATCH] < y->point.at[PRIOR_BATCH]);
 }
 
 int past_judge(struct past *p, struct past_sample *sample, int n)

@@ -9,11 +9,9 @@ static const double OUTSIDE = 2;
 
 static void assume(struct prior *p, struct prior_assumption a)
 {
-    p->exponent[PRIOR_BATCH] = a.adaptive
-                                   ? (struct prior_exponent){.value = 0.5,
-                                                             .source = "Malladi et al. 2022"}
-                                   : (struct prior_exponent){.value = 1,
-                                                             .source = "Goyal et al. 2017"};
+    p->exponent[PRIOR_BATCH] =
+        a.adaptive ? (struct prior_exponent){.value = 0.5, .source = "Malladi et al. 2022"}
+                   : (struct prior_exponent){.value = 1, .source = "Goyal et al. 2017"};
     p->exponent[PRIOR_TOKENS] =
         (struct prior_exponent){.value = -0.32, .source = "Bjorck et al. 2025"};
     p->exponent[PRIOR_PARAMS] =
@@ -176,8 +174,8 @@ struct prior_guess prior_guess(const struct prior *p, const double at[PRIOR_N])
         log_lr += p->exponent[k].value * away[k];
         if (p->exponent[k].assumed)
             variance += pow(p->exponent[k].error * away[k], 2);
-        g.outside |= log(at[k]) < p->low[k] - log(OUTSIDE) ||
-                     log(at[k]) > p->high[k] + log(OUTSIDE);
+        g.outside |=
+            log(at[k]) < p->low[k] - log(OUTSIDE) || log(at[k]) > p->high[k] + log(OUTSIDE);
     }
     for (int k = 0; k < PRIOR_N; k++)
         for (int l = 0; l < PRIOR_N; l++)
@@ -221,6 +219,6 @@ void prior_show(struct str *text, const struct prior *p, int column)
     }
     str_add(text, "\n");
     add_label(text, "fit", column);
-    str_addf(text, "%d best rate%s, about the law by a factor of %.2f\n", p->n,
-             p->n > 1 ? "s" : "", exp(p->scatter));
+    str_addf(text, "%d best rate%s, about the law by a factor of %.2f\n", p->n, p->n > 1 ? "s" : "",
+             exp(p->scatter));
 }

@@ -120,11 +120,8 @@ static int take_best(struct study_result *r, struct result_batch *b, int target)
     struct rate_score *score;
     int n = 0;
     TRY(mem_alloc(&score, (size_t)b->n, sizeof *score, "rates"));
-    *best = (struct result_best){.cell = -1,
-                                 .steps = INFINITY,
-                                 .examples = INFINITY,
-                                 .overhead = NAN,
-                                 .fitted = NAN};
+    *best = (struct result_best){
+        .cell = -1, .steps = INFINITY, .examples = INFINITY, .overhead = NAN, .fitted = NAN};
     for (int i = b->first; i < b->first + b->n; i++) {
         const struct result_cell *c = &r->cell[i];
         if (isnan(c->steps[target]))

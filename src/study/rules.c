@@ -41,7 +41,7 @@ static int judge_batch(struct rules_result *r, int at, const struct rules_list *
     b->tuned = best_rate_of(x, rules_scores(x, l, h, b->batch));
     mem_free(x);
     for (int i = 0; i < l->n; i++) {
-        bool here = l->trial[i].batch == b->batch && i < h->n;
+        bool here = i < h->n && l->trial[i].batch == b->batch;
         b->n_trials += here;
         b->n_diverged += here && h->trial[i].state == TRIAL_DIVERGED;
     }
@@ -53,7 +53,7 @@ static int judge_batch(struct rules_result *r, int at, const struct rules_list *
 static void judge_range(struct rules_range *range, const struct rules_result *r, int rule)
 {
     const struct rules_setup *s = r->setup;
-    int low = s->base, high = s->base, known = 0;
+    int low = s->base, high = low, known = 0;
     double sum = 0;
     while (low > 0 && r->batch[low - 1].cell[rule].holds)
         low--;

@@ -281,7 +281,7 @@ static int tune_base(struct rules_list *l, const struct rules_setup *s, const st
 }
 
 static void find_base_rate(struct rules_list *l, const struct rules_setup *s,
-                          const struct history *h)
+                           const struct history *h)
 {
     double best = INFINITY;
     for (int i = 0; i < l->n; i++)
@@ -361,7 +361,8 @@ static int set_trial(const struct rules_setup *s, const struct rules_trial *t,
     TRY(plan_set(plan, "optimizer.lr", text));
     TRY(plan_set_number(plan, "batch.global", t->batch));
     TRY(plan_set(plan, "scaling.rule", t->rule != NULL ? t->rule->name : "none"));
-    TRY(plan_set_number(plan, "scaling.base_batch", t->rule != NULL ? s->batch[s->base] : t->batch));
+    TRY(plan_set_number(plan, "scaling.base_batch",
+                        t->rule != NULL ? s->batch[s->base] : t->batch));
     return plan_in_tokens(plan, &s->conf);
 }
 

@@ -47,8 +47,8 @@ static int keep_curve(struct probe *p, const struct range_curve *c, double secon
     TRY(mem_alloc(&t->curve, (size_t)c->n, sizeof *t->curve, "a range test's curve"));
     for (int64_t i = 0; i < c->n; i++) {
         double step = (double)i + 1;
-        t->curve[i] = (struct curve_point){step, step * tokens, c->smooth[i],
-                                           seconds * step / (double)c->n};
+        t->curve[i] =
+            (struct curve_point){step, step * tokens, c->smooth[i], seconds * step / (double)c->n};
     }
     t->n_curve = (int)c->n;
     return OK;
@@ -102,6 +102,7 @@ static int time_step(double *seconds, struct trainer *t)
 {
     struct step_result r;
     double begin = clock_now_s();
+    *seconds = 0;
     TRY(trainer_step(t, &r));
     *seconds = clock_now_s() - begin;
     MPI_TRY(MPI_Allreduce(MPI_IN_PLACE, seconds, 1, MPI_DOUBLE, MPI_MAX, t->comm->world));

@@ -199,6 +199,26 @@ START_TEST(renames_and_syncs)
 }
 END_TEST
 
+START_TEST(a_file_is_new_once)
+{
+    static const char *const POINTS[] = {"fs.pwrite:0", "fs.fsync:0", "fs.link:0"};
+    bool exists;
+    enter();
+    for (size_t i = 0; i < sizeof POINTS / sizeof *POINTS; i++) {
+        arm(POINTS[i]);
+        ck_assert_int_eq(fs_write_new(path, "no", 2, &exists), E_IO);
+        ck_assert_int_eq(n_entries(), 0);
+    }
+    ck_assert_int_eq(fs_write_new(path, "first", 5, &exists), OK);
+    ck_assert(!exists);
+    ck_assert_int_eq(fs_write_new(path, "second", 6, &exists), OK);
+    ck_assert(exists);
+    file_is("first");
+    ck_assert_int_eq(n_entries(), 1);
+    leave();
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_checked_fixture(t, enter, leave);
@@ -211,6 +231,7 @@ static void add(TCase *t)
     tcase_add_test(t, positions_reads_and_writes);
     tcase_add_test(t, failures_leave_the_old_file);
     tcase_add_test(t, renames_and_syncs);
+    tcase_add_test(t, a_file_is_new_once);
 }
 
 int main(void)

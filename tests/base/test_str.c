@@ -220,6 +220,19 @@ START_TEST(clocks_go_forward)
 }
 END_TEST
 
+START_TEST(fields_of_csv_are_quoted_where_they_must)
+{
+    struct str s = {0};
+    str_add_csv(&s, "plain");
+    str_add(&s, ",");
+    str_add_csv(&s, "");
+    str_add(&s, ",");
+    str_add_csv(&s, "a, \"b\"\n");
+    ck_assert_str_eq(s.s, "plain,,\"a, \"\"b\"\"\n\"");
+    str_release(&s);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, text_grows);
@@ -230,6 +243,7 @@ static void add(TCase *t)
     tcase_add_test(t, figures_read_well);
     tcase_add_test(t, nearest_word_is_near);
     tcase_add_test(t, ends_compare);
+    tcase_add_test(t, fields_of_csv_are_quoted_where_they_must);
     tcase_add_test(t, clocks_go_forward);
 }
 

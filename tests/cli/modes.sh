@@ -62,9 +62,9 @@ says '^ +24 +1\.54k +4 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +>= 32'
 says '^advice +batch.ramp="0:4 768tok:32" batch.global=32; larger may do'
 ends 0 "the ramp's job" "$carat" plan "$work/ramp.yaml" --gflops 1
 says '^ +768 +32'
-ends 0 "branches by one worker" study 1 "$work/run" --branch study.branch=25% study.harm=10 \
-    study.dir="$work/alone"
-same "branches of one and two workers" "$work/two" "$work/out"
+ends 0 "branches by one worker" study 3 "$work/run" --branch study.branch=25% study.harm=10 \
+    study.dir="$work/alone" study.ranks=3
+same "branches by one worker of three ranks and by two workers" "$work/two" "$work/out"
 ends 0 "all is done" study 1 "$work/run" --branch study.branch=25% study.harm=10
 same "the same command again" "$work/two" "$work/out"
 ends 0 "branches as JSON" bash -c "'$carat' study '$work/run' --branch study.branch=25% \
@@ -74,11 +74,13 @@ assert [c[\"step\"] for c in r[\"checkpoints\"]] == [12, 24, 36]
 assert r[\"batch_ramp\"] == \"0:4 768tok:32\" and r[\"batch_global\"] == 32'"
 ends 78 "no checkpoint of that step" study 1 "$work/run" --branch study.from=13 study.dir="$work/x"
 says 'study.from: .* holds no checkpoint of step 13'
+ends 78 "no run" study 1 "$work/job.yaml" --branch run.dir="$work/none"
+says 'none holds no checkpoint: branches start from'
 ends 78 "no room for a branch" study 1 "$work/run" --branch study.from=48 study.dir="$work/x"
 says 'would end behind the run'
 
 # ---- rules ----
-rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 study.batches=2,4,8 study.rules=none,linear,malladi study.extend=1 study.harm=10)
+rules=(--rules run.dir="$work/r" train.steps=24 optimizer.lr=0.03 "study.batches=2,4,8" "study.rules=none,linear,malladi" study.extend=1 study.harm=10)
 ends 0 "rules" study 2 "$work/job.yaml" "${rules[@]}" --write "$work/rule.yaml"
 cp "$work/out" "$work/two"
 says '^ +batch +best lr +tuned +none +linear +malladi'

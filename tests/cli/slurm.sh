@@ -92,7 +92,7 @@ ok 'and runs nothing' test ! -e "$work/harm"
 ok 'its folder' is "$("$carat" slurm "$work/job.yaml" --study --run-dir)" runs/x-study
 
 mkdir -p "$work/a study/trials"
-awk 'BEGIN { printf "{\"format\": 1, \"kind\": \"search\", \"job\": \"" } { printf "%s\\n", $0 } END { print "\"}" }' \
+awk 'BEGIN { printf "{\"format\": 1, \"kind\": \"search\", \"job\": \"search: {space: optimizer.lr log 1e-4 1e-1}\\n" } { printf "%s\\n", $0 } END { print "\"}" }' \
     "$work/job.yaml" >"$work/a study/study.json"
 folder() { "$carat" slurm "$work/a study" "$@" >"$work/out" 2>&1; }
 ok "a study's folder" folder
@@ -102,8 +102,10 @@ ok 'a folder of another kind' is "$?" 64
 ok 'a folder of another kind: says so' grep -q 'holds a study of kind search, not study' "$work/out"
 
 ok 'workers of no study' refuses 64 --workers 3
-ok 'no worker' refuses 64 --search --workers 0
-ok 'none at once' refuses 64 --search --at-once 0
+ok 'no worker' refuses 64 --search "$search" --workers 0
+ok 'a search of nothing' refuses 78 --search
+ok 'a search of nothing: the key' grep -q search.space "$work/out"
+ok 'none at once' refuses 64 --search "$search" --at-once 0
 ok 'both' refuses 64 --search --study
 ok 'a kind that is none' refuses 64 --study=serach
 ok 'a chain that is not submitted' refuses 64 --search --chain 2
@@ -117,7 +119,7 @@ echo "\$*" >>"$work/calls"
 echo "\$((700 + \$(wc -l <"$work/calls")));cluster"
 [ "\$(wc -l <"$work/calls")" -lt "\${LAST:-99}" ]
 END
-chain() { rm -f "$work/calls"; env PATH="$work:$PATH" "$carat" slurm "$work/job.yaml" --search --submit --chain 3 >"$work/out" 2>&1; }
+chain() { rm -f "$work/calls"; env PATH="$work:$PATH" "$carat" slurm "$work/job.yaml" --search "$search" --submit --chain 3 >"$work/out" 2>&1; }
 ok 'a chain' chain
 ok 'a chain: each after the one before' is "$(tr '\n' '|' <"$work/calls")" \
     '--parsable|--parsable --dependency=afterany:701|--parsable --dependency=afterany:702|'

@@ -110,9 +110,9 @@ END_TEST
 /* Seven heads with two for keys cannot be: the trial fails, not the search. */
 START_TEST(a_model_that_cannot_be_is_a_trial_too)
 {
-    ck_assert_msg(open_with("  rule: grid\n  space: model.heads choice 5 7; model.kv_heads choice 2 4") ==
-                      OK,
-                  "%s", err_message());
+    ck_assert_msg(
+        open_with("  rule: grid\n  space: model.heads choice 5 7; model.kv_heads choice 2 4") == OK,
+        "%s", err_message());
     struct trial_plan plan = propose(0);
     ck_assert_double_eq(number(&plan, "train.tokens"), RUN_TOKENS);
     end_plan(&plan);

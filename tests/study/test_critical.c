@@ -108,7 +108,8 @@ static int count_covered(int seeds, enum resampled by)
 
 START_TEST(intervals_hold_the_truth_as_often_as_they_say)
 {
-    int residuals = count_covered(1, RESAMPLED_RESIDUALS), seeds = count_covered(3, RESAMPLED_SEEDS);
+    int residuals = count_covered(1, RESAMPLED_RESIDUALS),
+        seeds = count_covered(3, RESAMPLED_SEEDS);
     ck_assert_msg(residuals >= COVERED * N_WORLDS, "residuals: %d", residuals);
     ck_assert_msg(seeds >= COVERED_BY_THREE * N_WORLDS, "seeds: %d", seeds);
     ck_assert_msg(residuals < N_WORLDS, "an interval that always holds says nothing");
@@ -129,7 +130,8 @@ START_TEST(three_points_leave_nothing_to_resample)
     ck_assert(isnan(s.batch.low) && isnan(band[1].high));
     critical_resample(&s, &c, w.point, N_BATCH, at, 2);
     for (int i = 0; i < 2; i++)
-        ck_assert(band[i].low < critical_steps(&c, at[i]) && critical_steps(&c, at[i]) < band[i].high);
+        ck_assert(band[i].low < critical_steps(&c, at[i]) &&
+                  critical_steps(&c, at[i]) < band[i].high);
     struct interval before = s.batch;
     critical_resample(&s, &c, w.point, N_BATCH, at, 2);
     ck_assert_double_eq(s.batch.low, before.low);

@@ -82,7 +82,7 @@ START_TEST(groups_give_a_point_each_and_the_law)
     s[n++] = sample("c", 4e3, 1e-3, 2, 0);
     s[n++] = sample("c", 4e3, 2e-3, 2.1, 0);
     snprintf(job.optimizer.name, sizeof job.optimizer.name, "adamw");
-        ck_assert_int_eq(past_judge(&p, s, n), OK);
+    ck_assert_int_eq(past_judge(&p, s, n), OK);
     ck_assert_int_eq(p.n, 2);
     ck_assert_int_eq(p.n_skip, 1);
     ck_assert_str_eq(p.skip[0].why, "fewer than three rates were tried");

@@ -1,9 +1,9 @@
 /* The past in folders: studies that are found, what is left out, and what a study keeps of it. */
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "check_main.h"
 #include "conf/config_file.h"
-#include "base/str.h"
 #include "study/past.h"
 #include "study/search.h"
 #include "study/space.h"

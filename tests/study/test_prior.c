@@ -20,10 +20,10 @@ static const struct prior_assumption adam = {.adaptive = true};
 
 static struct prior_point point(double batch, double tokens, double params)
 {
-    return (struct prior_point){
-        .at = {batch, tokens, params},
-        .lr = 0.7 * pow(batch, ALPHA) * pow(tokens, -BETA) * pow(params, -GAMMA),
-        .error = 0.05};
+    return (struct prior_point){.at = {batch, tokens, params},
+                                .lr = 0.7 * pow(batch, ALPHA) * pow(tokens, -BETA) *
+                                      pow(params, -GAMMA),
+                                .error = 0.05};
 }
 
 /* Batches, lengths and sizes each with each. */

@@ -10,8 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BEST_AT_8 0.002
-#define LAST      64.0 /* the batch up to which the best rate grows */
+#define BEST_AT_8  0.002
+#define LAST       64.0 /* the batch up to which the best rate grows */
 #define DECAY_HARM 0.02 /* what rules do that change more than the rate */
 #define DIVERGES   0.05
 /* Rates are written with eight digits, and a parabola through three points is exact. */
@@ -200,10 +200,14 @@ START_TEST(errors_name_the_key)
     static const struct {
         const char *more, *part;
     } bad[] = {
-        {"study.rules: lineal\n", "study.rules"},   {"study.rules: sqrt,sqrt\n", "twice"},
-        {"study.rules: ','\n", "study.rules"},      {"study.batches: '8'\n", "study.batches"},
-        {"study.batches: 8,8.5\n", "8.5"},          {"batch.ramp: '0:4 1k:8'\n", "batch.ramp"},
-        {"study.budget: 100ktok\n", "study.budget"}, {"batch.micro: 4\nstudy.batches: 2,8\n", "study.batches: 2"},
+        {"study.rules: lineal\n", "study.rules"},
+        {"study.rules: sqrt,sqrt\n", "twice"},
+        {"study.rules: ','\n", "study.rules"},
+        {"study.batches: '8'\n", "study.batches"},
+        {"study.batches: 8,8.5\n", "8.5"},
+        {"batch.ramp: '0:4 1k:8'\n", "batch.ramp"},
+        {"study.budget: 100ktok\n", "study.budget"},
+        {"batch.micro: 4\nstudy.batches: 2,8\n", "study.batches: 2"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct config c = load(bad[i].more);

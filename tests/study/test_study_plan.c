@@ -1,4 +1,5 @@
-/* Large-batch studies planned on the noisy quadratic model, whose best rates and steps are known. */
+/* Large-batch studies planned on the noisy quadratic model, whose best rates and steps are known.
+ */
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
@@ -74,12 +75,13 @@ static void reach(struct world *w, struct trial *t, double target, double most)
     double batch = setting(t, "batch.global"), lr = setting(t, "optimizer.lr");
     double step = quadratic_steps(lr, batch, target, most);
     for (double at = step - 1; isfinite(step) && at <= step; at++)
-        t->curve[t->n_curve++] = (struct curve_point){
-            at, at * batch, quadratic_risk(at, lr, batch, 1e9), at};
+        t->curve[t->n_curve++] =
+            (struct curve_point){at, at * batch, quadratic_risk(at, lr, batch, 1e9), at};
     (void)w;
 }
 
-/* A loss that, once high, falls evenly from a third of a rate to three times it, and rises behind. */
+/* A loss that, once high, falls evenly from a third of a rate to three times it, and rises behind.
+ */
 static void range_finish(struct world *w, struct trial *t, double rate)
 {
     double peak = log(rate * 3);
@@ -296,7 +298,8 @@ START_TEST(nothing_is_begun_that_the_budget_has_no_room_for)
     end(&one);
     end(&other);
     /* Not even the first stage fits. */
-    struct config c = job_of("study: {batches: '16,64', targets: '1.0', center: job, budget: 1e6}\n");
+    struct config c =
+        job_of("study: {batches: '16,64', targets: '1.0', center: job, budget: 1e6}\n");
     ck_assert_int_eq(critical_plan_open(&one.plan, NULL, &c), E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err_message(), "study.budget"));
 }
