@@ -111,7 +111,7 @@ START_TEST(a_large_batch_study)
     ck_assert_int_eq(p->n_ticks, 5);
     ck_assert_double_eq(p->tick[4], 256);
     curve(figure("Best rate by batch"), "lr* ~ B^0.50 (0.35 to 0.65)");
-    ck_assert_int_eq(curve(figure("Every rate at every batch"), "batch 16")->n, 3);
+    ck_assert_int_ge(curve(figure("Every rate at every batch"), "batch 16")->n, 3);
     ck_assert_int_eq(curve(figure("Range tests"), "batch 4")->n, FAKE_RANGE);
     curve(figure("Validation loss by tokens"), "batch 256");
     curve(figure("Validation loss by time"), "targets");
@@ -142,7 +142,7 @@ START_TEST(a_study_page_can_be_repeated)
     says("carat study job.yaml study.dir=runs/again");
     says("targets: &quot;2.6,2.4,2.2&quot;");
     says("Seeds: run.seed=7");
-    says("carat train job.yaml run.dir=runs/again batch.global=16");
+    says("carat train job.yaml run.dir=runs/again optimizer.lr=0.00");
     remove_root();
 }
 END_TEST
@@ -202,10 +202,10 @@ END_TEST
 
 START_TEST(a_study_on_its_way)
 {
-    make("part", "study", FAKE_STUDY, 14);
-    ck_assert_int_eq(study.history.n, 14);
+    make("part", "study", FAKE_STUDY, 7);
+    ck_assert_int_eq(study.history.n, 7);
     figure("Every rate at every batch");
-    says("<td>still running</td>");
+    says("<td>not tried yet</td>");
     report_study_release(&study);
     figures_release(&figures);
     str_release(&page);
