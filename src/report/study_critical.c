@@ -613,11 +613,20 @@ static void add_fits(struct str *out, const struct study_result *r)
     table_end(out);
 }
 
+static const char *remark_of(const struct result_batch *b, const struct result_best *best)
+{
+    const char *why = best_rate_why(best->rate.kind);
+    if (best->cell >= 0)
+        return why != NULL ? why : "";
+    return b->n_trials == 0           ? "not tried yet"
+           : b->n_ended < b->n_trials ? "still running"
+                                      : "no rate came there";
+}
+
 static void add_best_row(struct str *out, const struct study_result *r, int i, int k)
 {
     const struct result_batch *b = &r->batch[i];
     const struct result_best *best = &b->best[k];
-    const char *why = best_rate_why(best->rate.kind);
     row_begin(out, i == r->advice.batch && k == r->main);
     cell_number(out, "%.0f", b->batch);
     cell_number(out, "%.3g", best->cell >= 0 ? best->rate.lr : NAN);
@@ -629,10 +638,7 @@ static void add_best_row(struct str *out, const struct study_result *r, int i, i
     cell_number(out, "%.0f", b->n_trials);
     cell_number(out, "%.0f", b->n_diverged);
     cell_number(out, "%.0f", b->n_failed);
-    cell_text(out, best->cell < 0 && b->n_ended < b->n_trials ? "still running"
-                   : best->cell < 0                           ? "no rate came there"
-                   : why != NULL                              ? why
-                                                              : "");
+    cell_text(out, remark_of(b, best));
     row_end(out);
 }
 
