@@ -39,7 +39,7 @@ static const char HEAD[] =
     "svg .mark text{fill:var(--soft);font-size:11px}svg .mark{fill:none}\n"
     ".pair{display:grid;gap:0 1.5rem;grid-template-columns:repeat(auto-fill,minmax(22rem,1fr))}"
     ".pair figure{margin:1rem 0}\n"
-    ".dense th,.dense td{padding-right:.9rem}.dense .n{white-space:nowrap}"
+    ".dense th,.dense td{padding-right:.9rem}.dense .n{white-space:nowrap}.words{min-width:18rem}"
     ".best td{background:var(--shade);font-weight:600}.soft{color:var(--soft);margin:.2rem 0}\n"
     ".bar{background:#0072B2;height:.8rem;margin-top:.3rem}"
     "pre{background:var(--shade);padding:.6rem .8rem;overflow-x:auto;font-size:.85rem}"

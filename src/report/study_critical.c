@@ -12,8 +12,7 @@
 /* Half the width of an interval that holds 95 of 100, in standard errors. */
 #define TWO_SIDED 1.96
 
-/* More points than these hide their line. */
-enum { MOST_POINTS = 16, NOISE_BUCKETS = 60 };
+enum { NOISE_BUCKETS = 60 };
 
 static const struct study_result *result_of(const struct report_study *s)
 {
@@ -168,10 +167,8 @@ static void add_best_trials(struct plot *p, const struct report_study *s, int ba
     batch_title(title, r, batch);
     for (int i = 0; cell >= 0 && i < r->cell[cell].n; i++) {
         const struct result_trial *t = &r->trial[r->cell[cell].first + i];
-        const struct trial *of = &s->history.trial[t->number];
         const struct curve *c =
-            figure_trial(p, of->n_curve > MOST_POINTS ? CURVE_LINE : CURVE_LINE_POINTS, look, of, x,
-                         i == 0 ? title : "");
+            figure_trial(p, look, &s->history.trial[t->number], x, i == 0 ? title : "");
         p->y_most = fmax(p->y_most, 1.02 * highest_of(c));
     }
 }

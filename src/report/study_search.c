@@ -135,8 +135,7 @@ static void figure_losses(struct figures *f, const struct report_study *s)
     if (s->best >= 0) {
         char title[PLOT_NAME];
         snprintf(title, sizeof title, "best: trial %d", s->history.trial[s->best].number);
-        const struct curve *c =
-            figure_trial(p, CURVE_LINE_POINTS, 0, &s->history.trial[s->best], TRIAL_TOKENS, title);
+        const struct curve *c = figure_trial(p, 0, &s->history.trial[s->best], TRIAL_TOKENS, title);
         if (c != NULL && c->n > 0)
             p->y_most = 1.3 * c->y[0];
     }
