@@ -76,10 +76,10 @@ START_TEST(warmup_helps)
 }
 END_TEST
 
-/* Experiment 6, at equal tokens. */
+/* Experiment 6, at equal tokens; in so short a run at a rate whose noise already tells. */
 START_TEST(decay_beats_a_constant_rate)
 {
-    struct trial k = {.seed = 1, .batch = 16, .steps = 240, .lr = 0.004, .warmup = -1};
+    struct trial k = {.seed = 1, .batch = 16, .steps = 400, .lr = 0.016, .warmup = -1};
     if (!there)
         return;
     double constant = science_train(&place, &model, &k, NULL).loss;
