@@ -26,8 +26,8 @@ static bool has_piece(const char *pieces, const char *rule)
 static bool follows_plateau(const struct config *c)
 {
     static const char rule[] = "reduce_on_plateau";
-    return schedule_is(c->schedule.name, rule) || (schedule_is(c->schedule.name, "piecewise") &&
-                                                   has_piece(c->schedule.pieces, rule));
+    return schedule_is(c->schedule.name, rule) ||
+           (schedule_is(c->schedule.name, "piecewise") && has_piece(c->schedule.pieces, rule));
 }
 
 static bool follows_noise(const struct config *c)

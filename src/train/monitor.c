@@ -255,8 +255,7 @@ static void judge_scaling(struct trainer *t, const struct step_result *r)
     const struct scaling *g = &t->scaling;
     double scale = noise_scale(&t->noise), error = noise_error(&t->noise), batch = (double)r->batch;
     if (t->monitor.told_of_noise || !g->rule->small_batch || batch <= g->job.base ||
-        (double)t->at.step < far_enough * (double)t->n_steps ||
-        !(scale + errors * error < batch))
+        (double)t->at.step < far_enough * (double)t->n_steps || !(scale + errors * error < batch))
         return;
     t->monitor.told_of_noise = true;
     log_warn("step %lld: the gradient noise scale is %.3g (± %.2g) sequences and the batch %lld: "

@@ -302,10 +302,9 @@ START_TEST(rules_that_find_their_rate_give_the_known_numbers)
             optim_update(&j.o, &s, w, g);
         }
         for (int k = 0; k < 6; k++)
-            ck_assert_msg(fabs((double)w[k] - descents[i].w[k]) <
-                              DESCENT_TOLERANCE * descents[i].steps,
-                          "%s: w[%d] is %.9g, not %.9g", rule->name, k, (double)w[k],
-                          descents[i].w[k]);
+            ck_assert_msg(
+                fabs((double)w[k] - descents[i].w[k]) < DESCENT_TOLERANCE * descents[i].steps,
+                "%s: w[%d] is %.9g, not %.9g", rule->name, k, (double)w[k], descents[i].w[k]);
         ck_assert_double_eq_tol(j.o.scalar[0], descents[i].scalar,
                                 DESCENT_TOLERANCE * descents[i].steps *
                                     (1 + fabs(descents[i].scalar)));
