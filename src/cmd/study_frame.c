@@ -350,7 +350,7 @@ static void say_saved(const struct frame *f)
         if (h->trial[i].state > TRIAL_RUNNING || trial_path(run, &f->study, i) != OK ||
             fs_join(run, run, "run") != OK || ckpt_list(run, &step, &n, NULL) != OK)
             err_clear();
-        if (n > 0)
+        if (n > 0 && step != NULL)
             log_info("trial %-9d saved at step %lld", i, (long long)step[0]);
         mem_free(step);
     }
@@ -382,13 +382,16 @@ static int verdict(const struct frame *f)
     struct study_counts c;
     const struct history *h = &f->view.history;
     study_count(&c, h);
-    if (c.ended == 0 || c.n[TRIAL_DONE] + c.n[TRIAL_PRUNED] > 0)
+    const struct trial *first = NULL;
+    for (int i = h->n - 1; i >= 0; i--)
+        if (h->trial[i].state > TRIAL_RUNNING)
+            first = &h->trial[i];
+    if (first == NULL || c.n[TRIAL_DONE] + c.n[TRIAL_PRUNED] > 0)
         return OK;
-    const char *why = h->trial[0].why;
     if (c.n[TRIAL_DIVERGED] > 0)
         return ERR(E_DIVERGED, "no trial came to its end; the first %s: %s",
-                   h->trial[0].state == TRIAL_DIVERGED ? "diverged" : "failed", why);
-    return ERR(E_CONFIG, "every trial failed, the first with: %s", why);
+                   trial_state_name(first->state), first->why);
+    return ERR(E_CONFIG, "every trial failed, the first with: %s", first->why);
 }
 
 static int show(struct frame *f)

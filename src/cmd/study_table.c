@@ -101,23 +101,26 @@ static bool varies(const struct history *h, const char *key)
     return h->n == 1;
 }
 
-static void find_columns(struct columns *c, const struct history *h)
+static void fit_column(struct columns *c, const struct history *h, const struct setting *s)
 {
     char buf[32];
+    int at = column_of(c, s->key);
+    if (at < 0 && c->n < MOST_COLUMNS && varies(h, s->key)) {
+        at = c->n++;
+        snprintf(c->key[at], KEY_BYTES, "%s", s->key);
+        c->width[at] = (int)strlen(c->key[at]);
+    }
+    int width = (int)strlen(short_value(buf, sizeof buf, s->value));
+    if (at >= 0 && width > c->width[at])
+        c->width[at] = width;
+}
+
+static void find_columns(struct columns *c, const struct history *h)
+{
     *c = (struct columns){0};
     for (int i = 0; i < h->n; i++)
-        for (int k = 0; k < h->trial[i].plan.n_set; k++) {
-            const struct setting *s = &h->trial[i].plan.set[k];
-            int at = column_of(c, s->key);
-            if (at < 0 && c->n < MOST_COLUMNS && varies(h, s->key)) {
-                at = c->n++;
-                snprintf(c->key[at], KEY_BYTES, "%s", s->key);
-                c->width[at] = (int)strlen(s->key);
-            }
-            int width = (int)strlen(short_value(buf, sizeof buf, s->value));
-            if (at >= 0 && width > c->width[at])
-                c->width[at] = width;
-        }
+        for (int k = 0; k < h->trial[i].plan.n_set; k++)
+            fit_column(c, h, &h->trial[i].plan.set[k]);
 }
 
 static void add_number(struct str *text, const char *fmt, double v)
