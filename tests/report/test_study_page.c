@@ -138,7 +138,7 @@ START_TEST(a_study_page_can_be_repeated)
     says(advice.s);
     str_release(&advice);
     says("<td>no rate came there</td>");
-    says("batch 256: no trial reached 2.6");
+    says("batch 256: no rate reached 2.6");
     says("carat study job.yaml study.dir=runs/again");
     says("targets: &quot;2.6,2.4,2.2&quot;");
     says("Seeds: run.seed=7");
