@@ -82,6 +82,8 @@ struct schedule_point {
 };
 
 int schedule_find(const struct schedule_rule **rule, const char *name); /* E_CONFIG, suggestion */
+/* Whether a name, be it a second one, is that of the rule that the table calls `rule`. */
+bool schedule_is(const char *name, const char *rule);
 const struct schedule_rule *schedule_row(int i);
 /* Whether the rule reads schedule.<key>. */
 bool schedule_reads(const struct schedule_rule *rule, const char *key);

@@ -10,8 +10,8 @@
 
 enum curve_kind {
     CURVE_LINE,
-    CURVE_FAINT, /* what lies under a smoothed line */
-    CURVE_POINTS,
+    CURVE_FAINT,  /* what lies under a smoothed line */
+    CURVE_POINTS, /* y INFINITY: at the upper end */
     CURVE_LINE_POINTS,
     CURVE_BAND,    /* between y and z */
     CURVE_BARS,    /* from y to z, one wide, x in the middle */

@@ -109,6 +109,8 @@ struct study_result {
 
 /* E_CONFIG for a job without targets, E_MEM. */
 int study_result(struct study_result *r, const struct history *h, const struct config *job);
+/* Trials that reached a target: one is not enough for its rate where other seeds did not. */
+int result_seeds_reached(const struct study_result *r, int target);
 void study_result_release(struct study_result *r);
 
 #endif

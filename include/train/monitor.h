@@ -19,6 +19,7 @@ struct monitor {
     struct detect detect;
     struct vitals vitals;
     bool vitals_due, noise_due; /* in this step */
+    bool told_of_noise;         /* that the batch is above the noise scale that was measured */
     /* The run's: how often it went back, and the factor of the rate that this left. */
     struct monitor_back {
         double times, rate;

@@ -23,9 +23,10 @@ static void add_trials(json_t *o, const struct history *h)
     int n[TRIAL_FAILED + 1] = {0};
     double tokens = 0, train_s = 0;
     for (int i = 0; i < h->n; i++) {
-        n[h->trial[i].state]++;
-        tokens += h->trial[i].tokens;
-        train_s += h->trial[i].train_s * h->trial[i].ranks;
+        const struct trial *t = &h->trial[i];
+        n[t->state]++;
+        tokens += isfinite(t->tokens) ? t->tokens : 0;
+        train_s += isfinite(t->train_s * t->ranks) ? t->train_s * t->ranks : 0;
     }
     json_object_set_new(o, "trials", json_integer(h->n));
     for (int k = 0; k <= TRIAL_FAILED; k++)

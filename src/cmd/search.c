@@ -163,7 +163,7 @@ int cmd_search(int argc, char **argv)
                   "below the number of ranks runs trials side by side. Exit 75: stopped before "
                   "the end, run it again.",
                   table, N,
-                  "mpirun -n 2 carat search JOB.yaml study.ranks=1 "
+                  "mpirun -n 2 carat search jobs/quickstart.yaml "
                   "search.space=\"optimizer.lr log 1e-4 1e-1\"");
         return OK;
     }

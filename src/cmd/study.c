@@ -45,9 +45,10 @@ static int verdict(const struct study_result *r)
                    "range",
                    r->n_trials);
     return ERR(E_CONFIG,
-               "study.targets %.4g: no trial reached it; set a higher loss, or make the "
-               "run longer",
-               r->target[0].loss);
+               "study.targets %.4g: no %s reached it; set a higher loss, or make the run "
+               "longer",
+               r->target[0].loss,
+               result_seeds_reached(r, 0) > 0 ? "rate with all of its seeds" : "trial");
 }
 
 /* The settings of a trial of the advised batch and rate. */

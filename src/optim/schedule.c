@@ -123,6 +123,15 @@ int schedule_find(const struct schedule_rule **rule, const char *name)
     return OK;
 }
 
+bool schedule_is(const char *name, const char *rule)
+{
+    for (int i = 0; i < N_RULES; i++)
+        if (strcmp(rules[i].name, rule) == 0)
+            return strcmp(name, rule) == 0 ||
+                   (rules[i].alias != NULL && strcmp(name, rules[i].alias) == 0);
+    return false;
+}
+
 bool schedule_reads(const struct schedule_rule *rule, const char *key)
 {
     size_t n = strlen(key);

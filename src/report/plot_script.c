@@ -7,6 +7,8 @@
 /* Of lines that are neither this nor that: seen on white and on black. */
 #define INK "7A828C"
 
+enum { MANY = 6 };
+
 /* From blue by purple and red to orange: each lighter than the one before, and told apart from its
  * neighbours without seeing red from green. */
 static struct plot_look ramp(double at)
@@ -78,8 +80,9 @@ static void tick_text(char *buf, size_t n, double v)
     snprintf(buf, n, "%se%s%s", digits, sign, power);
 }
 
+/* few: where there is little room, every other mark goes without its number. */
 static void add_ticks(struct str *s, const char *axis, struct extent e, double unit,
-                      bool logarithmic)
+                      bool logarithmic, bool few)
 {
     double at[SERIES_MAX_TICKS];
     char text[32];
@@ -87,7 +90,8 @@ static void add_ticks(struct str *s, const char *axis, struct extent e, double u
     str_addf(s, "set %stics (", axis);
     for (int i = 0; i < n; i++) {
         tick_text(text, sizeof text, at[i]);
-        str_addf(s, "%s'%s' %.9g", i > 0 ? ", " : "", text, at[i] * unit);
+        str_addf(s, "%s'%s' %.9g", i > 0 ? ", " : "", few && n > MANY && i % 2 == 1 ? "" : text,
+                 at[i] * unit);
     }
     str_add(s, ")\n");
 }
@@ -113,7 +117,7 @@ static void add_x_ticks(struct str *s, const struct plot *p, struct extent x)
     if (p->n_bars > 0)
         add_bar_names(s, p);
     else if (p->n_ticks == 0)
-        add_ticks(s, "x", x, unit, plot_log_x(p, &x));
+        add_ticks(s, "x", x, unit, plot_log_x(p, &x), p->half);
     if (p->n_bars > 0 || p->n_ticks == 0)
         return;
     str_add(s, "set xtics (");
@@ -199,7 +203,7 @@ static void add_axes(struct str *s, const struct plot *p)
     plot_axes(p, &x, &y, &log_y);
     str_addf(s, "set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\n%sset logscale y\n", x.lo, x.hi,
              y.lo, y.hi, log_y ? "" : "un");
-    add_ticks(s, "y", y, 1, log_y);
+    add_ticks(s, "y", y, 1, log_y, false);
     str_addf(s, "%sset logscale x\n", plot_log_x(p, &x) ? "" : "un");
     add_x_ticks(s, p, x);
     str_add(s, "set xlabel ");
@@ -212,14 +216,15 @@ static void add_axes(struct str *s, const struct plot *p)
     add_labels(s, p);
 }
 
-/* A blank line breaks a line; two would begin another data set. top: where crosses of what never
- * came stand. */
+/* A blank line breaks a line; two would begin another data set. top: where points stand that have
+ * no place below. */
 static void add_data(struct str *s, const struct curve *c, int number, struct extent x, double top)
 {
     bool broken = true;
     str_addf(s, "$d%d << EOD\n", number);
     for (int64_t i = 0; i < c->n; i++) {
-        double y = c->kind == CURVE_CROSSES && c->y[i] == INFINITY ? top : c->y[i];
+        bool points = c->kind == CURVE_CROSSES || c->kind == CURVE_POINTS;
+        double y = points && c->y[i] == INFINITY ? top : c->y[i];
         if (!isfinite(y) || !isfinite(c->x[i])) {
             str_add(s, broken ? "" : "\n");
             broken = true;

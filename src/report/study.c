@@ -136,8 +136,9 @@ static void add_spent(struct str *text, const struct history *h)
     char figure[40];
     double tokens = 0, core_s = 0;
     for (int i = 0; i < h->n; i++) {
-        tokens += h->trial[i].tokens;
-        core_s += h->trial[i].train_s * h->trial[i].ranks;
+        const struct trial *t = &h->trial[i];
+        tokens += isfinite(t->tokens) ? t->tokens : 0;
+        core_s += isfinite(t->train_s * t->ranks) ? t->train_s * t->ranks : 0;
     }
     str_addf(text, "%s tokens, %.3g core-hours in steps", fmt_si(figure, sizeof figure, tokens),
              core_s / 3600);

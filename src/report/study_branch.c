@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct branch_view {
     struct branch_setup setup;
@@ -170,10 +171,14 @@ static void advise(struct str *text, const struct report_study *s)
 {
     struct str ramp = {0};
     int64_t batch;
-    if (branch_ramp(&ramp, &view_of(s)->result, &batch))
-        str_addf(text, "No harm by batch.ramp=\"%s\" batch.global=%lld.", ramp.s, (long long)batch);
-    else
+    if (!branch_ramp(&ramp, &view_of(s)->result, &batch))
         str_add(text, "Not known yet: a checkpoint has no verdict.");
+    else if (strchr(ramp.s, ' ') == NULL)
+        str_addf(text, "Keep batch.global=%lld: no larger one is harmless all the way.",
+                 (long long)batch);
+    else
+        str_addf(text, "A ramp that stays harmless: batch.ramp=\"%s\" batch.global=%lld.", ramp.s,
+                 (long long)batch);
     str_release(&ramp);
 }
 

@@ -12,8 +12,7 @@
 /* Half the width of an interval that holds 95 of 100, in standard errors. */
 #define TWO_SIDED 1.96
 
-/* More points than these hide their line. */
-enum { MOST_POINTS = 16, NOISE_BUCKETS = 60 };
+enum { NOISE_BUCKETS = 60 };
 
 static const struct study_result *result_of(const struct report_study *s)
 {
@@ -168,10 +167,8 @@ static void add_best_trials(struct plot *p, const struct report_study *s, int ba
     batch_title(title, r, batch);
     for (int i = 0; cell >= 0 && i < r->cell[cell].n; i++) {
         const struct result_trial *t = &r->trial[r->cell[cell].first + i];
-        const struct trial *of = &s->history.trial[t->number];
         const struct curve *c =
-            figure_trial(p, of->n_curve > MOST_POINTS ? CURVE_LINE : CURVE_LINE_POINTS, look, of, x,
-                         i == 0 ? title : "");
+            figure_trial(p, look, &s->history.trial[t->number], x, i == 0 ? title : "");
         p->y_most = fmax(p->y_most, 1.02 * highest_of(c));
     }
 }
@@ -613,11 +610,20 @@ static void add_fits(struct str *out, const struct study_result *r)
     table_end(out);
 }
 
+static const char *remark_of(const struct result_batch *b, const struct result_best *best)
+{
+    const char *why = best_rate_why(best->rate.kind);
+    if (best->cell >= 0)
+        return why != NULL ? why : "";
+    return b->n_trials == 0           ? "not tried yet"
+           : b->n_ended < b->n_trials ? "still running"
+                                      : "no rate came there";
+}
+
 static void add_best_row(struct str *out, const struct study_result *r, int i, int k)
 {
     const struct result_batch *b = &r->batch[i];
     const struct result_best *best = &b->best[k];
-    const char *why = best_rate_why(best->rate.kind);
     row_begin(out, i == r->advice.batch && k == r->main);
     cell_number(out, "%.0f", b->batch);
     cell_number(out, "%.3g", best->cell >= 0 ? best->rate.lr : NAN);
@@ -629,10 +635,7 @@ static void add_best_row(struct str *out, const struct study_result *r, int i, i
     cell_number(out, "%.0f", b->n_trials);
     cell_number(out, "%.0f", b->n_diverged);
     cell_number(out, "%.0f", b->n_failed);
-    cell_text(out, best->cell < 0 && b->n_ended < b->n_trials ? "still running"
-                   : best->cell < 0                           ? "no rate came there"
-                   : why != NULL                              ? why
-                                                              : "");
+    cell_text(out, remark_of(b, best));
     row_end(out);
 }
 

@@ -4,6 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 
+/* More points than these hide their line. */
+enum { MOST_POINTS = 16 };
+
 struct plot *figure_begin(struct figures *f, const char *title, const char *x_label,
                           const char *y_label, const char *caption)
 {
@@ -59,9 +62,10 @@ static int64_t copy_trial(struct curve *c, int64_t at, const struct trial *t, en
     return at;
 }
 
-struct curve *figure_trial(struct plot *p, enum curve_kind kind, int look, const struct trial *t,
-                           enum trial_x x, const char *title)
+struct curve *figure_trial(struct plot *p, int look, const struct trial *t, enum trial_x x,
+                           const char *title)
 {
+    enum curve_kind kind = t->n_curve > MOST_POINTS ? CURVE_LINE : CURVE_LINE_POINTS;
     struct curve *c = plot_add(p, kind, look, t->n_curve, false, "%s", title);
     if (c != NULL)
         c->n = copy_trial(c, 0, t, x);

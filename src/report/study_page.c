@@ -112,7 +112,7 @@ static void add_trial(struct str *out, const struct trial *t, const struct keys 
     cell_seconds(out, t->train_s > 0 ? t->train_s : NAN);
     cell_number(out, "%.0f", t->ranks > 0 ? t->ranks : NAN);
     cell_number(out, "%.3g", t->noise_scale);
-    cell_text(out, t->why);
+    cell_words(out, t->why);
     row_end(out);
 }
 

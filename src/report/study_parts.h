@@ -38,8 +38,8 @@ void figure_point(struct plot *p, enum curve_kind kind, int look, double x, doub
                   const char *hint);
 /* Losses of a trial's validations against its tokens or its seconds in steps. */
 enum trial_x { TRIAL_TOKENS, TRIAL_TIME };
-struct curve *figure_trial(struct plot *p, enum curve_kind kind, int look, const struct trial *t,
-                           enum trial_x x, const char *title);
+struct curve *figure_trial(struct plot *p, int look, const struct trial *t, enum trial_x x,
+                           const char *title);
 /* All trials that `wanted` takes as one curve with gaps. */
 void figure_trials(struct plot *p, int look, const struct history *h, enum trial_x x,
                    bool (*wanted)(const struct report_study *s, int i, double of),
@@ -55,5 +55,7 @@ void cell_text(struct str *out, const char *text);
 void cell_number(struct str *out, const char *form, double v);
 void cell_si(struct str *out, double v);
 void cell_seconds(struct str *out, double s);
+/* A sentence, in a column that is wide enough to read it. */
+void cell_words(struct str *out, const char *text);
 
 #endif

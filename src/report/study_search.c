@@ -32,6 +32,12 @@ static bool is_state(const struct report_study *s, int i, double state)
     return s->history.trial[i].state == (enum trial_state)(int)state;
 }
 
+/* A loss's place: what is above the figure stands at its upper end. */
+static double shown(const struct plot *p, double loss)
+{
+    return p->y_most > 0 && loss > p->y_most ? INFINITY : loss;
+}
+
 /* Losses are finite where a trial has one; those without stand as crosses at the top. */
 static void add_losses(struct plot *p, const struct report_study *s, enum trial_state state,
                        int look, const char *title)
@@ -48,7 +54,7 @@ static void add_losses(struct plot *p, const struct report_study *s, enum trial_
         if (t->state != state || (!lost && !isfinite(t->value)))
             continue;
         c->x[c->n] = t->number;
-        c->y[c->n++] = lost ? INFINITY : t->value;
+        c->y[c->n++] = lost ? INFINITY : shown(p, t->value);
     }
     if (c->n == 0)
         c->title[0] = '\0';
@@ -101,8 +107,8 @@ static void figure_progress(struct figures *f, const struct report_study *s)
 {
     struct plot *p = figure_begin(f, "Loss by trial", "trial", "last loss, nat",
                                   "Each trial's last validation in the order of their numbers; the "
-                                  "line is the best that came to its end. Crosses at the top: no "
-                                  "loss.");
+                                  "line is the best that came to its end. At the upper end: higher "
+                                  "losses, and crosses for none.");
     if (p == NULL)
         return;
     p->y_most = most_shown(&s->history);
@@ -121,7 +127,7 @@ static void figure_losses(struct figures *f, const struct report_study *s)
                                   "grey ones were given up.");
     if (p == NULL)
         return;
-    p->log_y = true;
+    p->log_x = p->log_y = true;
     figure_trials(p, LOOK_GREY, &s->history, TRIAL_TOKENS, is_state, s, TRIAL_PRUNED, "given up");
     figure_trials(p, 1, &s->history, TRIAL_TOKENS, is_state, s, TRIAL_DIVERGED, "diverged");
     figure_trials(p, 5, &s->history, TRIAL_TOKENS, is_state, s, TRIAL_RUNNING, "running");
@@ -129,8 +135,7 @@ static void figure_losses(struct figures *f, const struct report_study *s)
     if (s->best >= 0) {
         char title[PLOT_NAME];
         snprintf(title, sizeof title, "best: trial %d", s->history.trial[s->best].number);
-        const struct curve *c =
-            figure_trial(p, CURVE_LINE_POINTS, 0, &s->history.trial[s->best], TRIAL_TOKENS, title);
+        const struct curve *c = figure_trial(p, 0, &s->history.trial[s->best], TRIAL_TOKENS, title);
         if (c != NULL && c->n > 0)
             p->y_most = 1.3 * c->y[0];
     }
@@ -161,7 +166,7 @@ static void add_slice(struct plot *p, const struct report_study *s, int k, enum 
             (!lost && !isfinite(t->value)))
             continue;
         c->x[c->n] = place_of(&v->space.axis[k], point[k]);
-        c->y[c->n++] = lost ? INFINITY : t->value;
+        c->y[c->n++] = lost ? INFINITY : shown(p, t->value);
         if (i == s->best)
             figure_point(p, CURVE_RINGS, LOOK_INK, c->x[c->n - 1], t->value, "the best trial");
     }

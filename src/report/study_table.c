@@ -38,6 +38,13 @@ void cell_text(struct str *out, const char *text)
     str_add(out, "</td>");
 }
 
+void cell_words(struct str *out, const char *text)
+{
+    str_add(out, *text != '\0' ? "<td class=\"words\">" : "<td>");
+    html_text(out, text);
+    str_add(out, "</td>");
+}
+
 static void cell_figure(struct str *out, const char *figure)
 {
     str_addf(out, "<td class=\"n\">%s</td>", figure);

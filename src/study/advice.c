@@ -146,13 +146,22 @@ static void note_batch(struct study_result *r, const struct result_batch *b, int
         return;
     if (b->best[k].cell < 0)
         str_addf(&r->notes,
-                 "batch %.0f: no trial reached %.4g (%d tried, %d diverged, %d failed)\n", b->batch,
-                 r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
+                 "batch %.0f: no rate reached %.4g with all of its seeds (%d trials, %d diverged, "
+                 "%d failed)\n",
+                 b->batch, r->target[k].loss, b->n_trials, b->n_diverged, b->n_failed);
     else if (why != NULL)
         str_addf(&r->notes,
                  "batch %.0f, target %.4g: %s, at the edge of its grid: another may take fewer "
                  "steps (study.extend, study.rates)\n",
                  b->batch, r->target[k].loss, why);
+}
+
+int result_seeds_reached(const struct study_result *r, int target)
+{
+    int n = 0;
+    for (int i = 0; i < r->n_trials; i++)
+        n += isfinite(r->trial[i].steps[target]);
+    return n;
 }
 
 static double least_loss(const struct history *h, int *trial)
@@ -174,7 +183,9 @@ static void note_target(struct study_result *r, const struct history *h, int k)
     int trial;
     double least = least_loss(h, &trial);
     if (t->n_reached == 0 && r->n_waiting == 0 && r->n_trials > 0) {
-        str_addf(&r->notes, "target %.4g: no trial reached it", t->loss);
+        int n = result_seeds_reached(r, k);
+        str_addf(&r->notes, "target %.4g: no %s reached it", t->loss,
+                 n > 0 ? "rate with all of its seeds" : "trial");
         if (trial >= 0)
             str_addf(&r->notes, "; the lowest loss was %.4g, in trial %d", least, trial);
         str_add(&r->notes, "; set a higher one in study.targets, or make the run longer\n");

@@ -505,6 +505,17 @@ static double cell_tokens(const struct critical_plan *p, const struct history *h
     return sum + more * each;
 }
 
+/* Tokens of a batch's trials of a role that leaves no run, of which there are n in the end. */
+static double probe_tokens(const struct critical_plan *p, const struct history *h, int batch,
+                           const char *role, int n, double each)
+{
+    double sum = n * each;
+    for (int i = 0; i < h->n; i++)
+        if (is_at(p, &h->trial[i], role, batch) && trial_ended(&h->trial[i]))
+            sum += h->trial[i].tokens - each;
+    return sum;
+}
+
 void critical_foresee(const struct critical_plan *p, const struct history *h,
                       struct critical_facts *f)
 {
@@ -513,11 +524,12 @@ void critical_foresee(const struct critical_plan *p, const struct history *h,
     *f = (struct critical_facts){0};
     for (int b = 0; b < p->n_batches; b++) {
         double step = p->batch[b] * (double)c->batch.seq_len;
-        double apart = p->by_range ? step * (double)RANGE_DEFAULT.steps : 0;
-        apart += step * TIME_STEPS * p->n_ranks;
+        double probes = probe_tokens(p, h, b, "range", p->by_range ? 1 : 0,
+                                     step * (double)RANGE_DEFAULT.steps) +
+                        probe_tokens(p, h, b, "time", p->n_ranks, step * TIME_STEPS);
         f->n_trials += (p->by_range ? 1 : 0) + p->n_ranks;
-        f->tokens += apart + cell_tokens(p, h, b, &f->n_trials);
-        f->most_tokens += apart + most * p->run_tokens;
+        f->tokens += probes + cell_tokens(p, h, b, &f->n_trials);
+        f->most_tokens += probes + most * p->run_tokens;
     }
 }
 

@@ -68,7 +68,9 @@ enum { N_BEFORE = sizeof BEFORE / sizeof *BEFORE, N_BEHIND = sizeof BEHIND / siz
 
 int column_count(const struct column *c, const struct trial *t)
 {
-    return *(const int *)((const char *)t + c->offset);
+    int v;
+    memcpy(&v, (const char *)t + c->offset, sizeof v);
+    return v;
 }
 
 const char *column_text(const struct column *c, const struct trial *t)
@@ -80,8 +82,10 @@ const char *column_text(const struct column *c, const struct trial *t)
 double column_number(const struct column *c, const struct trial *t)
 {
     double v;
-    if (!c->is_setting)
-        return *(const double *)((const char *)t + c->offset);
+    if (!c->is_setting) {
+        memcpy(&v, (const char *)t + c->offset, sizeof v);
+        return v;
+    }
     return parse_f64(column_text(c, t), &v) ? v : NAN;
 }
 

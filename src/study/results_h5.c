@@ -117,7 +117,7 @@ static int put_curves(hid_t file, const struct history *h)
         double *to = v;
         for (int i = 0; i < h->n; i++)
             for (int p = 0; p < h->trial[i].n_curve; p++)
-                *to++ = *(const double *)((const char *)&h->trial[i].curve[p] + CURVE[k].offset);
+                memcpy(to++, (const char *)&h->trial[i].curve[p] + CURVE[k].offset, sizeof *to);
         rc = h5x_put_array(file, CURVE[k].name, H5T_NATIVE_DOUBLE, 1, dims, v, CURVE[k].help);
     }
     mem_free(v);

@@ -1,17 +1,33 @@
 #include "train/effect.h"
 
+#include "optim/schedule.h"
 #include "train/monitor.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- what acts on measurements ---- */
 
+/* Pieces are apart by commas, each with its rule in front. */
+static bool has_piece(const char *pieces, const char *rule)
+{
+    static const char blanks[] = " \t\n", ends[] = ", \t\n";
+    for (const char *at = pieces; *at != '\0'; at += *at == ',') {
+        char word[32];
+        at += strspn(at, blanks);
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ends), at);
+        if (schedule_is(word, rule))
+            return true;
+        at += strcspn(at, ",");
+    }
+    return false;
+}
+
 static bool follows_plateau(const struct config *c)
 {
     static const char rule[] = "reduce_on_plateau";
-    bool piecewise = strcmp(c->schedule.name, "piecewise") == 0;
-    return strcmp(c->schedule.name, rule) == 0 ||
-           (piecewise && strstr(c->schedule.pieces, rule) != NULL);
+    return schedule_is(c->schedule.name, rule) ||
+           (schedule_is(c->schedule.name, "piecewise") && has_piece(c->schedule.pieces, rule));
 }
 
 static bool follows_noise(const struct config *c)

@@ -247,6 +247,23 @@ static void take_noise(struct trainer *t, const struct step_result *r, const str
         noise_take(&t->noise, &n, t->conf->noise.decay);
 }
 
+/* Rules that hold while the batch is small against the noise scale: once, when the run has come far
+ * enough for the scale to say something of what is to come. */
+static void judge_scaling(struct trainer *t, const struct step_result *r)
+{
+    const double far_enough = 0.1, errors = 2;
+    const struct scaling *g = &t->scaling;
+    double scale = noise_scale(&t->noise), error = noise_error(&t->noise), batch = (double)r->batch;
+    if (t->monitor.told_of_noise || !g->rule->small_batch || batch <= g->job.base ||
+        (double)t->at.step < far_enough * (double)t->n_steps || !(scale + errors * error < batch))
+        return;
+    t->monitor.told_of_noise = true;
+    log_warn("step %lld: the gradient noise scale is %.3g (± %.2g) sequences and the batch %lld: "
+             "above it scaling.rule %s gives too high a rate; set scaling.rule=surge with "
+             "scaling.noise_scale=%.3g, or lower batch.global",
+             (long long)t->at.step + 1, scale, error, (long long)r->batch, g->rule->name, scale);
+}
+
 static struct moment this_step(const struct trainer *t, const struct step_result *r)
 {
     return (struct moment){t->at.step + 1, t->at.samples, (uint64_t)r->batch};
@@ -279,6 +296,7 @@ bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums 
     bool leaves_out = met && action >= DO_SKIP;
     if (!met) /* one gradient far out, updated by or not, would stay in the averages for long */
         take_noise(t, r, s);
+    judge_scaling(t, r);
     /* What is done is told each time, what is only seen once. */
     if (leaves_out || sight.is_new)
         decide(t, which, &sight, &at);

@@ -139,12 +139,18 @@ static int freeze(struct reading *x, char *word)
     return n > 0 ? OK : no_match(x, word);
 }
 
-static int check_frozen(const struct rates *r)
+static int check_any(const struct rates *r)
 {
-    for (int i = 0; i < r->n; i++)
-        if (!r->frozen[i])
+    bool frozen = true;
+    for (int i = 0; i < r->n; i++) {
+        if (!r->frozen[i] && r->factor[i] > 0)
             return OK;
-    return ERR(E_CONFIG, "rates.freeze leaves nothing to train; name fewer layers or tensors");
+        frozen = frozen && r->frozen[i];
+    }
+    return frozen ? ERR(E_CONFIG, "rates.freeze leaves nothing to train; name fewer layers or "
+                                  "tensors")
+                  : ERR(E_CONFIG, "rates.*: every tensor is frozen or its rate is 0 times "
+                                  "optimizer.lr; raise a factor above 0");
 }
 
 /* ---- all of them ---- */
@@ -209,7 +215,7 @@ static int read_keys(struct reading *x, const struct config *c, const struct mod
         r->factor[i] *= common_factor(c, s, t) / (is_hidden(t) ? ratio : 1);
         r->decay[i] = is_hidden(t) ? ratio : 1;
     }
-    return check_frozen(r);
+    return check_any(r);
 }
 
 int rates_init(struct rates *r, const struct config *c, const struct model_spec *s,

@@ -1,6 +1,7 @@
 #include "train/scaling.h"
 
 #include "base/err.h"
+#include "optim/schedule.h"
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -36,7 +37,7 @@ static struct optim_settings judged(const struct scaling *g)
 /* In a piecewise schedule other pieces leave it alone. */
 static bool schedules_momentum(const struct config *c)
 {
-    return strcmp(c->schedule.name, "one_cycle") == 0 &&
+    return schedule_is(c->schedule.name, "one_cycle") &&
            c->schedule.momentum_low != c->schedule.momentum_high;
 }
 

@@ -52,7 +52,7 @@ static int n_failed;
 static void row(const char *what, double measured, const char *expected, double low, double high)
 {
     bool judged = high > low, passed = measured >= low && measured <= high;
-    printf("%-44s %-12.3g %-22s %s\n", what, measured, expected,
+    printf("%-44s %-12.4g %-22s %s\n", what, measured, expected,
            !judged  ? "-"
            : passed ? "ok"
                     : "FAILED");

@@ -56,7 +56,7 @@ START_TEST(a_parabola_has_its_least_between_the_points)
 END_TEST
 
 static const double BATCH[] = {1, 2, 4, 8, 16, 32, 64, 128};
-enum { N_BATCH = sizeof BATCH / sizeof BATCH[0], N_SEEDS = 3, N_WORLDS = 120 };
+enum { N_BATCH = sizeof BATCH / sizeof BATCH[0], N_SEEDS = 3, N_WORLDS = 80 };
 static const double SMIN = 86, EMIN = 2700, NOISE = 0.1;
 
 struct noisy {

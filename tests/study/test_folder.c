@@ -90,7 +90,7 @@ static struct trial_plan a_plan(struct setting *set, double *milestone)
 
 static void must_add(const struct study *s, int number)
 {
-    struct setting set;
+    struct setting set = {0};
     double milestone;
     bool taken;
     struct trial_plan plan = a_plan(&set, &milestone);
@@ -469,7 +469,7 @@ START_TEST(a_full_disk_leaves_nothing_half_done)
         struct study s;
         struct history h;
         struct claim c;
-        struct setting set;
+        struct setting set = {0};
         double milestone;
         bool taken;
         char fault[64];

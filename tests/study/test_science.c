@@ -9,6 +9,7 @@ static const double STEPS_LEAST = 200, STEPS_MOST = 340;
 static const double VALLEY_LEAST = 0.003, VALLEY_MOST = 0.012;
 /* Nats between a rate that learns and one that does not: seeds differ by some hundredths. */
 static const double APART = 0.3;
+static const double DECAY_GAIN = 0.02;
 
 static struct science place;
 static struct model_spec model;
@@ -62,6 +63,32 @@ START_TEST(a_rate_far_too_high_does_not_learn)
 }
 END_TEST
 
+/* Experiment 4: without clipping, at a rate that is too high for the first weights. */
+START_TEST(warmup_helps)
+{
+    struct trial k = {.seed = 1, .batch = 64, .steps = 60, .lr = 0.032, .unclipped = true};
+    if (!there)
+        return;
+    double without = science_train(&place, &model, &k, NULL).loss;
+    k.warmup = 40;
+    double with = science_train(&place, &model, &k, NULL).loss;
+    ck_assert_msg(with < without, "%g with warmup, %g without", with, without);
+}
+END_TEST
+
+/* Experiment 6, at equal tokens; in so short a run at a rate whose noise already tells. */
+START_TEST(decay_beats_a_constant_rate)
+{
+    struct trial k = {.seed = 1, .batch = 16, .steps = 400, .lr = 0.016, .warmup = -1};
+    if (!there)
+        return;
+    double constant = science_train(&place, &model, &k, NULL).loss;
+    k.schedule = "linear";
+    double decayed = science_train(&place, &model, &k, NULL).loss;
+    ck_assert_msg(decayed <= constant - DECAY_GAIN, "%g, constant %g", decayed, constant);
+}
+END_TEST
+
 START_TEST(the_folder_goes)
 {
     if (!there)
@@ -77,6 +104,8 @@ static void add(TCase *t)
     tcase_add_test(t, the_target_is_reached_in_the_known_steps);
     tcase_add_test(t, the_range_test_finds_the_best_rate);
     tcase_add_test(t, a_rate_far_too_high_does_not_learn);
+    tcase_add_test(t, warmup_helps);
+    tcase_add_test(t, decay_beats_a_constant_rate);
     tcase_add_test(t, the_folder_goes);
 }
 

@@ -103,7 +103,7 @@ static void finish(struct world *w, struct trial *t)
     t->ranks = 1;
     if (strcmp(t->plan.role, "range") == 0) {
         range_finish(w, t, 0.3 * sqrt(batch));
-        t->tokens = 100 * batch;
+        t->tokens = 60 * batch; /* it ended early */
         return;
     }
     double lr = setting(t, "optimizer.lr"), most = floor(t->plan.most_tokens / batch);
@@ -254,6 +254,13 @@ START_TEST(range_tests_come_first_and_centre_the_grid)
     ck_assert_str_eq(one.trial[1].plan.role, "range");
     ck_assert_str_eq(one.trial[2].plan.role, "cell");
     ck_assert_double_eq(setting(&one.trial[2], "batch.global"), 16); /* the larger first */
+    struct critical_facts facts;
+    double tokens = 0;
+    for (int i = 0; i < one.h.n; i++)
+        tokens += one.trial[i].tokens;
+    critical_foresee(&one.plan, &one.h, &facts);
+    ck_assert_int_eq(facts.n_trials, one.h.n);
+    ck_assert_double_eq_tol(facts.tokens / tokens, 1, 1e-9); /* nothing is left */
     ck_assert_double_eq_tol(setting(&one.trial[2], "optimizer.lr") / 1.2, 1, OF_RANGE);
     ck_assert_double_eq_tol(setting(&one.trial[3], "optimizer.lr") / 0.6, 1, OF_RANGE);
     end(&one);

@@ -278,6 +278,8 @@ START_TEST(a_beta1_that_the_schedule_sets_is_not_judged)
     scaling_warn(&g, &c, &lines);
     ck_assert_ptr_nonnull(strstr(lines.s, "optimizer.beta1 0.8 is not used"));
     str_release(&lines);
+    strcpy(c.schedule.name, "onecycle"); /* its second name */
+    ck_assert_int_eq(derive_scaling(&g, &c), OK);
     c.schedule.momentum_high = 0.85; /* the optimizer's own is kept */
     ck_assert_int_eq(derive_scaling(&g, &c), E_CONFIG);
 }

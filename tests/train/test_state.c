@@ -86,6 +86,7 @@ START_TEST(keys_are_safe_while_nothing_goes_by_them)
     } rows[] = {{"validate.every", "schedule.name", "reduce_on_plateau"},
                 {"validate.samples", "schedule.name", "reduce_on_plateau"},
                 {"data.valid", "schedule.name", "reduce_on_plateau"},
+                {"validate.every", "schedule.name", "plateau"},
                 {"checkpoint.every", "monitor.diverged", "back"},
                 {"checkpoint.keep", "monitor.nonfinite", "back"},
                 {"checkpoint.keep_every", "monitor.spike", "back"},
@@ -106,10 +107,26 @@ START_TEST(keys_are_safe_while_nothing_goes_by_them)
 }
 END_TEST
 
+/* Under either of its names. */
+START_TEST(validations_matter_where_a_piece_follows_them)
+{
+    static struct config c;
+    const struct conf_key *k = conf_find("validate.every");
+    strcpy(c.schedule.name, "piecewise");
+    strcpy(c.schedule.pieces, "constant 4 steps, plateau patience=0");
+    ck_assert_int_eq(effect_of(k, &c), EFFECT_TRAJECTORY);
+    strcpy(c.schedule.pieces, "reduce_on_plateau 50%,\n linear");
+    ck_assert_int_eq(effect_of(k, &c), EFFECT_TRAJECTORY);
+    strcpy(c.schedule.pieces, "constant 4 steps, cosine");
+    ck_assert_int_eq(effect_of(k, &c), EFFECT_SAFE);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, measurements_count_where_something_goes_by_them);
     tcase_add_test(t, keys_are_safe_while_nothing_goes_by_them);
+    tcase_add_test(t, validations_matter_where_a_piece_follows_them);
     tcase_add_test(t, measurements_do_not_tell_states_apart);
     tcase_add_test(t, numbers_come_back_bit_for_bit);
     tcase_add_test(t, another_count_is_refused_and_an_unknown_row_passed_over);
