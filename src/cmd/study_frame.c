@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Between two looks at the folder for the table. */
 #define REDRAW_S 1.0
@@ -274,6 +275,21 @@ static int work(struct frame *f)
     return worker_run(&w);
 }
 
+/* Ranks that are done sleep until all are: in a reduction they would take the others' cores. */
+static int meet(const struct frame *f)
+{
+    const struct timespec nap = {.tv_nsec = 20000000};
+    MPI_Request all;
+    int done = 0;
+    MPI_TRY(MPI_Ibarrier(f->world.world, &all));
+    while (!done) {
+        MPI_TRY(MPI_Test(&all, &done, MPI_STATUS_IGNORE));
+        if (!done)
+            nanosleep(&nap, NULL);
+    }
+    return OK;
+}
+
 /* ---- before and after ---- */
 
 static void find_speed(struct frame *f)
@@ -443,7 +459,9 @@ static int run(struct frame *f)
     TRY(plan(f));
     if (f->request->plan)
         return agree(&f->world, is_root(f) && f->request->json ? json_results(f) : OK);
-    int rc = agree(&f->world, work(f));
+    int worked = work(f);
+    TRY(meet(f));
+    int rc = agree(&f->world, worked);
     if (rc != OK && rc != E_STOPPED)
         return rc;
     char why[512];

@@ -114,6 +114,23 @@ START_TEST(the_first_ranks_alone)
 }
 END_TEST
 
+START_TEST(groups_in_turn_and_a_rest_in_none)
+{
+    for (int per = 1; per <= ck_world.size; per++) {
+        struct comm c;
+        ck_all(&ck_world, comm_groups(&c, &ck_world, per) == OK);
+        bool in = ck_world.rank < ck_world.size / per * per;
+        ck_all(&ck_world, c.size == (in ? per : 0));
+        ck_all(&ck_world, !in || c.rank == ck_world.rank % per);
+        int first = ck_world.rank;
+        if (in)
+            MPI_Bcast(&first, 1, MPI_INT, 0, c.world);
+        ck_all(&ck_world, !in || first == ck_world.rank - c.rank);
+        comm_end(&c);
+    }
+}
+END_TEST
+
 /* Of each other team exactly one rank deals with a rank. */
 START_TEST(one_of_each_other_team_deals_with_a_rank)
 {
@@ -136,6 +153,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, teams_are_as_asked_for);
     tcase_add_test(t, the_first_ranks_alone);
+    tcase_add_test(t, groups_in_turn_and_a_rest_in_none);
     tcase_add_test(t, one_of_each_other_team_deals_with_a_rank);
     tcase_add_test(t, ranks_and_nodes_are_numbered);
     tcase_add_test(t, the_process_is_named);
