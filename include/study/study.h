@@ -64,7 +64,7 @@ struct trial {
     struct trial_plan plan;
     enum trial_state state;
     int claims;                /* so far */
-    int deaths;                /* claims that were not given back before the next was made */
+    int deaths;                /* claims in a row that were not given back and saved nothing */
     struct curve_point *curve; /* up to the last publication; mem_free */
     int n_curve;
     int n_reached;                         /* milestones published */

@@ -448,7 +448,9 @@ const struct conf_key CONF_KEYS[] = {
     DURATION("study.stale", study.stale_s, 1e6, "2m", SAFE,
              "A trial whose worker gave no sign of life for so long is taken over."),
     INT("study.attempts", study.attempts, 1, 1000, "3", "times", SAFE,
-        "A trial whose workers died so often counts as failed, and the study goes on."),
+        "A trial whose workers died so often, none having saved a checkpoint, counts as failed, "
+        "and "
+        "the study goes on."),
     CHOICE("study.keep", study.keep, "best|all|none", "best", SAFE,
            "Whose checkpoints stay once trials have ended; metrics always do."),
     AMOUNT("study.budget", study.budget, 1, 1e18, "tokens", "", "tokens", SAFE,

@@ -1,12 +1,13 @@
 /* Claims: who works on a trial. The file's first line, of fixed length, is rewritten in place: a
  * count that grows while the worker lives, and whether it still holds the trial. The second names
- * the worker. */
+ * the worker, the third the checkpoint that it found. */
 #include "folder.h"
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "train/ckpt.h"
 #include "train/holder.h"
 
 #include <errno.h>
@@ -18,8 +19,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HELD     "held    "
-#define RELEASED "released"
+#define HELD      "held    "
+#define RELEASED  "released"
+#define FROM_STEP "from step "
 enum { BEATS_A_STALE = 6, FIRST_LINE = 20 + 1 + 8 + 1 };
 
 /* ---- the heartbeat ---- */
@@ -188,7 +190,43 @@ static bool worker_is_dead(const struct study *s, const struct trial *t, const c
     return is_silent(s, t->number, t->claims);
 }
 
-static int write_claim(int fd, const char *path)
+/* The trial's newest checkpoint; -1: none. */
+static long long saved_step(const struct study *s, int trial)
+{
+    char path[FS_PATH_MAX], run[FS_PATH_MAX];
+    int64_t *step = NULL;
+    size_t n = 0;
+    if (trial_path(path, s, trial) != OK || fs_join(run, path, "run") != OK ||
+        ckpt_list(run, &step, &n, NULL) != OK)
+        err_clear();
+    long long newest = n > 0 ? (long long)step[0] : -1;
+    mem_free(step);
+    return newest;
+}
+
+static long long claim_step(const struct study *s, int trial, int generation)
+{
+    char path[FS_PATH_MAX], *text;
+    size_t n;
+    long long step = -1;
+    if (trial_file(path, s, trial, "claim", generation) != OK ||
+        fs_read_file(path, 4096, &text, &n) != OK) {
+        err_clear();
+        return -1;
+    }
+    const char *at = strstr(text, FROM_STEP);
+    if (at == NULL || sscanf(at + sizeof FROM_STEP - 1, "%lld", &step) != 1)
+        step = -1;
+    mem_free(text);
+    return step;
+}
+
+bool claim_made_way(const struct study *s, int trial, int generation)
+{
+    return claim_step(s, trial, generation + 1) > claim_step(s, trial, generation);
+}
+
+static int write_claim(int fd, const char *path, long long step)
 {
     char line[FIRST_LINE + 1], text[512];
     struct holder me;
@@ -196,6 +234,7 @@ static int write_claim(int fd, const char *path)
     first_line(line, 0, HELD);
     int n = snprintf(text, sizeof text, "%s", line);
     n += holder_text(&me, text + n, sizeof text - (size_t)n);
+    n += snprintf(text + n, sizeof text - (size_t)n, FROM_STEP "%lld\n", step);
     TRY(fs_pwrite(fd, text, (size_t)n, 0, path));
     return fsync(fd) == 0 ? OK : ERR(E_IO, "%s: cannot fsync: %s", path, strerror(errno));
 }
@@ -207,7 +246,7 @@ static int make_claim(const struct study *s, struct claim *c, bool *got)
     if (fd < 0)
         return errno == EEXIST ? OK : ERR(E_IO, "%s: cannot create: %s", c->path, strerror(errno));
     struct beat *beat = NULL;
-    int rc = write_claim(fd, c->path);
+    int rc = write_claim(fd, c->path, saved_step(s, c->trial));
     if (rc == OK)
         rc = start_beat(&beat, fd, s->stale_s);
     if (rc != OK) {

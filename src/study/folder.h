@@ -41,6 +41,8 @@ void trial_free(struct trial *t);
 
 /* The state of the claim's file. */
 enum hold { HOLD_NONE, HOLD_HELD, HOLD_RELEASED };
+/* Whether the worker of this claim saved a checkpoint before the next claim was made. */
+bool claim_made_way(const struct study *s, int trial, int generation);
 enum hold claim_look(const struct study *s, int trial, int generation, unsigned long long *beat);
 
 void folder_free(struct folder *f);

@@ -84,7 +84,8 @@ static int read_milestones(const struct study *s, struct trial *t)
     return OK;
 }
 
-/* Claims that were held and were not given back when a newer one was made are deaths. */
+/* Claims that were held and were not given back when a newer one was made are deaths; those before
+ * a checkpoint that came meanwhile count no longer. */
 static void look_at_claims(const struct study *s, struct trial *t)
 {
     unsigned long long beat;
@@ -94,7 +95,7 @@ static void look_at_claims(const struct study *s, struct trial *t)
         if (next == HOLD_NONE)
             break;
         if (t->claims > 0 && claim_look(s, t->number, t->claims, &beat) == HOLD_HELD)
-            t->deaths++;
+            t->deaths = claim_made_way(s, t->number, t->claims) ? 0 : t->deaths + 1;
         t->claims++;
         newest = next;
     }

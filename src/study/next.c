@@ -28,7 +28,9 @@ static int end_hopeless(struct study *s, struct claim *c, const struct trial *t,
                         const char *why, bool *ended)
 {
     char died[256];
-    int deaths = t->deaths + (t->state == TRIAL_RUNNING);
+    int deaths = t->deaths;
+    if (t->state == TRIAL_RUNNING)
+        deaths = claim_made_way(s, t->number, c->generation - 1) ? 0 : deaths + 1;
     *ended = true;
     if (answer == ANSWER_STOP)
         return end_with(s, c, t, TRIAL_PRUNED, why);

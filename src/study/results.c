@@ -62,7 +62,7 @@ static const struct column BEHIND[] = {
     NUMBER("train_s", train_s, "s", "Time in steps."),
     NUMBER("step_s", step_s, "s", "Median time of a step."),
     COUNT("claims", claims, "How often a worker took it."),
-    COUNT("deaths", deaths, "How many of these died on it."),
+    COUNT("deaths", deaths, "How many of the last ones died without a checkpoint."),
 };
 enum { N_BEFORE = sizeof BEFORE / sizeof *BEFORE, N_BEHIND = sizeof BEHIND / sizeof *BEHIND };
 

@@ -266,6 +266,33 @@ START_TEST(a_dead_worker_s_trial_goes_on_at_once_and_fails_after_some)
 }
 END_TEST
 
+/* A worker that saved a checkpoint before it died does not tell against its trial. */
+START_TEST(deaths_on_the_way_do_not_add_up)
+{
+    const struct planner none = {.kind = "search", .propose = propose_none};
+    struct study s;
+    struct task task;
+    enum answer answer;
+    char name[80];
+    fresh_root();
+    must_open(&s);
+    must_add(&s, 0);
+    ck_assert_int_eq(fs_mkdirs(at("trials/000000/run/checkpoints")), OK);
+    for (int i = 0; i < 2 * ATTEMPTS; i++) {
+        waitpid(claim_in_child(DIES, LONG_S), NULL, 0);
+        snprintf(name, sizeof name, "trials/000000/run/checkpoints/step-%09d.h5", i + 1);
+        write_text(name, "");
+    }
+    ck_assert_int_eq(study_next(&s, &none, NULL, &task, &answer), OK);
+    ck_assert_int_eq(answer, ANSWER_GO);
+    ck_assert_int_eq(task.trial.claims, 2 * ATTEMPTS);
+    ck_assert_int_eq(task.trial.deaths, 0);
+    claim_give_back(&task.claim);
+    study_close(&s);
+    remove_root();
+}
+END_TEST
+
 START_TEST(a_number_that_is_another_process_s_by_now_does_not_count)
 {
     struct study s;
@@ -504,6 +531,7 @@ static void add(TCase *t)
     tcase_add_test(t, what_is_published_is_read_back);
     tcase_add_test(t, a_claim_is_one_worker_s);
     tcase_add_test(t, a_dead_worker_s_trial_goes_on_at_once_and_fails_after_some);
+    tcase_add_test(t, deaths_on_the_way_do_not_add_up);
     tcase_add_test(t, a_number_that_is_another_process_s_by_now_does_not_count);
     tcase_add_test(t, a_silent_worker_is_replaced_and_publishes_nothing_more);
     tcase_add_test(t, a_beating_worker_is_left_alone);
