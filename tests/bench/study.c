@@ -79,12 +79,13 @@ static void show(const json_t *result, double *tokens)
         const json_t *best = json_array_get(json_object_get(b, "targets"), 2);
         snprintf(what, sizeof what, "1 steps to 2.1 at B=%.0f, best rate %.2g", number(b, "batch"),
                  number(best, "lr"));
-        snprintf(expected, sizeof expected, "%.0f", known[i]);
-        row(what, number(best, "steps"), expected, 0, 0);
+        snprintf(expected, sizeof expected, "%.0f (to 10%%)", known[i]);
+        row(what, number(best, "steps"), expected, 0.9 * known[i], 1.1 * known[i]);
         *tokens = number(best, "tokens");
     }
-    row("1 Smin", number(fit, "steps_least"), "86", 0, 0);
-    row("1 Emin, tokens", number(fit, "examples_least") * SCIENCE_T, "173k", 0, 0);
+    row("1 Smin", number(fit, "steps_least"), "86 (to 10%)", 0.9 * 86, 1.1 * 86);
+    row("1 Emin, tokens", number(fit, "examples_least") * SCIENCE_T, "173k (to 10%)", 0.9 * 173e3,
+        1.1 * 173e3);
     row("1 critical batch", number(fit, "critical_batch"), "31 (15 to 60)", 15, 60);
     row("2 the best rate grows over all batches as B^",
         number(json_object_get(target, "rate"), "exponent"), "less", 0, 0);
