@@ -272,7 +272,12 @@ static int work(struct frame *f)
         w.tell = tell;
         w.ctx = f;
     }
-    return worker_run(&w);
+    int rc = worker_run(&w);
+    /* The other groups may work for long before they meet. */
+    if (rc != OK && rc != E_STOPPED && leads(f) && !is_root(f))
+        fprintf(stderr, "carat: %s: this worker has ended, others go on: %s\n", log_who(),
+                err_message());
+    return rc;
 }
 
 /* Ranks that are done sleep until all are: in a reduction they would take the others' cores. */
