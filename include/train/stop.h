@@ -5,8 +5,8 @@
 
 #include <stdbool.h>
 
-/* SIGUSR1 and SIGTERM (and SIGINT once; a second ends at once) set the flag, in a thread of its own;
- * the caller and threads that begin later block them. Call before MPI_Init: launchers forward
+/* SIGUSR1 and SIGTERM (and SIGINT once; a second ends at once) set the flag, in a thread of its
+ * own; the caller and threads that begin later block them. Call before MPI_Init: launchers forward
  * signals early. */
 void stop_install(void);
 /* The signal that came, or 0. */
