@@ -1,6 +1,6 @@
 /* What a trustworthy tool finds again: the experiments of SCIENCE, section 8, measured beside
  * expected. A text of its own is named by CARAT_SHAKESPEARE. Each rank trains by itself, so that
- * two take half the time; it asks for 5 to 10 minutes on two cores. Exit status 1 when a row
+ * two take half the time; it asks for 4 to 10 minutes on two cores. Exit status 1 when a row
  * fails. For `make bench T=science`: ranks: 2 timeout: 1800 */
 #include "bench/science.h"
 
