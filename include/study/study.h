@@ -137,5 +137,10 @@ int trial_path(char *path, const struct study *s, int number);
 const char *trial_state_name(enum trial_state state);
 /* The trial's value for a key, NULL when it sets none. */
 const char *trial_setting(const struct trial_plan *p, const char *key);
+/* The same as a number; NaN when it sets none. */
+double trial_number_of(const struct trial *t, const char *key);
+bool trial_is(const struct trial *t, const char *role);
+/* The trial that is done with the least loss; NULL: none is. */
+const struct trial *history_best(const struct history *h);
 
 #endif

@@ -6,18 +6,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static const struct trial *best_of(const struct history *h)
-{
-    const struct trial *best = NULL;
-    for (int i = 0; i < h->n; i++) {
-        const struct trial *t = &h->trial[i];
-        if (t->state == TRIAL_DONE && isfinite(t->value) &&
-            (best == NULL || t->value < best->value))
-            best = t;
-    }
-    return best;
-}
-
 static void add_trials(json_t *o, const struct history *h)
 {
     int n[TRIAL_FAILED + 1] = {0};
@@ -59,7 +47,7 @@ int inspect_study(json_t *o, const char *path, bool with_config)
     if (rc == OK) {
         json_object_set_new(o, "study", json_string(s.kind));
         add_trials(o, &h);
-        add_best(o, best_of(&h));
+        add_best(o, history_best(&h));
         if (with_config)
             json_object_set_new(o, "config", json_string(s.job));
     }

@@ -34,21 +34,9 @@ static void describe(const struct study_view *v, struct str *lines)
     search_say_past(v->self, lines);
 }
 
-static const struct trial *best_of(const struct history *h)
-{
-    const struct trial *best = NULL;
-    for (int i = 0; i < h->n; i++) {
-        const struct trial *t = &h->trial[i];
-        if (t->state == TRIAL_DONE && isfinite(t->value) &&
-            (best == NULL || t->value < best->value))
-            best = t;
-    }
-    return best;
-}
-
 static const struct trial_plan *choice(const struct study_view *v)
 {
-    const struct trial *best = best_of(&v->history);
+    const struct trial *best = history_best(&v->history);
     return best != NULL ? &best->plan : NULL;
 }
 
@@ -113,7 +101,7 @@ static void say_edges(const struct study_view *v, const struct trial *best)
 static int conclude(const struct study_view *v)
 {
     char line[512];
-    const struct trial *best = best_of(&v->history);
+    const struct trial *best = history_best(&v->history);
     TRY(say_importance(v));
     if (best == NULL)
         return OK;
@@ -127,7 +115,7 @@ static int conclude(const struct study_view *v)
 static int add_json(const struct study_view *v, json_t *root)
 {
     const struct space *s = search_space(v->self);
-    const struct trial *best = best_of(&v->history);
+    const struct trial *best = history_best(&v->history);
     double share[SPACE_MAX_AXES];
     json_t *o = json_object();
     int used;

@@ -27,22 +27,9 @@ const char *stage_name(enum stage_kind kind)
 
 /* ---- trials as the plan sees them ---- */
 
-/* A trial's number under a key; NaN when it sets none. */
-static double number_of(const struct trial *t, const char *key)
-{
-    double v;
-    const char *text = trial_setting(&t->plan, key);
-    return text != NULL && parse_f64(text, &v) ? v : NAN;
-}
-
-static bool is_role(const struct trial *t, const char *role)
-{
-    return strcmp(t->plan.role, role) == 0;
-}
-
 static bool is_at(const struct critical_plan *p, const struct trial *t, const char *role, int batch)
 {
-    return is_role(t, role) && number_of(t, "batch.global") == p->batch[batch];
+    return trial_is(t, role) && trial_number_of(t, "batch.global") == p->batch[batch];
 }
 
 /* What a range test suggests: its curve holds the smoothed loss at each rate. */
@@ -67,7 +54,7 @@ static bool first_rate(const struct critical_plan *p, const struct history *h, i
 {
     for (int i = 0; i < n; i++)
         if (is_at(p, &h->trial[i], "cell", batch)) {
-            *centre = number_of(&h->trial[i], "optimizer.lr");
+            *centre = trial_number_of(&h->trial[i], "optimizer.lr");
             return true;
         }
     return false;
@@ -129,7 +116,7 @@ static int cell_of(const struct seen_batch *s, int index, double target, struct 
     for (int i = 0; i < s->n; i++) {
         const struct trial *t = &s->h->trial[i];
         if (!is_at(s->p, t, "cell", s->batch) ||
-            rate_grid_index(&s->grid, number_of(t, "optimizer.lr")) != index)
+            rate_grid_index(&s->grid, trial_number_of(t, "optimizer.lr")) != index)
             continue;
         n++;
         point->score += trial_steps_to(t, target);
@@ -302,7 +289,7 @@ static int make_times(struct making *m, int batch)
         bool there = false;
         for (int i = 0; i < m->n; i++)
             there = there || (is_at(m->p, &m->h->trial[i], "time", batch) &&
-                              number_of(&m->h->trial[i], "study.ranks") == m->p->ranks[r]);
+                              trial_number_of(&m->h->trial[i], "study.ranks") == m->p->ranks[r]);
         if (!there)
             TRY(add(m, (struct planned){.batch = batch,
                                         .ranks = (int)m->p->ranks[r],
@@ -341,7 +328,7 @@ static double stage_hours(const struct making *m)
         double hours = 0, tokens = 0;
         for (int k = 0; k < m->n; k++) {
             const struct trial *t = &m->h->trial[k];
-            bool same = number_of(t, "batch.global") == m->p->batch[m->stage->item[i].batch];
+            bool same = trial_number_of(t, "batch.global") == m->p->batch[m->stage->item[i].batch];
             hours += same ? core_hours(m->p, t) : 0;
             tokens += same ? t->tokens : 0;
         }

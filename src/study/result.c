@@ -13,18 +13,6 @@
 
 /* ---- trials ---- */
 
-static double number_of(const struct trial *t, const char *key)
-{
-    double v;
-    const char *text = trial_setting(&t->plan, key);
-    return text != NULL && parse_f64(text, &v) ? v : NAN;
-}
-
-static bool is_role(const struct trial *t, const char *role)
-{
-    return strcmp(t->plan.role, role) == 0;
-}
-
 /* To each target: INFINITY where a trial that has ended never came to it. */
 static void take_steps(struct result_trial *out, const struct study_result *r,
                        const struct trial *t)
@@ -54,13 +42,13 @@ static int take_trials(struct study_result *r, const struct history *h)
         r->tokens += t->tokens;
         r->core_h += t->train_s * t->ranks * r->threads / 3600;
         r->n_waiting += !trial_ended(t);
-        if (!is_role(t, "cell"))
+        if (!trial_is(t, "cell"))
             continue;
         struct result_trial *out = &r->trial[r->n_trials++];
         out->number = i;
-        out->batch = number_of(t, "batch.global");
-        out->lr = number_of(t, "optimizer.lr");
-        out->seed = (int64_t)number_of(t, "run.seed");
+        out->batch = trial_number_of(t, "batch.global");
+        out->lr = trial_number_of(t, "optimizer.lr");
+        out->seed = (int64_t)trial_number_of(t, "run.seed");
         out->ended = trial_ended(t);
         take_steps(out, r, t);
     }
@@ -185,8 +173,8 @@ static int take_batches(struct study_result *r, const struct history *h,
         b->batch = p->batch[i];
         b->range_trial = -1;
         for (int k = 0; k < h->n; k++)
-            if (is_role(&h->trial[k], "range") &&
-                number_of(&h->trial[k], "batch.global") == b->batch)
+            if (trial_is(&h->trial[k], "range") &&
+                trial_number_of(&h->trial[k], "batch.global") == b->batch)
                 b->range_trial = k;
         if (!critical_centre(p, h, h->n, i, &b->centre))
             b->centre = NAN;
@@ -218,8 +206,8 @@ static int take_time(struct timing *out, const struct history *h, double batch, 
     TRY(mem_alloc(&v, (size_t)h->n, sizeof *v, "step times"));
     for (int i = 0; i < h->n; i++) {
         const struct trial *t = &h->trial[i];
-        if (number_of(t, "batch.global") == batch && (int)t->ranks == ranks &&
-            !is_role(t, "range") && isfinite(t->step_s) && t->step_s > 0)
+        if (trial_number_of(t, "batch.global") == batch && (int)t->ranks == ranks &&
+            !trial_is(t, "range") && isfinite(t->step_s) && t->step_s > 0)
             v[out->n++] = t->step_s;
     }
     if (out->n > 0) {

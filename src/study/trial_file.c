@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/str.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,6 +40,30 @@ const char *trial_setting(const struct trial_plan *p, const char *key)
         if (strcmp(p->set[i].key, key) == 0)
             return p->set[i].value;
     return NULL;
+}
+
+double trial_number_of(const struct trial *t, const char *key)
+{
+    double v;
+    const char *text = trial_setting(&t->plan, key);
+    return text != NULL && parse_f64(text, &v) ? v : NAN;
+}
+
+bool trial_is(const struct trial *t, const char *role)
+{
+    return strcmp(t->plan.role, role) == 0;
+}
+
+const struct trial *history_best(const struct history *h)
+{
+    const struct trial *best = NULL;
+    for (int i = 0; i < h->n; i++) {
+        const struct trial *t = &h->trial[i];
+        if (t->state == TRIAL_DONE && isfinite(t->value) &&
+            (best == NULL || t->value < best->value))
+            best = t;
+    }
+    return best;
 }
 
 void trial_plan_free(struct trial_plan *p)

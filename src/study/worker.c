@@ -19,16 +19,6 @@
 
 /* ---- checkpoints that nobody needs ---- */
 
-static int best_of(const struct history *h)
-{
-    int best = -1;
-    for (int i = 0; i < h->n; i++)
-        if (h->trial[i].state == TRIAL_DONE && isfinite(h->trial[i].value) &&
-            (best < 0 || h->trial[i].value < h->trial[best].value))
-            best = i;
-    return best;
-}
-
 static int delete_files(const char *folder, const char *begin, const char *ending)
 {
     char path[FS_PATH_MAX];
@@ -74,10 +64,10 @@ int worker_tidy(struct study *s, const char *keep, bool ended)
     if (strcmp(keep, "all") == 0)
         return OK;
     TRY(study_history(s, &h));
-    int best = strcmp(keep, "none") == 0 ? -1 : best_of(&h);
+    const struct trial *best = strcmp(keep, "none") == 0 ? NULL : history_best(&h);
     for (int i = 0; i < h.n; i++)
         if (h.trial[i].state > TRIAL_RUNNING)
-            TRY(delete_of(s, i, i != best && !is_awaited(&h, i), ended));
+            TRY(delete_of(s, i, &h.trial[i] != best && !is_awaited(&h, i), ended));
     return OK;
 }
 
