@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/watch.h"
 #include "conf/config_file.h"
 #include "kern/gemm.h"
 #include "kern/peak.h"
@@ -13,6 +14,7 @@
 #include "train/conditions.h"
 #include "train/feed.h"
 #include "train/resume.h"
+#include "train/watchdog.h"
 #include "train/weights.h"
 #include <string.h>
 
@@ -276,7 +278,9 @@ static int build(struct trainer *t)
     if (t->start == START_RUN)
         TRY(take_folder(t));
     TRY(measure_peak(t));
+    watch_phase(PHASE_LOAD);
     TRY(take_state(t));
+    watch_phase(PHASE_START);
     if (t->start == START_RUN)
         TRY(open_run(t));
     feed_restart(t);
@@ -294,6 +298,8 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
+    watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
+    watch_phase(PHASE_START);
     int rc = build(t);
     if (rc != OK)
         trainer_release(t);
@@ -314,6 +320,7 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
 
 void trainer_release(struct trainer *t)
 {
+    watch_phase(PHASE_CLOSE);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);
     loader_free(t->valid_loader);
@@ -333,6 +340,8 @@ void trainer_release(struct trainer *t)
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);
+    watchdog_end();
+    watch_phase(PHASE_OFF);
 }
 
 void trainer_set_prof(struct trainer *t, struct prof *p)
@@ -353,6 +362,7 @@ int trainer_save(struct trainer *t)
     char path[FS_PATH_MAX], size[32];
     struct ckpt_set set;
     double bytes = 0;
+    enum phase before = watch_phase(PHASE_SAVE);
     int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
     if (rc == OK)
         rc = resume_describe(t, &set);
@@ -371,5 +381,7 @@ int trainer_save(struct trainer *t)
              t->save_s);
     const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
                                    monitor_trouble_since(t)};
-    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
+    rc = ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
+    watch_phase(before);
+    return rc;
 }
