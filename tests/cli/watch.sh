@@ -37,6 +37,7 @@ nobody_left() { # a stopped process too must be gone
 hangs() { # WHAT RANKS FAULT PATTERN
     exits 69 "$1" faulty "$2" "$3" "${@:5}"
     says "$4" "$1: who and where"
+    says 'carat\(cmd_train\+' "$1: its main thread's frames"
     one_message "$1"
     nobody_left "$1"
     ok "$1: FAILED" grep -q '"code": 69, "message": "rank' "$work/run/FAILED"
@@ -44,11 +45,10 @@ hangs() { # WHAT RANKS FAULT PATTERN
 
 # A rank in a loop tells of itself, with its main thread's place.
 hangs "a loop in compute" 3 phase.compute:1:3:hang 'carat: rank 1 .* in phase compute '
-says 'watch_phase' "its main thread's frames"
 hangs "a loop in data" 2 phase.data:0:2:hang 'carat: rank 0 .* in phase data '
 # Of a stopped one the others tell.
-hangs "stopped in compute" 3 phase.compute:1:3:stop 'behind it: rank 1 \(compute of step 2\)'
-hangs "stopped in gather" 2 phase.gather:1:2:stop 'behind it: rank 1 \(gather of step 2\)'
+hangs "stopped in compute" 3 phase.compute:1:3:stop 'behind it: rank 1 \(compute of step 3\)'
+hangs "stopped in gather" 2 phase.gather:1:2:stop 'in phase gather .*: all ranks are in that phase'
 hangs "stopped in load" 2 phase.load:0:1:stop 'in phase load .* of step 0'
 hangs "stopped in validate" 2 phase.validate:1:1:stop 'in phase validate'
 hangs "stopped in a save" 2 phase.save:0:1:stop 'in phase save'
@@ -73,6 +73,6 @@ ok "FAILED is gone" test ! -e "$work/run/FAILED"
 says_not 'no progress' "a sound run is left alone"
 
 # Not watched: the launcher's limit is what ends it.
-exits 124 "run.watchdog=0" env CARAT_FAULT=phase.compute:0:2:hang timeout -k 1 6 "$carat" train \
+exits 137 "run.watchdog=0" env CARAT_FAULT=phase.compute:0:2:hang timeout -s KILL 6 "$carat" train \
     "$work/job.yaml" run.dir="$work/off" run.watchdog=0
 conclude
