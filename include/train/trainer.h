@@ -21,6 +21,7 @@
 #include "train/regularize.h"
 #include "train/run.h"
 #include "train/state.h"
+#include "train/stragglers.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
 struct progress {
@@ -43,6 +44,7 @@ struct step_result {
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
     double time[R_N]; /* this rank's seconds by part */
+    int64_t micros;   /* that this rank computed */
     double step_s;
 };
 
@@ -130,6 +132,7 @@ struct trainer {
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
+    struct stragglers stragglers;
     double begun_s;                /* clock at the start of the process */
     double save_s;                 /* the last save's seconds */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */
