@@ -162,6 +162,7 @@ static int lay_out(struct trainer *t)
     TRY(optimizer_warn(c, t->rule));
     TRY(optimizer_init(t));
     TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
+    TRY(replicas_init(t));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 
@@ -325,6 +326,7 @@ void trainer_release(struct trainer *t)
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
     monitor_release(&t->monitor);
+    replicas_release(&t->replicas);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
@@ -353,6 +355,7 @@ int trainer_save(struct trainer *t)
     char path[FS_PATH_MAX], size[32];
     struct ckpt_set set;
     double bytes = 0;
+    TRY(replicas_check(t)); /* each rank is to write a part of its own */
     int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
     if (rc == OK)
         rc = resume_describe(t, &set);
