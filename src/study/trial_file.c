@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/config_table.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -124,6 +125,8 @@ static int read_settings(struct trial_plan *p, const json_t *o)
     json_object_foreach(set, key, value)
     {
         struct setting *to = &p->set[p->n_set++];
+        if (conf_find(key) == NULL)
+            return ERR(E_DATA, "the setting %.60s is none that this carat knows", key);
         if (!json_is_string(value) || strlen(key) >= sizeof to->key ||
             json_string_length(value) >= sizeof to->value)
             return ERR(E_DATA, "the setting %.60s is not a text of %zu bytes at most", key,
