@@ -125,12 +125,12 @@ static int read_settings(struct trial_plan *p, const json_t *o)
     json_object_foreach(set, key, value)
     {
         struct setting *to = &p->set[p->n_set++];
-        if (conf_find(key) == NULL)
-            return ERR(E_DATA, "the setting %.60s is none that this carat knows", key);
         if (!json_is_string(value) || strlen(key) >= sizeof to->key ||
             json_string_length(value) >= sizeof to->value)
             return ERR(E_DATA, "the setting %.60s is not a text of %zu bytes at most", key,
                        sizeof to->value - 1);
+        if (conf_find(key) == NULL)
+            return ERR(E_DATA, "the setting %.60s is none that this carat knows", key);
         snprintf(to->key, sizeof to->key, "%s", key);
         snprintf(to->value, sizeof to->value, "%s", json_string_value(value));
     }
