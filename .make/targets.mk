@@ -61,5 +61,5 @@ bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T
 	@.make/bench $(BUILD) $(T)
 
 check-slurm: all ## real Slurms on this machine: runs and searches cut, killed, queued again, with the same results
-	@tests/slurm/run && tests/slurm/study
+	@tests/slurm/run && tests/slurm/study && tests/slurm/faults
 .PHONY: coverage

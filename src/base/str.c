@@ -41,10 +41,9 @@ void str_add(struct str *b, const char *text)
     str_addn(b, text, strlen(text));
 }
 
-void str_addf(struct str *b, const char *fmt, ...)
+void str_addv(struct str *b, const char *fmt, va_list ap)
 {
-    va_list ap, again;
-    va_start(ap, fmt);
+    va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     if (n < 0)
@@ -53,16 +52,30 @@ void str_addf(struct str *b, const char *fmt, ...)
     vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
     b->len += (size_t)n;
     va_end(again);
+}
+
+void str_addf(struct str *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    str_addv(b, fmt, ap);
     va_end(ap);
+}
+
+static bool is_formula(const char *text)
+{
+    double v;
+    return *text != '\0' && strchr("=+-@\t\r", *text) != NULL && !parse_f64(text, &v);
 }
 
 void str_add_csv(struct str *b, const char *text)
 {
+    const char *guard = is_formula(text) ? "'" : "";
     if (text[strcspn(text, ",\"\r\n")] == '\0') {
-        str_add(b, text);
+        str_addf(b, "%s%s", guard, text);
         return;
     }
-    str_add(b, "\"");
+    str_addf(b, "\"%s", guard);
     for (; *text != '\0'; text++)
         str_addn(b, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
     str_add(b, "\"");

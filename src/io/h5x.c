@@ -14,7 +14,8 @@
 enum {
     NAME_MAX_BYTES = 256,
     TEXT_MAX_BYTES = 64000, /* an object header message holds at most 64 KiB */
-    COMPACT_ATTRS = 1024    /* dense storage keeps large attributes without a checksum */
+    COMPACT_ATTRS = 1024,   /* dense storage keeps large attributes without a checksum */
+    SUPERBLOCK_BYTES = 48   /* at least: of the later versions */
 };
 
 void h5x_start(void)
@@ -112,6 +113,16 @@ int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
     return create_packed(file, path, comm, 0);
 }
 
+/* Places in the file would count from the block's end for some, from its begin for others. */
+static int refuse_user_block(hid_t file, const char *path)
+{
+    hsize_t bytes = 1;
+    hid_t fcpl = H5Fget_create_plist(file);
+    bool none = fcpl >= 0 && H5Pget_userblock(fcpl, &bytes) >= 0 && bytes == 0;
+    close_list(fcpl);
+    return none ? OK : ERR(E_DATA, "%s: has a user block before the HDF5 file; refused", path);
+}
+
 int h5x_open(hid_t *file, const char *path, bool write)
 {
     h5x_start();
@@ -120,6 +131,8 @@ int h5x_open(hid_t *file, const char *path, bool write)
         return ERR(E_DATA, "%s: no such file", path);
     if (fs_is_dir(path))
         return ERR(E_DATA, "%s: is a folder, not an HDF5 file", path);
+    if (!fs_is_file(path))
+        return ERR(E_DATA, "%s: is no regular file", path);
     hid_t fapl = H5I_INVALID_HID;
     int rc = access_list(&fapl, MPI_COMM_NULL, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {
@@ -128,6 +141,12 @@ int h5x_open(hid_t *file, const char *path, bool write)
             rc = h5x_error(E_DATA, "%s: cannot open as HDF5", path);
     }
     close_list(fapl);
+    if (rc == OK)
+        rc = refuse_user_block(*file, path);
+    if (rc != OK && *file >= 0) {
+        H5Fclose(*file);
+        *file = H5I_INVALID_HID;
+    }
     return rc;
 }
 
@@ -293,7 +312,7 @@ static int attr_open(struct attr *a, hid_t obj, const char *name, H5T_class_t cl
     }
     a->class = H5Tget_class(a->type);
     a->bytes = H5Tget_size(a->type);
-    if (a->class != class) {
+    if (a->class != class || H5Tcommitted(a->type) != 0) {
         attr_close(a);
         return attr_error(E_DATA, obj, name, "not of the expected type");
     }
@@ -344,7 +363,7 @@ int h5x_get_text_alloc(hid_t obj, const char *name, size_t max, char **text)
 int h5x_get_text(hid_t obj, const char *name, char *buf, size_t n)
 {
     char *text;
-    TRY(h5x_get_text_alloc(obj, name, TEXT_MAX_BYTES, &text));
+    TRY(h5x_get_text_alloc(obj, name, n, &text));
     int rc = OK;
     if (strlen(text) >= n)
         rc = attr_error(E_DATA, obj, name, "too long");
@@ -520,7 +539,7 @@ static int check_type(hid_t dset, const char *name, struct h5x_array *a)
     a->elem_bytes = H5Tget_size(type);
     a->is_signed = a->class == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2;
     bool text = a->class == H5T_STRING && H5Tis_variable_str(type) == 0;
-    bool ok = text || plain_number(type);
+    bool ok = (text || plain_number(type)) && H5Tcommitted(type) == 0;
     H5Tclose(type);
     H5Eclear2(H5E_DEFAULT);
     return ok && a->elem_bytes > 0
@@ -570,7 +589,27 @@ static int check_place(hid_t dset, const char *name, struct h5x_array *a)
                    "%s: %lld bytes at %llu lie beyond the file's end (%lld bytes): the file is cut "
                    "short or damaged",
                    name, (long long)bytes, (unsigned long long)at, (long long)size);
+    if (at < SUPERBLOCK_BYTES)
+        return ERR(E_DATA, "%s: its data begin at %llu, in HDF5's own superblock; refused", name,
+                   (unsigned long long)at);
     a->offset = (int64_t)at;
+    return OK;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct h5x_place *p = a, *q = b;
+    return (p->offset > q->offset) - (p->offset < q->offset);
+}
+
+int h5x_check_apart(struct h5x_place *place, size_t n)
+{
+    if (n > 0)
+        qsort(place, n, sizeof *place, by_offset);
+    for (size_t i = 1; i < n; i++)
+        if (place[i - 1].offset + place[i - 1].bytes > place[i].offset)
+            return ERR(E_DATA, "%s: its data overlap those of %s; refused", place[i].name,
+                       place[i - 1].name);
     return OK;
 }
 

@@ -191,6 +191,20 @@ static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
     return OK;
 }
 
+static int check_apart(const struct ckpt_index *x)
+{
+    struct h5x_place *place;
+    size_t n = 0;
+    TRY(mem_alloc(&place, x->n, sizeof *place, "places in a checkpoint"));
+    for (size_t i = 0; i < x->n; i++)
+        if (x->dataset[i].bytes > 0)
+            place[n++] = (struct h5x_place){x->dataset[i].name, x->dataset[i].offset,
+                                            (int64_t)x->dataset[i].bytes};
+    int rc = h5x_check_apart(place, n);
+    mem_free(place);
+    return rc;
+}
+
 static herr_t count_dataset(hid_t at, const char *name, const H5O_info_t *info, void *n)
 {
     (void)at;
@@ -246,6 +260,8 @@ static int load_open(struct ckpt_index *x, hid_t file)
         rc = from_table(x, file, &t);
     if (rc == OK)
         rc = check_complete(file, x);
+    if (rc == OK)
+        rc = check_apart(x);
     table_release(&t);
     return rc;
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { FILE_MAX_BYTES = 256 << 20 }; /* a run writes some hundred bytes an event */
 static const char SUM[] = ",\"crc32c\":";
 
 static int events_path(char *path, const char *run_dir)
@@ -147,6 +148,8 @@ static int event_of(struct event *e, const json_t *o)
     TRY(count_of(&e->order_seed, o, "order_seed"));
     TRY(count_of(&e->order_n, o, "order_n"));
     TRY(json_f64(o, "value", NAN, &e->value));
+    if (e->sample_first > INT64_MAX - e->sample_n)
+        return ERR(E_DATA, "its samples end beyond any count");
     TRY(copy_text(e->kind, sizeof e->kind, o, "kind"));
     TRY(copy_text(e->action, sizeof e->action, o, "action"));
     return copy_text(e->text, sizeof e->text, o, "text");
@@ -190,7 +193,7 @@ int events_read_file(const char *path, struct event **list, size_t *n, size_t *n
     size_t size, bad = 0;
     *list = NULL;
     *n = 0;
-    TRY(fs_read_file(path, 0, &text, &size));
+    TRY(fs_read_file(path, FILE_MAX_BYTES, &text, &size));
     int rc = mem_alloc(list, count_lines(text, size) + 1, sizeof **list, "events");
     for (const char *at = text; rc == OK && at < text + size; at = end + 1) {
         end = memchr(at, '\n', (size_t)(text + size - at));
