@@ -59,7 +59,7 @@ coverage: ## run the tests, then say which share of each file's lines they reach
 # gcc's, and which read no files, stay gcc's. Sums are always right there (tests/fuzz/sums.c).
 FUZZERS  = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(wildcard tests/fuzz/fuzz_*.c) \
-           tests/fuzz/seeds.c,$(wildcard tests/fuzz/*.c)))
+           tests/fuzz/seeds.c,$(wildcard tests/fuzz/*.c)) .make/keep_open.c)
 FUZZ_LIB = $(BUILD)/libfuzz.a
 FUZZ_SAN = -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all
 FUZZ_WRAP = -Wl,--wrap=crc32c,--wrap=crc32c_combine,--wrap=sha256_hex,--wrap=sha256_of
@@ -83,10 +83,10 @@ $(filter-out $(BUILD)/src/kern/%,$(OBJ)) $(FUZZERS:=.o) $(FUZZ_OBJ): override EX
 $(BUILD)/src/base/str.o $(BUILD)/src/conf/%.o: override EXTRA += -fno-sanitize-coverage=trace-cmp
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(FUZZ_LIB)
 	$(call say,LD)
-	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) -fsanitize=fuzzer $(FUZZ_WRAP)
+	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) -fsanitize=fuzzer $(FUZZ_WRAP)
 $(BUILD)/tests/fuzz/seeds: $(BUILD)/tests/fuzz/seeds.o $(FUZZ_OBJ) $(FUZZ_LIB)
 	$(call say,LD)
-	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) $(FUZZ_WRAP)
+	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) $(FUZZ_WRAP),--wrap=h5x_build
 endif
 .PHONY: fuzz fuzzers
 

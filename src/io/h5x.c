@@ -6,10 +6,13 @@
 #include "base/mem.h"
 #include "h5x_parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     NAME_MAX_BYTES = 256,
@@ -112,6 +115,30 @@ int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
     return create_packed(file, path, comm, 0);
 }
 
+/* Older forms keep metadata without checksums: HDF5 takes damage there for what the file says, and
+ * can crash on it. The signature may stand further in, which no file of carat's has. */
+static int check_form(const char *path)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    enum { OLDEST = 2, NEWEST = 3 };
+    unsigned char head[9] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return ERR(E_IO, "%s: cannot be read: %s", path, strerror(error));
+    if (memcmp(head, signature, sizeof signature) != 0)
+        return ERR(E_DATA, "%s: not an HDF5 file", path);
+    return head[8] >= OLDEST && head[8] <= NEWEST
+               ? OK
+               : ERR(E_DATA,
+                     "%s: an HDF5 file in a form without metadata checksums (superblock %d), which "
+                     "carat does not write; refused",
+                     path, head[8]);
+}
+
 int h5x_open(hid_t *file, const char *path, bool write)
 {
     h5x_start();
@@ -120,6 +147,7 @@ int h5x_open(hid_t *file, const char *path, bool write)
         return ERR(E_DATA, "%s: no such file", path);
     if (fs_is_dir(path))
         return ERR(E_DATA, "%s: is a folder, not an HDF5 file", path);
+    TRY(check_form(path));
     hid_t fapl = H5I_INVALID_HID;
     int rc = access_list(&fapl, MPI_COMM_NULL, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {

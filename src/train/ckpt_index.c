@@ -208,17 +208,6 @@ static int check_complete(hid_t file, const struct ckpt_index *x)
     return n == x->n ? OK : ERR(E_DATA, "%zu datasets, but /sums covers %zu of them", n, x->n);
 }
 
-/* Older formats of HDF5 keep metadata without checksums: damage would go unnoticed. */
-static int check_superblock(hid_t file)
-{
-    H5F_info2_t info;
-    if (H5Fget_info2(file, &info) < 0)
-        return h5x_error(E_DATA, "cannot read the superblock");
-    return info.super.version >= 2
-               ? OK
-               : ERR(E_DATA, "written in an old HDF5 format without metadata checksums");
-}
-
 static int check_marks(hid_t file)
 {
     char kind[32] = "";
@@ -226,7 +215,6 @@ static int check_marks(hid_t file)
     if (!h5x_has_attr(file, "kind") || h5x_get_text(file, "kind", kind, sizeof kind) != OK ||
         strcmp(kind, CKPT_KIND) != 0)
         return ERR(E_DATA, "not a checkpoint of carat");
-    TRY(check_superblock(file));
     TRY(h5x_get_i64(file, "format", &format));
     if (format != CKPT_FORMAT)
         return ERR(E_DATA, "written in checkpoint format %lld; this carat reads format %d",

@@ -20,6 +20,17 @@ const char *fuzz_error(void)
     return err_message();
 }
 
+static void found(int code)
+{
+    (void)code;
+    abort();
+}
+
+void fuzz_begin(void)
+{
+    err_set_abort_hook(found);
+}
+
 const char *fuzz_dir(void)
 {
     static char dir[FS_PATH_MAX / 2];

@@ -21,6 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* The last error's message. */
 const char *fuzz_error(void);
 
+/* A fatal error is a finding from now on. Done before main; again after comm_init. */
+void fuzz_begin(void) __attribute__((constructor));
+
 /* This process's own folder in $TMPDIR; the runner takes one in memory and removes it. */
 const char *fuzz_dir(void);
 /* Writes "<folder>/<name>", whose folders are made, and returns its path; four are kept. */

@@ -1,6 +1,6 @@
 /* Checksums that are always right: a changed byte would otherwise be all that a reader ever sees.
  * The fuzzers and the maker of their seeds are linked with these in the place of carat's (by the
- * linker's --wrap) and of HDF5's. No checksum keeps out a file that was made to do harm. */
+ * linker's --wrap): no checksum keeps out a file that was made to do harm. HDF5's own stay. */
 #include "base/hash.h"
 
 #include <string.h>
@@ -9,7 +9,6 @@ uint32_t __wrap_crc32c(uint32_t crc, const void *data, size_t n);
 uint32_t __wrap_crc32c_combine(uint32_t first, uint32_t second, uint64_t n);
 void __wrap_sha256_hex(struct sha256 *s, char out[65]);
 void __wrap_sha256_of(char out[65], const void *data, size_t n);
-uint32_t H5_checksum_metadata(const void *data, size_t n, uint32_t initial);
 
 uint32_t __wrap_crc32c(uint32_t crc, const void *data, size_t n)
 {
@@ -33,13 +32,4 @@ void __wrap_sha256_of(char out[65], const void *data, size_t n)
 void __wrap_sha256_hex(struct sha256 *s, char out[65])
 {
     __wrap_sha256_of(out, s, sizeof *s);
-}
-
-/* HDF5 has its sum right behind the bytes that it is of. */
-uint32_t H5_checksum_metadata(const void *data, size_t n, uint32_t initial)
-{
-    const unsigned char *sum = (const unsigned char *)data + n;
-    (void)initial;
-    return (uint32_t)sum[0] | (uint32_t)sum[1] << 8 | (uint32_t)sum[2] << 16 |
-           (uint32_t)sum[3] << 24;
 }
