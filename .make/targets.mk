@@ -62,7 +62,7 @@ FUZZ_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(wildcard tests/fuzz/fuzz_*
            tests/fuzz/seeds.c,$(wildcard tests/fuzz/*.c)) .make/keep_open.c)
 FUZZ_LIB = $(BUILD)/libfuzz.a
 FUZZ_SAN = -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all
-FUZZ_WRAP = -Wl,--wrap=crc32c,--wrap=crc32c_combine,--wrap=sha256_hex,--wrap=sha256_of
+FUZZ_WRAP = -Wl,--wrap=crc32c,--wrap=crc32c_combine,--wrap=sha256_hex,--wrap=sha256_of,--wrap=h5x_build
 fuzz: ## fuzz every reader of files for an hour or 10^7 inputs each (T=name SECONDS=60 RUNS=1000)
 	@.make/deps --quiet --tests --fuzz
 	@OMPI_CC="$(patsubst %gcc,%clang,$(or $(OMPI_CC),gcc))" \
@@ -86,7 +86,7 @@ $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(FUZZ_LIB)
 	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) -fsanitize=fuzzer $(FUZZ_WRAP)
 $(BUILD)/tests/fuzz/seeds: $(BUILD)/tests/fuzz/seeds.o $(FUZZ_OBJ) $(FUZZ_LIB)
 	$(call say,LD)
-	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) $(FUZZ_WRAP),--wrap=h5x_build
+	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) $(FUZZ_WRAP)
 endif
 .PHONY: fuzz fuzzers
 

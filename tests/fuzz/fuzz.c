@@ -4,6 +4,7 @@
 #include "base/fs.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,9 +27,28 @@ static void found(int code)
     abort();
 }
 
-void fuzz_begin(void)
+/* A fatal error is a finding, too. */
+static void __attribute__((constructor)) begin(void)
 {
     err_set_abort_hook(found);
+}
+
+/* Open MPI would take the signals by which libFuzzer sees a crash. */
+const struct comm *fuzz_alone(void)
+{
+    static const int signals[] = {SIGABRT, SIGBUS, SIGFPE, SIGSEGV};
+    enum { N = sizeof signals / sizeof *signals };
+    static struct comm alone;
+    struct sigaction kept[N];
+    if (alone.size > 0)
+        return &alone;
+    for (int i = 0; i < N; i++)
+        sigaction(signals[i], NULL, &kept[i]);
+    need(comm_init(&alone, NULL, NULL) == OK, "MPI_Init");
+    for (int i = 0; i < N; i++)
+        sigaction(signals[i], &kept[i], NULL);
+    begin();
+    return &alone;
 }
 
 const char *fuzz_dir(void)

@@ -3,6 +3,8 @@
 #ifndef CARAT_FUZZ_H
 #define CARAT_FUZZ_H
 
+#include "par/comm.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,8 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* The last error's message. */
 const char *fuzz_error(void);
 
-/* A fatal error is a finding from now on. Done before main; again after comm_init. */
-void fuzz_begin(void) __attribute__((constructor));
+/* MPI's single rank, begun at the first call. */
+const struct comm *fuzz_alone(void);
 
 /* This process's own folder in $TMPDIR; the runner takes one in memory and removes it. */
 const char *fuzz_dir(void);
