@@ -117,10 +117,11 @@ static hid_t make_layout(hid_t space, unsigned what)
     hid_t list = H5Pcreate(H5P_DATASET_CREATE);
     hsize_t part[3] = {1, 1, 1};
     int rank = H5Sget_simple_extent_ndims(space);
-    bool small = H5Sget_simple_extent_npoints(space) < 1 << 12;
+    hssize_t n = H5Sget_simple_extent_npoints(space);
+    bool small = n <= 1 << 12;
     H5Pset_alloc_time(list, small ? H5D_ALLOC_TIME_EARLY : H5D_ALLOC_TIME_LATE);
     H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
-    if (what == 1 && rank > 0 && small)
+    if (what == 1 && rank > 0 && n <= 64)
         H5Pset_chunk(list, rank, part);
     else if (what == 2 && small)
         H5Pset_layout(list, H5D_COMPACT);
