@@ -168,6 +168,15 @@ static int take_dataset(struct ckpt_dataset *d, hid_t file, const char *name, si
     return OK;
 }
 
+/* A name twice would leave another dataset without sums. */
+static int check_names(const struct ckpt_index *x)
+{
+    for (size_t i = 0; i < x->n; i++)
+        if (ckpt_index_find(x, x->dataset[i].name) != (int64_t)i)
+            return ERR(E_DATA, "/sums: %s is there twice", x->dataset[i].name);
+    return OK;
+}
+
 static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
 {
     size_t n = 0;
@@ -188,7 +197,7 @@ static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
             return ERR(E_DATA, "/sums: row %zu is out of order", i);
     }
     memcpy(x->crc, t->crc, t->n * sizeof *t->crc);
-    return OK;
+    return check_names(x);
 }
 
 static herr_t count_dataset(hid_t at, const char *name, const H5O_info_t *info, void *n)

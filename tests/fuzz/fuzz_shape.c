@@ -171,7 +171,7 @@ static void set_number(hid_t file, const char *name, const struct change *c)
         err_clear();
 }
 
-/* An element of a dataset, or all from there on. */
+/* One byte of a dataset, or one element in the place of another. */
 static void set_values(hid_t file, const char *name, const struct change *c)
 {
     hid_t d = H5Dopen2(file, name, H5P_DEFAULT);
@@ -180,7 +180,11 @@ static void set_values(hid_t file, const char *name, const struct change *c)
     unsigned char *bytes = n > 0 && n < 1 << 16 ? calloc(n, 1) : NULL;
     if (bytes != NULL && H5Tget_class(type) != H5T_REFERENCE && H5Tis_variable_str(type) == 0 &&
         H5Dread(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes) >= 0) {
-        bytes[(c->a * 7u) % n] = c->b;
+        size_t each = H5Tget_size(type), count = n / each;
+        if (c->what & 8)
+            memmove(bytes + c->a % count * each, bytes + c->b % count * each, each);
+        else
+            bytes[c->a * 7u % n] = c->b;
         H5Dwrite(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes);
     }
     free(bytes);
