@@ -115,9 +115,11 @@ static hid_t make_space(unsigned b)
 static hid_t make_layout(hid_t space, unsigned what)
 {
     hid_t list = H5Pcreate(H5P_DATASET_CREATE);
-    hsize_t part[3] = {1, 1, 1};
-    int rank = H5Sget_simple_extent_ndims(space);
-    hssize_t n = H5Sget_simple_extent_npoints(space);
+    hsize_t part[3] = {1, 1, 1}, dims[3];
+    int rank = H5Sget_simple_extent_dims(space, dims, NULL);
+    double n = 1; /* HDF5's own count overflows */
+    for (int i = 0; i < rank; i++)
+        n *= (double)dims[i];
     bool small = n <= 1 << 12;
     H5Pset_alloc_time(list, small ? H5D_ALLOC_TIME_EARLY : H5D_ALLOC_TIME_LATE);
     H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);

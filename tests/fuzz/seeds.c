@@ -66,6 +66,7 @@ static void put_job(void)
     put_text("job/all", text);
     mem_free(text);
     put_words("job.dict", "", ": ");
+    put_words("plan.dict", "", ": ");
     put_words("override.dict", "\\x0a", "=");
 }
 
