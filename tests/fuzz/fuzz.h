@@ -1,5 +1,6 @@
-/* What the fuzzers share. Each fuzz_<name>.c is a target of libFuzzer: it gives bytes to the function
- * that reads such a file, and then asks for what must hold of all that the function accepts. */
+/* What the fuzzers share. Each fuzz_<name>.c is a target of libFuzzer: it gives bytes to the
+ * function that reads such a file, and then asks for what must hold of all that the function
+ * accepts. */
 #ifndef CARAT_FUZZ_H
 #define CARAT_FUZZ_H
 

@@ -22,7 +22,7 @@ struct change {
 /* ---- the files that are changed ---- */
 
 static struct kind {
-    const char *name;                 /* in the fuzzer's folder */
+    const char *name; /* in the fuzzer's folder */
     void (*read)(const char *path, size_t n, unsigned way);
     const char *datasets, *attributes; /* apart by blanks; attributes of the root group */
     char *bytes;
@@ -81,9 +81,9 @@ static hid_t text_type(size_t n)
 /* A type that the caller closes. */
 static hid_t make_type(unsigned i)
 {
-    const hid_t plain[] = {H5T_STD_U8LE,   H5T_STD_U16LE,   H5T_STD_U32LE,      H5T_STD_U64LE,
-                           H5T_STD_I32LE,  H5T_STD_I64LE,   H5T_STD_I64BE,      H5T_IEEE_F32LE,
-                           H5T_IEEE_F64LE, H5T_IEEE_F64BE,  H5T_NATIVE_LDOUBLE, H5T_STD_REF_OBJ,
+    const hid_t plain[] = {H5T_STD_U8LE,   H5T_STD_U16LE,  H5T_STD_U32LE,      H5T_STD_U64LE,
+                           H5T_STD_I32LE,  H5T_STD_I64LE,  H5T_STD_I64BE,      H5T_IEEE_F32LE,
+                           H5T_IEEE_F64LE, H5T_IEEE_F64BE, H5T_NATIVE_LDOUBLE, H5T_STD_REF_OBJ,
                            H5T_STD_B64LE,  H5T_UNIX_D32LE};
     const size_t sizes[] = {1, 5, 32, 64, 65, 200, H5T_VARIABLE};
     enum { N_PLAIN = sizeof plain / sizeof *plain, N_SIZES = sizeof sizes / sizeof *sizes };

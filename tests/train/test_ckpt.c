@@ -900,8 +900,8 @@ static void forge_sums(const char *path)
     H5Tset_cset(type, H5T_CSET_UTF8);
     H5Tset_strpad(type, H5T_STR_NULLPAD);
     ck_assert_int_eq(h5x_get_array(f, "/sums/dataset", type, a.n, (void **)&name, &n), OK);
-    ck_assert_int_eq(
-        h5x_get_array(f, "/sums/block", H5T_NATIVE_UINT32, a.n, (void **)&block, &m), OK);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/block", H5T_NATIVE_UINT32, a.n, (void **)&block, &m),
+                     OK);
     ck_assert_int_eq(h5x_get_array(f, "/sums/crc32c", H5T_NATIVE_UINT32, a.n, (void **)&crc, &m),
                      OK);
     memcpy(name, name + a.elem_bytes, a.elem_bytes);
