@@ -224,15 +224,19 @@ bool h5x_has_attr(hid_t obj, const char *name)
     return there > 0;
 }
 
-/* An attribute of this type to write into: the present one where its type is the same, so that an
- * object header need not grow; otherwise it is made anew. */
+/* An attribute of this type to write into: the present one where it is one value of the same type,
+ * so that an object header need not grow; otherwise it is made anew. */
 static hid_t attr_for_writing(hid_t obj, const char *name, hid_t type)
 {
     if (h5x_has_attr(obj, name)) {
         hid_t a = H5Aopen(obj, name, H5P_DEFAULT), has = a < 0 ? a : H5Aget_type(a);
-        bool same = has >= 0 && H5Tequal(has, type) > 0;
+        hid_t room = a < 0 ? a : H5Aget_space(a);
+        bool same = has >= 0 && H5Tequal(has, type) > 0 && room >= 0 &&
+                    H5Sget_simple_extent_npoints(room) == 1;
         if (has >= 0)
             H5Tclose(has);
+        if (room >= 0)
+            H5Sclose(room);
         if (same)
             return a;
         if (a >= 0)

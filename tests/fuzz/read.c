@@ -7,12 +7,20 @@
 #include "conf/config_file.h"
 #include "data/store.h"
 #include "fuzz.h"
+#include "io/h5x.h"
 #include "tiny.h"
 #include "train/ckpt.h"
 #include "train/ckpt_index.h"
 #include "train/metrics.h"
 
 #include <string.h>
+
+/* A reader gives back all memory and all of HDF5's handles. */
+static void check_left(size_t held)
+{
+    MUST(mem_bytes() == held);
+    MUST(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL) == 0);
+}
 
 /* ---- token stores ---- */
 
@@ -46,6 +54,7 @@ static void look_at_tokenizer(const char *path, size_t file_bytes)
 void fuzz_read_store(const char *path, size_t n, unsigned way)
 {
     struct store s;
+    size_t held = mem_bytes();
     way %= 3;
     if (way == 2)
         look_at_tokenizer(path, n);
@@ -53,6 +62,7 @@ void fuzz_read_store(const char *path, size_t n, unsigned way)
         look(&s, n);
         store_close(&s);
     }
+    check_left(held);
 }
 
 /* ---- checkpoints ---- */
@@ -119,6 +129,7 @@ void fuzz_read_checkpoint(const char *path, size_t n, unsigned way)
     const struct comm *alone = fuzz_alone();
     if (params == NULL)
         begin();
+    size_t held = mem_bytes();
     switch (way % 4) {
     case 0:
         look_at_meta(path);
@@ -132,6 +143,7 @@ void fuzz_read_checkpoint(const char *path, size_t n, unsigned way)
     default:
         go_on_from(alone, path);
     }
+    check_left(held);
 }
 
 /* ---- metrics ---- */
@@ -154,10 +166,12 @@ void fuzz_read_segment(const char *path, size_t n, unsigned way)
 {
     char run[FS_PATH_MAX];
     struct metrics_segment s;
+    size_t held = mem_bytes();
     log_mute(true);
     MUST(fs_join(run, fuzz_dir(), "run") == OK);
     if (way % 2 == 1)
         look_at_run(run, n);
     else if (metrics_check(path, &s) == OK)
         MUST(s.rows + s.n_bad <= (int64_t)(n / sizeof(double)));
+    check_left(held);
 }
