@@ -41,13 +41,13 @@ instrumented = .make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BU
 	  .build/$(1)/carat tests .build/$(1)/tests/model/fixture_check && \
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
-asan: ## the tests under AddressSanitizer, leaks included
+asan: ## the tests under AddressSanitizer, leaks included, and UndefinedBehaviorSanitizer
 	@mkdir -p .build/asan; gcc -c -o .build/asan/keep_open.o .make/keep_open.c
-	@$(call instrumented,asan,-O1,-fsanitize=address -fno-omit-frame-pointer \
+	@$(call instrumented,asan,-O1,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	  -Wl$(comma).build/asan/keep_open.o)
 comma := ,
 
-ubsan: ## the tests under UndefinedBehaviorSanitizer
+ubsan: ## the tests under UndefinedBehaviorSanitizer alone, which is faster
 	@$(call instrumented,ubsan,-O1,-fsanitize=undefined -fno-sanitize-recover=all)
 
 coverage: ## run the tests, then say which share of each file's lines they reach (gcov)
