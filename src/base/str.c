@@ -344,8 +344,8 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
     if (len < 2)
         return NULL;
     for (size_t i = 0; i < n; i++) {
-        size_t n_b = strlen(candidates[i]);
-        if (n_b >= WORD_MAX)
+        size_t n_b = strlen(candidates[i]), apart = len > n_b ? len - n_b : n_b - len;
+        if (n_b >= WORD_MAX || apart >= least) /* the distance is no less */
             continue;
         size_t d = edit_distance(word, len, candidates[i], n_b);
         if (d < least) {

@@ -6,10 +6,13 @@
 #include "base/mem.h"
 #include "h5x_parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     NAME_MAX_BYTES = 256,
@@ -113,14 +116,28 @@ int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
     return create_packed(file, path, comm, 0);
 }
 
-/* Places in the file would count from the block's end for some, from its begin for others. */
-static int refuse_user_block(hid_t file, const char *path)
+/* Older forms keep metadata without checksums: HDF5 takes damage there for what the file says, and
+ * can crash on it. The signature may stand further in, which no file of carat's has. */
+static int check_form(const char *path)
 {
-    hsize_t bytes = 1;
-    hid_t fcpl = H5Fget_create_plist(file);
-    bool none = fcpl >= 0 && H5Pget_userblock(fcpl, &bytes) >= 0 && bytes == 0;
-    close_list(fcpl);
-    return none ? OK : ERR(E_DATA, "%s: has a user block before the HDF5 file; refused", path);
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    enum { OLDEST = 2, NEWEST = 3 };
+    unsigned char head[9] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return ERR(E_IO, "%s: cannot be read: %s", path, strerror(error));
+    if (memcmp(head, signature, sizeof signature) != 0)
+        return ERR(E_DATA, "%s: not an HDF5 file, or one behind a user block", path);
+    return head[8] >= OLDEST && head[8] <= NEWEST
+               ? OK
+               : ERR(E_DATA,
+                     "%s: an HDF5 file in a form without metadata checksums (superblock %d), which "
+                     "carat does not write; refused",
+                     path, head[8]);
 }
 
 int h5x_open(hid_t *file, const char *path, bool write)
@@ -133,6 +150,7 @@ int h5x_open(hid_t *file, const char *path, bool write)
         return ERR(E_DATA, "%s: is a folder, not an HDF5 file", path);
     if (!fs_is_file(path))
         return ERR(E_DATA, "%s: is no regular file", path);
+    TRY(check_form(path));
     hid_t fapl = H5I_INVALID_HID;
     int rc = access_list(&fapl, MPI_COMM_NULL, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {
@@ -141,12 +159,6 @@ int h5x_open(hid_t *file, const char *path, bool write)
             rc = h5x_error(E_DATA, "%s: cannot open as HDF5", path);
     }
     close_list(fapl);
-    if (rc == OK)
-        rc = refuse_user_block(*file, path);
-    if (rc != OK && *file >= 0) {
-        H5Fclose(*file);
-        *file = H5I_INVALID_HID;
-    }
     return rc;
 }
 
@@ -215,15 +227,19 @@ bool h5x_has_attr(hid_t obj, const char *name)
     return there > 0;
 }
 
-/* An attribute of this type to write into: the present one where its type is the same, so that an
- * object header need not grow; otherwise it is made anew. */
+/* An attribute of this type to write into: the present one where it is one value of the same type,
+ * so that an object header need not grow; otherwise it is made anew. */
 static hid_t attr_for_writing(hid_t obj, const char *name, hid_t type)
 {
     if (h5x_has_attr(obj, name)) {
         hid_t a = H5Aopen(obj, name, H5P_DEFAULT), has = a < 0 ? a : H5Aget_type(a);
-        bool same = has >= 0 && H5Tequal(has, type) > 0;
+        hid_t room = a < 0 ? a : H5Aget_space(a);
+        bool same = has >= 0 && H5Tequal(has, type) > 0 && room >= 0 &&
+                    H5Sget_simple_extent_npoints(room) == 1;
         if (has >= 0)
             H5Tclose(has);
+        if (room >= 0)
+            H5Sclose(room);
         if (same)
             return a;
         if (a >= 0)

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "data/perm.h"
 #include "io/json.h"
 
@@ -59,7 +60,7 @@ static json_t *object_of(const struct event *e)
     json_object_set_new(o, "order_n", json_integer((json_int_t)e->order_n));
     if (event_n_ids(e) > 0)
         json_object_set_new(o, "sample_ids", ids_of(e));
-    json_object_set_new(o, "text", json_string(e->text));
+    json_object_set_new(o, "text", json_stringn(e->text, utf8_valid(e->text, strlen(e->text))));
     return o;
 }
 
@@ -114,11 +115,16 @@ int events_append(const char *run_dir, const struct event *e)
 
 /* ---- reading ---- */
 
+/* What there is room for, in whole characters: half of one would be no text in JSON. */
 static int copy_text(char *to, size_t size, const json_t *o, const char *key)
 {
     const char *s;
     TRY(json_str(o, key, "", &s));
-    snprintf(to, size, "%s", s);
+    size_t n = strlen(s);
+    if (n >= size)
+        n = utf8_boundary(s, size - 1);
+    memcpy(to, s, n);
+    to[n] = '\0';
     return OK;
 }
 

@@ -2,6 +2,7 @@
  * ranks: 1 2 3 4 */
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "io/h5x.h"
@@ -882,6 +883,55 @@ START_TEST(an_unfinished_file_is_refused)
 }
 END_TEST
 
+/* The sums of the first dataset under the second one's name, with a hash that fits. All have one
+ * block. */
+static void forge_sums(const char *path)
+{
+    struct h5x_array a;
+    char *name, hash[65];
+    uint32_t *block, *crc;
+    size_t n, m;
+    struct sha256 s;
+    hid_t f;
+    ck_assert_int_eq(h5x_open(&f, path, true), OK);
+    ck_assert_int_eq(h5x_describe(f, "/sums/dataset", &a), OK);
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, a.elem_bytes);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    H5Tset_strpad(type, H5T_STR_NULLPAD);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/dataset", type, a.n, (void **)&name, &n), OK);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/block", H5T_NATIVE_UINT32, a.n, (void **)&block, &m),
+                     OK);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/crc32c", H5T_NATIVE_UINT32, a.n, (void **)&crc, &m),
+                     OK);
+    memcpy(name, name + a.elem_bytes, a.elem_bytes);
+    sha256_init(&s);
+    sha256_add(&s, name, n * a.elem_bytes);
+    sha256_add(&s, block, n * sizeof *block);
+    sha256_add(&s, crc, n * sizeof *crc);
+    sha256_hex(&s, hash);
+    ck_assert_int_eq(h5x_write_array(f, "/sums/dataset", type, name), OK);
+    ck_assert_int_eq(h5x_put_text(f, "sums_sha256", hash), OK);
+    H5Tclose(type);
+    ck_assert_int_eq(h5x_close(&f), OK);
+    mem_free(name);
+    mem_free(block);
+    mem_free(crc);
+}
+
+START_TEST(a_dataset_without_sums_is_refused)
+{
+    make_table(false);
+    const char *path = path_of("twice.h5");
+    ck_all(&ck_world, save(&ck_world, path, 1, false) == OK);
+    if (ck_world.rank == 0)
+        forge_sums(path);
+    barrier();
+    ck_all(&ck_world, ckpt_verify(&ck_world, path, NULL) == E_DATA);
+    ck_all(&ck_world, strstr(err_message(), "is there twice") != NULL);
+}
+END_TEST
+
 /* What pwrite at H5Dget_offset makes is what a collective H5Dwrite makes. */
 static int make_twin(void *ctx, hid_t file)
 {
@@ -1019,6 +1069,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_newest_whole_file_is_found);
     tcase_add_test(t, another_format_is_refused_and_left_alone);
     tcase_add_test(t, an_unfinished_file_is_refused);
+    tcase_add_test(t, a_dataset_without_sums_is_refused);
     tcase_add_test(t, a_collective_write_gives_the_same_dataset);
     tcase_add_test(t, killed_anywhere_the_older_file_stands);
 }
