@@ -182,13 +182,13 @@ static int save(const struct comm *c, const char *path, int64_t step, bool whole
 {
     struct state s;
     struct ckpt_set set = {.meta = some_meta(step), .tensors = &table, .n_arrays = N_KINDS};
-    double seconds, bytes;
+    struct ckpt_cost cost;
     state_init(&s, c, whole);
     state_fill(&s, step);
     memcpy(set.array, s.array, sizeof s.array);
-    int rc = ckpt_write(c, path, &set, &seconds, &bytes);
-    if (rc == OK && (seconds <= 0 || bytes != (double)(table.n_params * 4 * N_KINDS + 10 + 9)))
-        rc = ERR(E_BUG, "%.0f bytes in %g s are not the file's", bytes, seconds);
+    int rc = ckpt_write(c, path, &set, &cost);
+    if (rc == OK && (cost.seconds <= 0 || cost.bytes != (double)(table.n_params * 4 * N_KINDS + 10 + 9)))
+        rc = ERR(E_BUG, "%.0f bytes in %g s are not the file's", cost.bytes, cost.seconds);
     state_release(&s);
     return rc;
 }
@@ -401,7 +401,7 @@ START_TEST(what_nobody_has_is_not_in_the_file)
     for (size_t i = 0; i < 2 * 33; i++)
         p.stat[i] = value(2, 5, i);
     memcpy(set.array, p.array, sizeof p.array);
-    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == OK);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL) == OK);
     mem_free(p.slot);
     check_partial(&ck_world, path);
     if (ck_world.rank == 0) {
@@ -675,7 +675,7 @@ START_TEST(who_lost_the_folder_publishes_nothing)
                            .may_publish_ctx = why};
     state_init(&s, &ck_world, false);
     memcpy(set.array, s.array, sizeof s.array);
-    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == E_IO);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL) == E_IO);
     ck_all(&ck_world, strstr(err_message(), why) != NULL);
     ck_all(&ck_world, !fs_exists(path) && count_names(dir, "tmp") == 0);
     state_release(&s);
