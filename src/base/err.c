@@ -10,7 +10,8 @@
 
 enum { MESSAGE_MAX = 2048, PLACE_MAX = 128 };
 
-static struct {
+/* Of each thread its own: one that works beside the main one hands over what it met. */
+static _Thread_local struct {
     int code;
     char message[MESSAGE_MAX];
     char place[PLACE_MAX];

@@ -288,6 +288,7 @@ static const char *remedy(const struct budget *b)
         {"activations", "lower batch.micro or batch.seq_len"},
         {"gradients", "set parallel.reduce=fast"},
         {"optimizer state", "set parallel.shard=optimizer and share it among more ranks"},
+        {"checkpoint staging", "set checkpoint.async=off"},
     };
     const struct budget_row *most = &b->row[0];
     for (int i = 1; i < b->n; i++)
