@@ -127,6 +127,7 @@ struct config {
         int64_t keep;  /* checkpoint.keep, newest files */
         int64_t
             keep_every; /* checkpoint.keep_every, steps: and multiples of it for ever; 0: none */
+        char async[8];  /* checkpoint.async: on | off */
     } checkpoint;
     struct {
         int64_t every;   /* validate.every, steps; 0: only at the end */

@@ -12,6 +12,7 @@ struct sums {
     int64_t targets, correct;
     int64_t n_each;     /* micro-batches in `each` */
     int64_t stop, save; /* ranks that ask for it */
+    int64_t saving;     /* ranks that still write a checkpoint */
     int64_t errors;     /* ranks that failed */
 };
 

@@ -424,6 +424,9 @@ const struct conf_key CONF_KEYS[] = {
         "The newest checkpoints that are kept."),
     INT("checkpoint.keep_every", checkpoint.keep_every, 0, WHOLE, "0", "steps", SAFE,
         "Checkpoints at multiples of this step are kept for ever; 0: none."),
+    CHOICE("checkpoint.async", checkpoint.async, "on|off", "on", SAFE,
+           "on: training goes on while a copy of what is saved is written, which takes as much "
+           "memory again; off: it waits."),
 
     INT("validate.every", validate.every, 0, WHOLE, "250", "steps", SAFE,
         "Validate every so many steps; 0: only at the end."),

@@ -60,6 +60,7 @@ static void adjust(struct trainer *t, const struct left *left)
 int monitor_go_back(struct trainer *t)
 {
     const struct left left = {t->at.step, t->at.attempt, t->at.samples, t->monitor.back};
+    save_settle(t);
     TRY(resume_before(t, t->monitor.before));
     TRY(optimizer_begin(t, true));
     uint64_t from = t->at.samples;

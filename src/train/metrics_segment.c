@@ -181,6 +181,18 @@ static int read_side(struct segment *s, hid_t file, enum side side)
     return OK;
 }
 
+static int check_apart(const struct segment *s)
+{
+    const int64_t row = (int64_t)sizeof(double) * s->rows;
+    struct h5x_place place[N_ARRAYS] = {{"step", s->step_at, row * s->step_width}};
+    size_t n = 1;
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->n_beside[i] > 0)
+            place[n++] = (struct h5x_place){SIDES[i].name, s->beside_at[i],
+                                            row * s->n_beside[i] * SIDES[i].width};
+    return h5x_check_apart(place, n);
+}
+
 static int read_layout(struct segment *s, hid_t file)
 {
     char kind[32];
@@ -199,7 +211,7 @@ static int read_layout(struct segment *s, hid_t file)
     TRY(read_columns(s, file));
     for (int i = 0; i < N_SIDES; i++)
         TRY(read_side(s, file, (enum side)i));
-    return OK;
+    return check_apart(s);
 }
 
 int segment_open(struct segment *s)

@@ -86,6 +86,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
+    r->saving = s->saving > 0;
 }
 
 static double update_bytes(const struct trainer *t)
@@ -168,6 +169,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
     s.save = t->comm->rank == 0 && is_asked(t, "save");
+    s.saving = save_is_busy(t);
     double mark = clock_now_s();
     TRY(sums_reduce(t->comm, &s, rc));
     prof_lap(t->prof, PROF_AGREE, 0, 0);

@@ -276,6 +276,8 @@ static int build(struct trainer *t)
     reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     if (t->start == START_RUN)
         TRY(take_folder(t));
+    if (t->start == START_RUN)
+        TRY(save_init(t));
     TRY(measure_peak(t));
     TRY(take_state(t));
     if (t->start == START_RUN)
@@ -315,6 +317,7 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
 
 void trainer_release(struct trainer *t)
 {
+    save_release(t);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);
     loader_free(t->valid_loader);
@@ -342,37 +345,4 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
     t->prof = p;
     model_set_prof(t->model, p);
     reducer_set_prof(t->reducer, p);
-}
-
-static int may_publish(void *ctx)
-{
-    const struct trainer *t = ctx;
-    return run_still_ours(&t->lock);
-}
-
-int trainer_save(struct trainer *t)
-{
-    char path[FS_PATH_MAX], size[32];
-    struct ckpt_set set;
-    double bytes = 0;
-    TRY(replicas_check(t)); /* each rank is to write a part of its own */
-    int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
-    if (rc == OK)
-        rc = resume_describe(t, &set);
-    TRY(agree(t->comm, rc));
-    set.may_publish = may_publish;
-    set.may_publish_ctx = t;
-    rc = optimizer_show(t);
-    if (rc == OK)
-        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
-    ckpt_meta_release(&set.meta);
-    int hidden = optimizer_hide(t);
-    TRY(rc != OK ? rc : hidden);
-    t->unreported_save_s += t->save_s;
-    t->saved_step = t->at.step;
-    log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
-             t->save_s);
-    const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
-                                   monitor_trouble_since(t)};
-    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
 }
