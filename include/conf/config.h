@@ -21,6 +21,7 @@ struct config {
     struct {
         char dir[CONF_STR]; /* run.dir: the run folder */
         int64_t seed;       /* run.seed */
+        double watchdog_s;  /* run.watchdog; 0: off */
     } run;
     struct {
         char preset[64];     /* model.preset */

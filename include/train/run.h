@@ -30,6 +30,10 @@ bool run_asked(const char *run_dir, const char *what);
 /* Writes FAILED (JSON: rank, host, step, code, message) unless an earlier one exists; run_claim
  * removes it. Any rank. */
 void run_write_failed(const char *run_dir, const struct comm *c, long step, int code);
+/* The same in any thread: records no error. True when there is no earlier one, so that the caller
+ * is the one to tell. */
+bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
+                        const char *message);
 
 /* A new random UUID in text (37 bytes). */
 int run_new_id(char id[37]);

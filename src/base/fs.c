@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,7 @@ int fs_pwrite(int fd, const void *buf, size_t n, int64_t offset, const char *pat
         p += k;
         n -= (size_t)k;
         offset += k;
+        watch_beat();
     }
     return OK;
 }
@@ -113,6 +115,7 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path)
         p += k;
         n -= (size_t)k;
         offset += k;
+        watch_beat();
     }
     return OK;
 }

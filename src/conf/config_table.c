@@ -48,6 +48,9 @@ const struct conf_key CONF_KEYS[] = {
          "The run folder; by default runs/ and the job file's name."),
     INT("run.seed", run.seed, 0, WHOLE, "1", "", NEVER,
         "Decides the first weights and the order of the data."),
+    DURATION("run.watchdog", run.watchdog_s, 1e9, "120s", SAFE,
+             "A rank that gets no further for so long, or for 10 times what is usual, ends the job "
+             "(exit 69) and says where it was; 0: never."),
 
     TEXT("model.preset", model.preset, "", "name", NEVER,
          "A Gemma shape by name; this or model.path.",

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/watch.h"
 #include "par/agree.h"
 #include "train/evaluate.h"
 #include "train/generate.h"
@@ -109,6 +110,7 @@ out:
 void loop_report(struct trainer *t, const struct step_result *r, double row[M_N])
 {
     double rank_row[R_N];
+    watch_phase(PHASE_METRICS);
     fill_row(t, r, row);
     for (int i = 0; i < R_N; i++)
         rank_row[i] = r->time[i];
@@ -130,12 +132,16 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     bool samples = due(t->at.step, c->sample.every);
     if (!validates && !samples)
         return OK;
+    watch_phase(validates ? PHASE_VALIDATE : PHASE_SAMPLE);
     TRY(optimizer_show(t));
     if (validates)
         TRY(validate(t, row));
+    watch_phase(samples ? PHASE_SAMPLE : PHASE_VALIDATE);
     if (samples && t->comm->rank == 0)
         show_sample(t);
-    return optimizer_hide(t);
+    TRY(optimizer_hide(t));
+    watch_phase(PHASE_METRICS);
+    return OK;
 }
 
 /* *ends: whoever watches the run has seen enough. */
@@ -216,6 +222,7 @@ int train_loop(struct trainer *t)
     int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
+    watch_phase(PHASE_CLOSE);
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);

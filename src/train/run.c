@@ -159,25 +159,32 @@ static void add_json_text(struct str *out, const char *text)
     str_add(out, "\"");
 }
 
-void run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
+bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
+                        const char *message)
 {
     char path[FS_PATH_MAX], stamp[32];
-    if (fs_join(path, run_dir, "FAILED") != OK)
-        return;
+    if (snprintf(path, sizeof path, "%s/FAILED", run_dir) >= (int)sizeof path)
+        return false;
     int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
     if (fd < 0)
-        return;
+        return errno != EEXIST;
     struct str out = {0};
     str_addf(&out, "{\"time\": \"%s\", \"rank\": %d, \"host\": ", clock_stamp(stamp, sizeof stamp),
-             c->rank);
-    add_json_text(&out, c->host);
+             rank);
+    add_json_text(&out, host);
     str_addf(&out, ", \"step\": %ld, \"code\": %d, \"message\": ", step, code);
-    add_json_text(&out, err_message());
+    add_json_text(&out, message);
     str_add(&out, "}\n");
-    if (fs_pwrite(fd, out.s, out.len, 0, path) != OK)
-        err_clear();
+    ssize_t written = write(fd, out.s, out.len);
+    (void)written; /* its being there tells of the failure, if not of what it was */
     close(fd);
     str_release(&out);
+    return true;
+}
+
+void run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
+{
+    (void)run_record_failure(run_dir, c->rank, c->host, step, code, err_message());
 }
 
 int run_new_id(char id[37])

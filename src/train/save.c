@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/watch.h"
 #include "par/agree.h"
 #include "train/resume.h"
 #include "train/trainer.h"
@@ -166,13 +167,19 @@ static int conclude(struct trainer *t, int rc, double begun, bool aside)
 static int start(struct trainer *t, bool aside)
 {
     double begun = clock_now_s();
-    return conclude(t, begin(t, aside), begun, aside);
+    enum phase before = watch_phase(PHASE_SAVE);
+    int rc = conclude(t, begin(t, aside), begun, aside);
+    watch_phase(before);
+    return rc;
 }
 
 static int go_on(struct trainer *t, int (*how)(struct ckpt_save *s))
 {
     double begun = clock_now_s();
-    return conclude(t, how(t->saving.flight), begun, true);
+    enum phase before = watch_phase(PHASE_SAVE);
+    int rc = conclude(t, how(t->saving.flight), begun, true);
+    watch_phase(before);
+    return rc;
 }
 
 /* ---- when ---- */

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/watch.h"
 #include "conf/config_file.h"
 #include "kern/gemm.h"
 #include "kern/peak.h"
@@ -13,6 +14,7 @@
 #include "train/conditions.h"
 #include "train/feed.h"
 #include "train/resume.h"
+#include "train/watchdog.h"
 #include "train/weights.h"
 #include <string.h>
 
@@ -279,7 +281,9 @@ static int build(struct trainer *t)
     if (t->start == START_RUN)
         TRY(save_init(t));
     TRY(measure_peak(t));
+    watch_phase(PHASE_LOAD);
     TRY(take_state(t));
+    watch_phase(PHASE_START);
     if (t->start == START_RUN)
         TRY(open_run(t));
     feed_restart(t);
@@ -297,6 +301,8 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
+    watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
+    watch_phase(PHASE_START);
     int rc = build(t);
     if (rc != OK)
         trainer_release(t);
@@ -317,6 +323,7 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
 
 void trainer_release(struct trainer *t)
 {
+    watch_phase(PHASE_CLOSE);
     save_release(t);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);
@@ -338,6 +345,8 @@ void trainer_release(struct trainer *t)
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);
+    watchdog_end();
+    watch_phase(PHASE_OFF);
 }
 
 void trainer_set_prof(struct trainer *t, struct prof *p)
