@@ -203,6 +203,13 @@ static int forgive_few(struct trainer *t, int rc)
     return OK;
 }
 
+/* A checkpoint that is kept for ever is of that very step. */
+static bool must_be_now(const struct trainer *t)
+{
+    int64_t every = t->conf->checkpoint.keep_every;
+    return every > 0 && t->at.step % every == 0;
+}
+
 static void put_off(struct saving *s)
 {
     s->owed = true;
@@ -216,6 +223,8 @@ int save_at_step(struct trainer *t, bool busy, bool due)
     struct saving *s = &t->saving;
     if (s->flight != NULL && !busy)
         TRY(forgive_few(t, go_on(t, ckpt_save_advance)));
+    if (s->flight != NULL && due && must_be_now(t))
+        save_settle(t);
     if (s->flight != NULL && due)
         put_off(s);
     if (s->flight != NULL || !(due || s->owed))
