@@ -106,6 +106,7 @@ struct config {
         char nonfinite[8], spike[8], diverged[8], oscillation[8], plateau[8], overfit[8];
         double spike_sigma, margin, oscillation_limit, clip_limit, back_rate;
         int64_t every, spike_window, diverged_steps, overfit_times, back_skip, back_most;
+        int64_t replicas_every; /* steps; 0: never */
     } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */

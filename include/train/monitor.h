@@ -11,6 +11,7 @@
 #include "train/sums.h"
 #include "train/vitals.h"
 
+struct event;
 struct trainer;
 struct step_result;
 
@@ -37,6 +38,10 @@ struct monitor {
 int monitor_init(struct monitor *m, const struct config *c, const struct tensor_table *t,
                  const struct shard *s, struct state *state);
 void monitor_release(struct monitor *m);
+
+/* Completes the event with the attempt and the training order and appends it to the run's, by root;
+ * a trainer without a run folder keeps none. Local. */
+void monitor_record(struct trainer *t, struct event *e);
 
 /* A step begins: what is measured in it. Local. */
 void monitor_begin(struct trainer *t);

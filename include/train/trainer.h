@@ -19,6 +19,7 @@
 #include "train/pace.h"
 #include "train/rates.h"
 #include "train/regularize.h"
+#include "train/replicas.h"
 #include "train/run.h"
 #include "train/save.h"
 #include "train/state.h"
@@ -128,6 +129,7 @@ struct trainer {
     struct state state_rows; /* of whoever keeps numbers from step to step */
     struct noise noise;      /* the gradient's, up to the last step */
     struct monitor monitor;
+    struct replicas replicas;
     struct pace pace;
     char run_id[37], parent_id[37];
     struct run_lock lock;

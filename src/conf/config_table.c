@@ -386,6 +386,11 @@ const struct conf_key CONF_KEYS[] = {
         "Chowdhery et al. 2022, section 5.1"),
     INT("monitor.back_most", monitor.back_most, 1, 1 << 20, "3", "times", PATH,
         "How often a run goes back before it ends with exit code 76."),
+    INT("monitor.replicas_every", monitor.replicas_every, 0, WHOLE, "1", "steps", SAFE,
+        "Compare hashes of the parameters of all ranks, or of nodes that share them, every so many "
+        "steps and before each save; a difference ends the run with exit code 69, naming tensor "
+        "and ranks. With parallel.shard optimizer a step writes them anew from their owners, so "
+        "only flips of the steps that are compared are found; 0: never."),
 
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),

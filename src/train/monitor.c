@@ -129,8 +129,11 @@ void monitor_release(struct monitor *m)
 
 /* ---- telling and acting ---- */
 
-static void record(struct trainer *t, const struct event *e)
+void monitor_record(struct trainer *t, struct event *e)
 {
+    e->attempt = t->at.attempt;
+    e->order_seed = (uint64_t)t->conf->run.seed;
+    e->order_n = loader_n_samples(t->feed.loader);
     if (t->comm->rank != 0 || t->metrics == NULL)
         return;
     int rc = events_append(t->conf->run.dir, e);
@@ -150,18 +153,15 @@ static void tell(struct trainer *t, enum detector which, enum action action,
                                                 [DO_STOP] = "; the run ends here",
                                                 [DO_BACK] = "; the run goes back"};
     struct event e = {.step = at->step,
-                      .attempt = t->at.attempt,
                       .value = sight->value,
                       .sample_first = at->sample_first,
-                      .sample_n = at->sample_n,
-                      .order_seed = (uint64_t)t->conf->run.seed,
-                      .order_n = loader_n_samples(t->feed.loader)};
+                      .sample_n = at->sample_n};
     snprintf(e.kind, sizeof e.kind, "%s", ROWS[which].name);
     snprintf(e.action, sizeof e.action, "%s", ACTION_NAMES[action]);
     snprintf(e.text, sizeof e.text, "step %lld: %s%s; %s", (long long)at->step, sight->text,
              DONE[action] ? DONE[action] : "", ROWS[which].advice);
     log_warn("%s", e.text);
-    record(t, &e);
+    monitor_record(t, &e);
     memcpy(t->monitor.text, e.text, sizeof t->monitor.text);
 }
 

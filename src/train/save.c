@@ -229,6 +229,7 @@ int save_at_step(struct trainer *t, bool busy, bool due)
         put_off(s);
     if (s->flight != NULL || !(due || s->owed))
         return OK;
+    TRY(replicas_check(t)); /* each rank is to write a part of its own */
     return forgive_few(t, start(t, s->aside));
 }
 
@@ -241,5 +242,6 @@ void save_settle(struct trainer *t)
 int trainer_save(struct trainer *t)
 {
     save_settle(t);
+    TRY(replicas_check(t));
     return start(t, false);
 }

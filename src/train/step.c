@@ -173,6 +173,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
     watch_step(t->at.step + 1);
     prof_start(t->prof);
+    replicas_spoil(t);
     monitor_begin(t);
     int rc = sum_gradients(t, &s, r);
     s.stop = wants_stop(t, clock_now_s() - begin);
@@ -184,6 +185,7 @@ int trainer_step(struct trainer *t, struct step_result *r)
     prof_lap(t->prof, PROF_AGREE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
     conclude(t, &s, r);
+    TRY(replicas_due(t));
     bool allowed = monitor_allows(t, r, &s);
     if (allowed)
         TRY(update(t, r));
