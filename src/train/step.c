@@ -48,6 +48,7 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
     double mark = clock_now_s();
     reducer_set_micros(t->reducer, derive_micros(t->conf, r->batch));
     struct range mine = reducer_begin(t->reducer);
+    r->micros = (int64_t)mine.n;
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
         struct pass_result p;

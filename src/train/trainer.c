@@ -163,6 +163,7 @@ static int lay_out(struct trainer *t)
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
     TRY(optimizer_init(t));
+    TRY(stragglers_init(&t->stragglers, t->comm));
     TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
     TRY(replicas_init(t));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
@@ -337,6 +338,7 @@ void trainer_release(struct trainer *t)
     regularizer_release(&t->regularizer);
     monitor_release(&t->monitor);
     replicas_release(&t->replicas);
+    stragglers_release(&t->stragglers);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
