@@ -37,10 +37,9 @@ static const struct {
     enum act act;
     int error;
 } actions[] = {
-    {"kill", KILL, 0},        {"all", KILL_ALL, 0},     {"stop", STOP, 0},
-    {"short", SHORT, 0},      {"ENOSPC", FAIL, ENOSPC}, {"EDQUOT", FAIL, EDQUOT},
-    {"EIO", FAIL, EIO},       {"EROFS", FAIL, EROFS},   {"EACCES", FAIL, EACCES},
-    {"EINTR", FAIL, EINTR},
+    {"kill", KILL, 0},        {"all", KILL_ALL, 0},     {"stop", STOP, 0},  {"short", SHORT, 0},
+    {"ENOSPC", FAIL, ENOSPC}, {"EDQUOT", FAIL, EDQUOT}, {"EIO", FAIL, EIO}, {"EROFS", FAIL, EROFS},
+    {"EACCES", FAIL, EACCES}, {"EINTR", FAIL, EINTR},
 };
 
 static struct {
@@ -191,42 +190,42 @@ static void note(enum class class, long number, long result, const char *path, c
     errno = error;
 }
 
-#define REAL(name) \
-    static __typeof__(&name) real; \
-    if (real == NULL) \
-        real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+#define REAL(name)                                                                                 \
+    static __typeof__(&name) real;                                                                 \
+    if (real == NULL)                                                                              \
+    real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 /* Does `call` in its turn. */
-#define GUARD(class, counts, path, other, call) \
-    do { \
-        if (!(counts)) \
-            return call; \
-        long number = next(class), result; \
-        if (turn(class, number) == FAIL) { \
-            errno = plan.error; \
-            result = -1; \
-        } else \
-            result = call; \
-        note(class, number, result, path, other); \
-        return (__typeof__(call))result; \
+#define GUARD(class, counts, path, other, call)                                                    \
+    do {                                                                                           \
+        if (!(counts))                                                                             \
+            return call;                                                                           \
+        long number = next(class), result;                                                         \
+        if (turn(class, number) == FAIL) {                                                         \
+            errno = plan.error;                                                                    \
+            result = -1;                                                                           \
+        } else                                                                                     \
+            result = call;                                                                         \
+        note(class, number, result, path, other);                                                  \
+        return (__typeof__(call))result;                                                           \
     } while (0)
 
 /* ---- writes, which may be short ---- */
 
-#define GUARD_WRITE(fd, all, half) \
-    do { \
-        char path[PATH_MAX]; \
-        if (!fd_inside(fd, path)) \
-            return all; \
-        long number = next(WRITE), result; \
-        enum act act = turn(WRITE, number); \
-        if (act == FAIL) { \
-            errno = plan.error; \
-            result = -1; \
-        } else \
-            result = act == SHORT ? half : all; \
-        note(WRITE, number, result, path, ""); \
-        return result; \
+#define GUARD_WRITE(fd, all, half)                                                                 \
+    do {                                                                                           \
+        char path[PATH_MAX];                                                                       \
+        if (!fd_inside(fd, path))                                                                  \
+            return all;                                                                            \
+        long number = next(WRITE), result;                                                         \
+        enum act act = turn(WRITE, number);                                                        \
+        if (act == FAIL) {                                                                         \
+            errno = plan.error;                                                                    \
+            result = -1;                                                                           \
+        } else                                                                                     \
+            result = act == SHORT ? half : all;                                                    \
+        note(WRITE, number, result, path, "");                                                     \
+        return result;                                                                             \
     } while (0)
 
 static size_t half_of(size_t n)
@@ -318,8 +317,8 @@ int close(int fd)
     return result;
 }
 
-#define GUARD_FD(class, call) \
-    char path[PATH_MAX]; \
+#define GUARD_FD(class, call)                                                                      \
+    char path[PATH_MAX];                                                                           \
     GUARD(class, fd_inside(fd, path), path, "", call)
 
 int fsync(int fd)
@@ -378,8 +377,7 @@ int unlink(const char *path)
 }
 
 /* Large-file names of the same calls, where off_t has 64 bits anyway. */
-#define ALIAS(name, of, ...) \
-    __typeof__(of) name __attribute__((alias(#of)))
+#define ALIAS(name, of, ...) __typeof__(of) name __attribute__((alias(#of)))
 ALIAS(pwrite64, pwrite);
 ALIAS(pwritev64, pwritev);
 ALIAS(open64, open);
