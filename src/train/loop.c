@@ -115,6 +115,7 @@ static int periodic_save(struct trainer *t)
         t->failed_saves = 0;
         return OK;
     }
+    TRY(trainer_may_write(t)); /* in another's folder nothing is tried again */
     if (++t->failed_saves >= MAX_FAILED_SAVES)
         return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
     log_warn("this checkpoint was not saved and will be tried again: %s", err_message());
@@ -220,6 +221,7 @@ int train_loop(struct trainer *t)
     int rc = run_steps(t);
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
+    TRY(trainer_may_write(t));
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);

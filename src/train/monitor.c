@@ -133,7 +133,9 @@ static void record(struct trainer *t, const struct event *e)
 {
     if (t->comm->rank != 0 || t->metrics == NULL)
         return;
-    int rc = events_append(t->conf->run.dir, e);
+    int rc = run_still_ours(&t->lock);
+    if (rc == OK)
+        rc = events_append(t->conf->run.dir, e);
     t->pending = t->pending != OK ? t->pending : rc;
 }
 

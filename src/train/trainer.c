@@ -228,13 +228,21 @@ static int take_folder(struct trainer *t)
     return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
 }
 
+static int is_ours(void *ctx)
+{
+    struct trainer *t = ctx;
+    return run_still_ours(&t->lock);
+}
+
 /* What the run folder tells of this attempt. */
 static int open_run(struct trainer *t)
 {
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
-                        t->monitor.vitals.n_groups);
+    TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
+                     t->monitor.vitals.n_groups));
+    metrics_ask(t->metrics, is_ours, t);
+    return OK;
 }
 
 /* Parameters and state of the first step. */
@@ -295,8 +303,10 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
     int rc = build(t);
-    if (rc != OK)
+    if (rc != OK) {
+        trainer_failed(t, rc);
         trainer_release(t);
+    }
     return rc;
 }
 
@@ -310,6 +320,12 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
                        const struct comm *comm, enum trainer_start start)
 {
     return init(t, conf, spec, comm, clock_now_s(), start);
+}
+
+void trainer_failed(struct trainer *t, int rc)
+{
+    if (t->lock.held && !run_is_lost(&t->lock) && rc != E_STOPPED)
+        run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
 }
 
 void trainer_release(struct trainer *t)
@@ -342,10 +358,9 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
     reducer_set_prof(t->reducer, p);
 }
 
-static int may_publish(void *ctx)
+int trainer_may_write(struct trainer *t)
 {
-    const struct trainer *t = ctx;
-    return run_still_ours(&t->lock);
+    return agree(t->comm, t->comm->rank == 0 ? run_still_ours(&t->lock) : OK);
 }
 
 int trainer_save(struct trainer *t)
@@ -357,7 +372,7 @@ int trainer_save(struct trainer *t)
     if (rc == OK)
         rc = resume_describe(t, &set);
     TRY(agree(t->comm, rc));
-    set.may_publish = may_publish;
+    set.may_publish = is_ours;
     set.may_publish_ctx = t;
     rc = optimizer_show(t);
     if (rc == OK)
@@ -371,5 +386,6 @@ int trainer_save(struct trainer *t)
              t->save_s);
     const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
                                    monitor_trouble_since(t)};
+    TRY(trainer_may_write(t));
     return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
 }
