@@ -161,6 +161,12 @@ int trainer_init(struct trainer *t, const struct config *conf, const struct mode
  * checkpoint. Collective. */
 int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                        const struct comm *comm, enum trainer_start start);
+/* Whether the run folder is still this trainer's: before whatever is published or removed there.
+ * Collective. E_IO where another job took it. */
+int trainer_may_write(struct trainer *t);
+/* The run ended with this code: says so in the file FAILED, unless it was only stopped or the run
+ * folder is another's by now. trainer_init does so itself. Local, root. */
+void trainer_failed(struct trainer *t, int rc);
 void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */

@@ -254,6 +254,7 @@ int train_loop(struct trainer *t)
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
     watch_phase(PHASE_CLOSE);
+    TRY(trainer_may_write(t));
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);

@@ -71,7 +71,7 @@ int save_init(struct trainer *t)
 
 static int may_publish(void *ctx)
 {
-    const struct trainer *t = ctx;
+    struct trainer *t = ctx;
     return run_still_ours(&t->lock);
 }
 
@@ -140,6 +140,7 @@ static int published(struct trainer *t)
     const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
                                    monitor_trouble_since(t)};
     t->saved_step = s->step;
+    TRY(trainer_may_write(t));
     return ckpt_retain(t->comm, t->conf->run.dir, s->step, &keep);
 }
 
@@ -197,6 +198,8 @@ static void forgive(struct trainer *t, int rc)
 
 static int forgive_few(struct trainer *t, int rc)
 {
+    if (rc != OK)
+        TRY(trainer_may_write(t)); /* in another's folder nothing is tried again */
     if (rc != OK && t->failed_saves + 1 >= MAX_FAILED_SAVES)
         return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
     forgive(t, rc);

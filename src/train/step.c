@@ -177,6 +177,8 @@ int trainer_step(struct trainer *t, struct step_result *r)
     replicas_spoil(t);
     monitor_begin(t);
     int rc = sum_gradients(t, &s, r);
+    if (rc == OK && !run_heartbeat(&t->lock))
+        rc = run_still_ours(&t->lock);
     s.stop = wants_stop(t, clock_now_s() - begin);
     s.save = t->comm->rank == 0 && is_asked(t, "save");
     s.saving = save_is_busy(t);
