@@ -107,6 +107,7 @@ struct config {
         double spike_sigma, margin, oscillation_limit, clip_limit, back_rate;
         int64_t every, spike_window, diverged_steps, overfit_times, back_skip, back_most;
         int64_t replicas_every; /* steps; 0: never */
+        char repeat[8];         /* on | off */
     } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */

@@ -6,6 +6,7 @@
 #include "par/agree.h"
 #include "par/zero.h"
 #include "train/feed.h"
+#include "train/repeat.h"
 #include "train/stop.h"
 #include "train/sums.h"
 #include "train/trainer.h"
@@ -167,6 +168,27 @@ static void take_gain(struct trainer *t)
     t->gain.signal = noise_signal(&t->noise);
 }
 
+/* The step's gradient, its sums over all ranks, and what follows from them: changes nothing that a
+ * second call would not find as it was. */
+static int compute(struct trainer *t, struct sums *s, struct step_result *r)
+{
+    double begin = clock_now_s();
+    monitor_begin(t);
+    int rc = sum_gradients(t, s, r);
+    if (rc == OK && !run_heartbeat(&t->lock))
+        rc = run_still_ours(&t->lock);
+    s->stop = wants_stop(t, clock_now_s() - begin);
+    s->save = t->comm->rank == 0 && is_asked(t, "save");
+    s->saving = save_is_busy(t);
+    double mark = clock_now_s();
+    watch_phase(PHASE_AGREE);
+    TRY(sums_reduce(t->comm, s, rc));
+    prof_lap(t->prof, PROF_AGREE, 0, 0);
+    r->time[R_REDUCE_S] += lap(&mark);
+    conclude(t, s, r);
+    return OK;
+}
+
 int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
@@ -175,25 +197,15 @@ int trainer_step(struct trainer *t, struct step_result *r)
     watch_step(t->at.step + 1);
     prof_start(t->prof);
     replicas_spoil(t);
-    monitor_begin(t);
-    int rc = sum_gradients(t, &s, r);
-    if (rc == OK && !run_heartbeat(&t->lock))
-        rc = run_still_ours(&t->lock);
-    s.stop = wants_stop(t, clock_now_s() - begin);
-    s.save = t->comm->rank == 0 && is_asked(t, "save");
-    s.saving = save_is_busy(t);
-    double mark = clock_now_s();
-    watch_phase(PHASE_AGREE);
-    TRY(sums_reduce(t->comm, &s, rc));
-    prof_lap(t->prof, PROF_AGREE, 0, 0);
-    r->time[R_REDUCE_S] += lap(&mark);
-    conclude(t, &s, r);
+    TRY(compute(t, &s, r));
     TRY(replicas_due(t));
+    if (monitor_suspects(t, r))
+        TRY(repeat_step(t, compute, &s, r));
     bool allowed = monitor_allows(t, r, &s);
     if (allowed)
         TRY(update(t, r));
     watch_phase(PHASE_AGREE);
-    rc = monitor_conclude(t, r, allowed);
+    int rc = monitor_conclude(t, r, allowed);
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
     gain_count(&t->gain, &t->scaling, r->batch); /* the gain that it had */

@@ -1,5 +1,6 @@
 #include "train/sums.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "par/agree.h"
 #include <math.h>
 
@@ -8,6 +9,7 @@ enum { AT_COUNTS = N_SUMS * PACKED, N_PACKED = AT_COUNTS + N_COUNTS };
 
 void sums_add_pass(struct sums *s, const struct pass_result *r)
 {
+    s->given = crc32c(s->given, r, sizeof *r);
     exactsum_add(&s->loss, r->loss_sum);
     s->targets += llround(r->n_targets);
     s->correct += llround(r->n_correct);
