@@ -27,8 +27,8 @@ int h5x_open(hid_t *file, const char *path, bool write);
 /* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);
 /* A new file whose groups and datasets (about n_objects) `make` creates, the same on every rank,
- * through parallel HDF5. Root first tries the name and reserves what HDF5 itself will write, so
- * that no rank hangs where that is not possible; room for the values is h5x_reserve's. `fault`
+ * through parallel HDF5. What HDF5 itself writes goes into memory first and from there, by root, to
+ * the disk, so that no rank hangs where that fails; room for the values is h5x_reserve's. `fault`
  * names the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
 int h5x_build(const struct comm *c, const char *path, size_t n_objects,
               int (*make)(void *ctx, hid_t file), void *ctx, const char *fault);

@@ -75,6 +75,7 @@ struct ckpt_set {
 /* What a save took: its work on the slowest rank, without steps in between. */
 struct ckpt_cost {
     double seconds, bytes;
+    double staging_s; /* this rank's copy */
 };
 /* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of
  * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. cost may be

@@ -37,8 +37,9 @@ void save_release(struct trainer *t);
 /* Whether this rank still writes. Local. */
 bool save_is_busy(const struct trainer *t);
 /* At a step's boundary: takes a save on its way further once no rank is busy, and begins one where
- * it is due; one that comes due while another is on its way is put off until that is done. What
- * fails is tried again when the next is due, with a warning, but not for ever. Collective. E_IO. */
+ * it is due; one that comes due while another is on its way is put off until that is done, but at
+ * multiples of checkpoint.keep_every training waits. What fails is tried again when the next is
+ * due, with a warning, but not for ever. Collective. E_IO. */
 int save_at_step(struct trainer *t, bool busy, bool due);
 /* Waits for a save on its way; where it fails, warns. Collective. */
 void save_settle(struct trainer *t);

@@ -23,6 +23,7 @@
 #include "train/run.h"
 #include "train/save.h"
 #include "train/state.h"
+#include "train/stragglers.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
 struct progress {
@@ -46,6 +47,7 @@ struct step_result {
     bool stop, save;  /* asked for by a signal, a file or the time limit */
     bool saving;      /* a rank still writes a checkpoint */
     double time[R_N]; /* this rank's seconds by part */
+    int64_t micros;   /* that this rank computed */
     double step_s;
 };
 
@@ -134,6 +136,7 @@ struct trainer {
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
+    struct stragglers stragglers;
     double begun_s;                /* clock at the start of the process */
     double save_s;                 /* the last save's seconds, all of them */
     double save_held_s;            /* those that training waited for it */
@@ -158,6 +161,12 @@ int trainer_init(struct trainer *t, const struct config *conf, const struct mode
  * checkpoint. Collective. */
 int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                        const struct comm *comm, enum trainer_start start);
+/* Whether the run folder is still this trainer's: before whatever is published or removed there.
+ * Collective. E_IO where another job took it. */
+int trainer_may_write(struct trainer *t);
+/* The run ended with this code: says so in the file FAILED, unless it was only stopped or the run
+ * folder is another's by now. trainer_init does so itself. Local, root. */
+void trainer_failed(struct trainer *t, int rc);
 void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/inspect_events.h"
+#include "cmd/inspect_follow.h"
 #include "cmd/inspect_study.h"
 #include "cmd/kind.h"
 #include "cmd/opts.h"
@@ -27,7 +28,7 @@
 
 struct request {
     const char *path;
-    bool json, csv, events, merge, tensors, config;
+    bool json, csv, events, follow, merge, tensors, config;
 };
 
 /* What is found becomes one JSON object, in the order in which it is to be read; the text for
@@ -223,6 +224,8 @@ static int look_at_segment(const struct request *r, json_t *o)
     add_count(o, "bad_rows", s.n_bad);
     if (s.rows > 0)
         add_count(o, "last_step", s.last_step);
+    if (s.durable_step >= 0)
+        add_count(o, "durable_step", s.durable_step);
     return OK;
 }
 
@@ -283,7 +286,8 @@ static void first_line(char *line, size_t n, const char *folder, const char *nam
 static int add_last_row(const char *run, json_t *o)
 {
     double *rows, valid = NAN;
-    int64_t n, n_bad;
+    int64_t n, n_bad, durable, attempt;
+    TRY(metrics_durable(run, &durable, &attempt));
     TRY(metrics_read(run, &rows, &n, &n_bad));
     add_count(o, "rows", n);
     if (n_bad > 0)
@@ -295,6 +299,8 @@ static int add_last_row(const char *run, json_t *o)
         const double *last = rows + (n - 1) * M_N;
         add_count(o, "step", (int64_t)last[M_STEP]);
         add_count(o, "attempt", (int64_t)last[M_ATTEMPT]);
+        if (durable >= 0)
+            add_count(o, "durable_step", durable);
         add_number(o, "tokens", last[M_TOKENS]);
         add_number(o, "loss", last[M_LOSS]);
         if (!isnan(valid))
@@ -590,9 +596,11 @@ static int inspect(const struct request *r)
     TRY(kind_of(&kind, r->path));
     if (r->csv && kind == KIND_STUDY)
         return inspect_study_csv(r->path);
-    if ((r->csv || r->events || r->merge) && kind != KIND_RUN)
-        return ERR(E_USAGE, "--csv, --events and --merge take a run folder; %s: %s", r->path,
-                   kind_name(kind));
+    if ((r->csv || r->events || r->merge || r->follow) && kind != KIND_RUN)
+        return ERR(E_USAGE, "--csv, --events, --follow and --merge take a run folder; %s: %s",
+                   r->path, kind_name(kind));
+    if (r->follow)
+        return inspect_follow(r->path, r->json);
     if (r->merge)
         return merge(r);
     if (r->csv)
@@ -618,6 +626,8 @@ int cmd_inspect(int argc, char **argv)
         {"csv", 0, OPT_FLAG, &r.csv, NULL, "a run's metrics, a row a step; a study's trials"},
         {"events", 0, OPT_FLAG, &r.events, NULL,
          "what a run's monitoring saw and did, with the ids of the samples"},
+        {"follow", 'f', OPT_FLAG, &r.follow, NULL,
+         "a run's last steps and then each new one, until it ends (--json: all, a line each)"},
         {"merge", 0, OPT_FLAG, &r.merge, NULL, "write a run's metrics.h5 anew from its segments"},
         {"tensors", 't', OPT_FLAG, &r.tensors, NULL, "list every dataset with its shape"},
         {"config", 'c', OPT_FLAG, &r.config, NULL, "the configuration a checkpoint was made with"},

@@ -36,8 +36,9 @@ int range_check_figure(const struct range_request *q)
     /* gnuplot would pipe its drawing into a command, or make another file. */
     for (const char *p = q->figure; *p != '\0'; p++)
         if ((unsigned char)*p < ' ' || *q->figure == '|')
-            return ERR(E_USAGE, "--figure %s: a name that begins with | or holds control "
-                                "characters is none that gnuplot writes to; choose another",
+            return ERR(E_USAGE,
+                       "--figure %s: a name that begins with | or holds control "
+                       "characters is none that gnuplot writes to; choose another",
                        q->figure);
     return job_check_folder("--figure", q->figure);
 }

@@ -65,6 +65,16 @@ int h5x_error(int code, const char *fmt, ...)
 
 /* ---- files ---- */
 
+/* So that its memory holds all of them. */
+static bool root_writes_metadata(hid_t fapl)
+{
+    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    if (H5Pget_mdc_config(fapl, &cache) < 0)
+        return false;
+    cache.metadata_write_strategy = H5AC_METADATA_WRITE_STRATEGY__PROCESS_0_ONLY;
+    return H5Pset_mdc_config(fapl, &cache) >= 0 && H5Pset_coll_metadata_write(fapl, false) >= 0;
+}
+
 static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
 {
     *fapl = H5Pcreate(H5P_FILE_ACCESS);
@@ -72,8 +82,7 @@ static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
               H5Pset_alignment(*fapl, H5X_ALIGN, H5X_ALIGN) >= 0 &&
               H5Pset_fclose_degree(*fapl, H5F_CLOSE_STRONG) >= 0;
     if (ok && comm != MPI_COMM_NULL)
-        ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 &&
-             H5Pset_coll_metadata_write(*fapl, true) >= 0;
+        ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 && root_writes_metadata(*fapl);
     return ok ? OK : h5x_error(E_IO, "cannot set up HDF5's file access");
 }
 
@@ -170,8 +179,7 @@ static bool is_parallel(hid_t f)
     return yes;
 }
 
-/* Room for all that is not written yet. A parallel file's is h5x_build's business, since its ranks
- * must be of one mind. */
+/* Room for all that is not written yet. What a parallel file writes is h5x_build's business. */
 static int prepare_close(hid_t f, bool parallel)
 {
     char path[FS_PATH_MAX];
@@ -180,9 +188,14 @@ static int prepare_close(hid_t f, bool parallel)
         return OK;
     if (H5Fget_name(f, path, sizeof path) <= 0 || H5Fget_filesize(f, &end) < 0)
         return h5x_error(E_IO, "cannot tell an HDF5 file's name and length");
-    int rc = room_reserve(path, (int64_t)end);
-    if (rc != OK)
-        room_divert(path);
+    int rc = room_reserve(path, (int64_t)end), memory;
+    if (rc == OK)
+        return OK;
+    /* HDF5 does not survive a close without room: it may write into memory, which is dropped. */
+    if (room_memory(&memory) != OK)
+        fatal(E_IO, "%s", err_message());
+    room_divert(path, memory);
+    close(memory);
     return rc;
 }
 

@@ -13,7 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STAT_BLOCK = 512 };
+enum { STAT_BLOCK = 512, PART = 64 << 10 };
+
+struct room_range {
+    int64_t at, end;
+};
 
 /* What is missing beyond the blocks that the file has. */
 static int enough_is_free(const char *path, int fd, int64_t bytes)
@@ -61,14 +65,62 @@ static void divert_all(DIR *dir, const struct stat *file, int memory)
     }
 }
 
-void room_divert(const char *path)
+int room_memory(int *memory)
+{
+    *memory = memfd_create("hdf5", MFD_CLOEXEC);
+    return *memory >= 0 ? OK : ERR(E_IO, "no memory for an HDF5 file: %s", strerror(errno));
+}
+
+void room_divert(const char *path, int memory)
 {
     struct stat file;
     DIR *dir = opendir("/proc/self/fd");
-    int memory = memfd_create("discarded", MFD_CLOEXEC);
-    if (dir == NULL || memory < 0 || stat(path, &file) != 0)
+    if (dir == NULL || stat(path, &file) != 0)
         fatal(E_IO, "%s: cannot be written, and HDF5 cannot let go of it", path);
     divert_all(dir, &file, memory);
     closedir(dir);
-    close(memory);
+}
+
+static int copy_range(int memory, int fd, struct room_range r, const char *path)
+{
+    static char part[PART];
+    while (r.at < r.end) {
+        size_t n = r.end - r.at < PART ? (size_t)(r.end - r.at) : PART;
+        TRY(fs_pread(memory, part, n, r.at, path));
+        TRY(fs_pwrite(fd, part, n, r.at, path));
+        r.at += (int64_t)n;
+    }
+    return OK;
+}
+
+/* The memory's ranges with data one after the other; the rest was never written. */
+static int copy_ranges(int memory, int fd, int64_t length, const char *path)
+{
+    struct room_range r = {.end = 0};
+    while (r.end < length) {
+        r.at = lseek(memory, r.end, SEEK_DATA);
+        if (r.at < 0)
+            break;
+        r.end = lseek(memory, r.at, SEEK_HOLE);
+        TRY(copy_range(memory, fd, r, path));
+    }
+    return OK;
+}
+
+int room_copy(int memory, const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(memory, &st) != 0) {
+        int rc = ERR(E_IO, "%s: cannot open: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    int rc = copy_ranges(memory, fd, st.st_size, path);
+    if (rc == OK && ftruncate(fd, st.st_size) != 0)
+        rc = ERR(E_IO, "%s: cannot set its length: %s", path, strerror(errno));
+    if (close(fd) != 0 && rc == OK)
+        rc = ERR(E_IO, "%s: cannot close: %s", path, strerror(errno));
+    return rc;
 }

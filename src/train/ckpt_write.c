@@ -27,7 +27,7 @@ struct ckpt_save {
     struct ckpt_payload payload;
     bool aside; /* the payload's work has a thread */
     enum stage stage;
-    double seconds;
+    double seconds, staging_s;
 };
 
 /* ---- what will be in the file ---- */
@@ -221,7 +221,10 @@ static int prepare(struct ckpt_save *s, void *staging, size_t bytes)
     TRY(plan(s));
     s->named = true;
     TRY(create(s));
-    return agree(s->c, s->aside ? ckpt_payload_stage(&s->payload, staging, bytes) : OK);
+    double begun = clock_now_s();
+    int rc = s->aside ? ckpt_payload_stage(&s->payload, staging, bytes) : OK;
+    s->staging_s = clock_now_s() - begun;
+    return agree(s->c, rc);
 }
 
 int ckpt_save_begin(struct ckpt_save **out, const struct comm *c, const char *path,
@@ -259,7 +262,7 @@ bool ckpt_save_done(const struct ckpt_save *s)
 
 struct ckpt_cost ckpt_save_cost(const struct ckpt_save *s)
 {
-    struct ckpt_cost cost = {.seconds = s->seconds};
+    struct ckpt_cost cost = {.seconds = s->seconds, .staging_s = s->staging_s};
     for (size_t i = 0; i < s->x.n; i++)
         cost.bytes += (double)s->x.dataset[i].bytes;
     return cost;

@@ -6,6 +6,7 @@
 #include "base/watch.h"
 #include "par/agree.h"
 #include "train/evaluate.h"
+#include "train/events.h"
 #include "train/generate.h"
 #include "train/progress.h"
 #include <math.h>
@@ -107,6 +108,35 @@ out:
     mem_free(bytes);
 }
 
+static int tell_straggler(const struct trainer *t, int rank)
+{
+    const struct stragglers *s = &t->stragglers;
+    struct event e = {.step = t->at.step, .attempt = t->at.attempt, .value = s->factor[rank]};
+    snprintf(e.kind, sizeof e.kind, "straggler");
+    snprintf(e.action, sizeof e.action, "warn");
+    snprintf(e.text, sizeof e.text,
+             "step %lld: rank %d on %s took %.2f times as long as the median rank for its "
+             "micro-batches, over %d steps, and the others wait for it; look at that node's load, "
+             "clock and temperature",
+             (long long)t->at.step, rank, s->all[rank].host, s->factor[rank], STRAGGLER_STEPS);
+    log_warn("%s", e.text);
+    return events_append(t->conf->run.dir, &e);
+}
+
+/* Of one that stays slow once. */
+static void look_for_stragglers(struct trainer *t, const struct step_result *r)
+{
+    bool looked;
+    int rc = stragglers_step(&t->stragglers, t->comm, r->time[R_COMPUTE_S], r->micros, &looked);
+    for (int i = 0; rc == OK && looked && t->comm->rank == 0; i++) {
+        i = stragglers_next(&t->stragglers, t->comm, i);
+        if (i < 0)
+            break;
+        rc = tell_straggler(t, i);
+    }
+    t->pending = t->pending != OK ? t->pending : rc;
+}
+
 void loop_report(struct trainer *t, const struct step_result *r, double row[M_N])
 {
     double rank_row[R_N];
@@ -119,6 +149,7 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     t->unreported_save_s = 0;
     int rc = metrics_step(t->metrics, row, rank_row, monitor_by_layer(t));
     t->pending = t->pending != OK ? t->pending : rc;
+    look_for_stragglers(t, r);
     pace_step(&t->pace, r->step_s / (double)r->batch);
     progress_step(t, r);
     progress_vitals(t, row);
@@ -223,6 +254,7 @@ int train_loop(struct trainer *t)
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
     watch_phase(PHASE_CLOSE);
+    TRY(trainer_may_write(t));
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);

@@ -139,7 +139,9 @@ void monitor_record(struct trainer *t, struct event *e)
     e->order_n = loader_n_samples(t->feed.loader);
     if (t->comm->rank != 0 || t->metrics == NULL)
         return;
-    int rc = events_append(t->conf->run.dir, e);
+    int rc = run_still_ours(&t->lock);
+    if (rc == OK)
+        rc = events_append(t->conf->run.dir, e);
     t->pending = t->pending != OK ? t->pending : rc;
 }
 

@@ -71,7 +71,7 @@ int save_init(struct trainer *t)
 
 static int may_publish(void *ctx)
 {
-    const struct trainer *t = ctx;
+    struct trainer *t = ctx;
     return run_still_ours(&t->lock);
 }
 
@@ -140,6 +140,7 @@ static int published(struct trainer *t)
     const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
                                    monitor_trouble_since(t)};
     t->saved_step = s->step;
+    TRY(trainer_may_write(t));
     return ckpt_retain(t->comm, t->conf->run.dir, s->step, &keep);
 }
 
@@ -197,10 +198,19 @@ static void forgive(struct trainer *t, int rc)
 
 static int forgive_few(struct trainer *t, int rc)
 {
+    if (rc != OK)
+        TRY(trainer_may_write(t)); /* in another's folder nothing is tried again */
     if (rc != OK && t->failed_saves + 1 >= MAX_FAILED_SAVES)
         return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
     forgive(t, rc);
     return OK;
+}
+
+/* A checkpoint that is kept for ever is of that very step. */
+static bool must_be_now(const struct trainer *t)
+{
+    int64_t every = t->conf->checkpoint.keep_every;
+    return every > 0 && t->at.step % every == 0;
 }
 
 static void put_off(struct saving *s)
@@ -216,6 +226,8 @@ int save_at_step(struct trainer *t, bool busy, bool due)
     struct saving *s = &t->saving;
     if (s->flight != NULL && !busy)
         TRY(forgive_few(t, go_on(t, ckpt_save_advance)));
+    if (s->flight != NULL && due && must_be_now(t))
+        save_settle(t);
     if (s->flight != NULL && due)
         put_off(s);
     if (s->flight != NULL || !(due || s->owed))

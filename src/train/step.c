@@ -49,6 +49,7 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
     double mark = clock_now_s();
     reducer_set_micros(t->reducer, derive_micros(t->conf, r->batch));
     struct range mine = reducer_begin(t->reducer);
+    r->micros = (int64_t)mine.n;
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
         struct pass_result p;
@@ -174,6 +175,8 @@ static int compute(struct trainer *t, struct sums *s, struct step_result *r)
     double begin = clock_now_s();
     monitor_begin(t);
     int rc = sum_gradients(t, s, r);
+    if (rc == OK && !run_heartbeat(&t->lock))
+        rc = run_still_ours(&t->lock);
     s->stop = wants_stop(t, clock_now_s() - begin);
     s->save = t->comm->rank == 0 && is_asked(t, "save");
     s->saving = save_is_busy(t);

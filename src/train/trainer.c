@@ -163,6 +163,7 @@ static int lay_out(struct trainer *t)
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
     TRY(optimizer_init(t));
+    TRY(stragglers_init(&t->stragglers, t->comm));
     TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
     TRY(replicas_init(t));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
@@ -231,13 +232,21 @@ static int take_folder(struct trainer *t)
     return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
 }
 
+static int is_ours(void *ctx)
+{
+    struct trainer *t = ctx;
+    return run_still_ours(&t->lock);
+}
+
 /* What the run folder tells of this attempt. */
 static int open_run(struct trainer *t)
 {
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
-                        t->monitor.vitals.n_groups);
+    TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
+                     t->monitor.vitals.n_groups));
+    metrics_ask(t->metrics, is_ours, t);
+    return OK;
 }
 
 /* Parameters and state of the first step. */
@@ -304,8 +313,10 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
     watch_phase(PHASE_START);
     int rc = build(t);
-    if (rc != OK)
+    if (rc != OK) {
+        trainer_failed(t, rc);
         trainer_release(t);
+    }
     return rc;
 }
 
@@ -319,6 +330,12 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
                        const struct comm *comm, enum trainer_start start)
 {
     return init(t, conf, spec, comm, clock_now_s(), start);
+}
+
+void trainer_failed(struct trainer *t, int rc)
+{
+    if (t->lock.held && !run_is_lost(&t->lock) && rc != E_STOPPED)
+        run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
 }
 
 void trainer_release(struct trainer *t)
@@ -337,6 +354,7 @@ void trainer_release(struct trainer *t)
     regularizer_release(&t->regularizer);
     monitor_release(&t->monitor);
     replicas_release(&t->replicas);
+    stragglers_release(&t->stragglers);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
@@ -354,4 +372,9 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
     t->prof = p;
     model_set_prof(t->model, p);
     reducer_set_prof(t->reducer, p);
+}
+
+int trainer_may_write(struct trainer *t)
+{
+    return agree(t->comm, t->comm->rank == 0 ? run_still_ours(&t->lock) : OK);
 }

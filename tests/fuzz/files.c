@@ -48,7 +48,7 @@ void fuzz_write_checkpoint(const struct comm *alone, const char *path)
     m->tokenizer = config;
     m->n_tokenizer = strlen(config);
     MUST(spec_to_json(&spec, &m->spec_json) == OK);
-    MUST(ckpt_write(alone, path, &set, NULL, NULL) == OK);
+    MUST(ckpt_write(alone, path, &set, NULL) == OK);
     mem_free(m->spec_json);
     mem_free(params);
     tensors_release(&table);

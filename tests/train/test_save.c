@@ -63,16 +63,17 @@ static int count_temporaries(void)
 
 /* ---- the same weights, the same files ---- */
 
-enum { N_STEPS = 13, EVERY = 3 };
+enum { N_STEPS = 40, EVERY = 9 };
 
 /* Of a whole run: its weights, and of its checkpoints the names and sums of all arrays. */
 struct outcome {
-    uint32_t weights, files;
-    int n_files;
+    uint32_t weights, file[N_STEPS + 1];
+    bool saved[N_STEPS + 1];
 };
 
-static uint32_t sum_of_file(int64_t step, uint32_t crc)
+static uint32_t sum_of_file(int64_t step)
 {
+    uint32_t crc = 0;
     char path[FS_PATH_MAX];
     struct ckpt_index x;
     ck_assert_int_eq(ckpt_path(path, conf.run.dir, step), OK);
@@ -89,19 +90,15 @@ static struct outcome outcome_of(const char *saving, const char *lines)
     char text[512];
     struct trainer t;
     struct outcome o = {0};
-    snprintf(text, sizeof text, "train.steps: %d\ncheckpoint.keep: 20\n%s%s", N_STEPS, saving,
-             lines);
-    text[sizeof text - 1] = '\0';
+    snprintf(text, sizeof text, "checkpoint.keep: 20\n%s%s", saving, lines);
     begin(&t, text);
-    t.n_steps = N_STEPS;
     ck_all(&ck_world, train_loop(&t) == OK);
     o.weights = crc32c(0, t.params, t.tensors->n_elems * sizeof(float));
     trainer_release(&t);
-    for (int64_t i = 1; i <= N_STEPS; i++)
-        if (has_step(i)) {
-            o.files = sum_of_file(i, o.files);
-            o.n_files++;
-        }
+    for (int64_t i = 1; i <= N_STEPS; i++) {
+        o.saved[i] = has_step(i);
+        o.file[i] = o.saved[i] ? sum_of_file(i) : 0;
+    }
     ck_all(&ck_world, count_temporaries() == 0);
     leave_folder();
     return o;
@@ -110,15 +107,17 @@ static struct outcome outcome_of(const char *saving, const char *lines)
 static void compare_savings(const char *lines)
 {
     struct outcome none = outcome_of("checkpoint.every: 0\n", lines);
-    struct outcome waits = outcome_of("checkpoint: {every: 3, async: off}\n", lines);
-    struct outcome aside = outcome_of("checkpoint: {every: 3, async: on}\n", lines);
+    struct outcome waits = outcome_of("checkpoint: {every: 9, async: off}\n", lines);
+    struct outcome aside = outcome_of("checkpoint: {every: 9, async: on}\n", lines);
     ck_assert_uint_eq(waits.weights, none.weights);
     ck_assert_uint_eq(aside.weights, none.weights);
-    ck_assert_int_eq(waits.n_files, N_STEPS / EVERY + 1);
-    ck_assert_int_ge(aside.n_files, 2);
-    /* A save that was put off is of another step; else all are the same. */
-    if (aside.n_files == waits.n_files)
-        ck_assert_uint_eq(aside.files, waits.files);
+    for (int i = 1; i <= N_STEPS; i++) {
+        ck_assert_int_eq(waits.saved[i], i % EVERY == 0 || i == N_STEPS);
+        /* One that was put off is of a later step. */
+        if (aside.saved[i] && waits.saved[i])
+            ck_assert_uint_eq(aside.file[i], waits.file[i]);
+    }
+    ck_assert(aside.saved[EVERY] && aside.saved[N_STEPS]);
 }
 
 START_TEST(saving_aside_changes_no_bit)
@@ -150,6 +149,22 @@ START_TEST(one_that_is_due_meanwhile_is_put_off)
     save_settle(&t);
     ck_all(&ck_world, t.saved_step == 4 && has_step(4) && !has_step(2));
     ck_all(&ck_world, save_at_step(&t, false, false) == OK && t.saving.flight == NULL);
+    trainer_release(&t);
+    leave_folder();
+}
+END_TEST
+
+START_TEST(one_to_be_kept_for_ever_is_of_its_step)
+{
+    struct trainer t;
+    begin(&t, "checkpoint: {every: 2, keep_every: 2}\n");
+    step(&t);
+    ck_all(&ck_world, save_at_step(&t, false, true) == OK);
+    step(&t);
+    ck_all(&ck_world, save_at_step(&t, true, true) == OK);
+    ck_all(&ck_world, t.saved_step == 1 && has_step(1) && t.saving.step == 2);
+    save_settle(&t);
+    ck_all(&ck_world, t.saved_step == 2 && has_step(2) && t.saving.n_put_off == 0);
     trainer_release(&t);
     leave_folder();
 }
@@ -267,6 +282,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_store_to_train_on);
     tcase_add_test(t, saving_aside_changes_no_bit);
     tcase_add_test(t, one_that_is_due_meanwhile_is_put_off);
+    tcase_add_test(t, one_to_be_kept_for_ever_is_of_its_step);
     tcase_add_test(t, a_step_beside_a_save_allocates_nothing);
     tcase_add_test(t, a_save_that_fails_is_tried_again_but_not_for_ever);
     tcase_add_test(t, a_run_that_ends_meanwhile_goes_on_from_the_older_one);
