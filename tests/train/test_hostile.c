@@ -62,7 +62,7 @@ static void make_checkpoint(const char *path)
     set.meta.config_text = set.meta.spec_json = set.meta.state = empty;
     set.array[0] =
         (struct ckpt_array){.kind = "params", .data = values, .slab = true, .shard = &whole};
-    ck_assert_msg(ckpt_write(&ck_world, path, &set, NULL, NULL) == OK, "%s", err_message());
+    ck_assert_msg(ckpt_write(&ck_world, path, &set, NULL) == OK, "%s", err_message());
 }
 
 static void make_segment(const char *path)
