@@ -73,6 +73,9 @@ int metrics_next_attempt(const char *run_dir, int64_t *attempt);
  * Collective. E_IO. */
 int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt,
                  int64_t n_groups);
+/* Root asks before a further segment is begun and before metrics.h5 is written (may_write's error
+ * ends either on all ranks): is the run folder still ours? Local. */
+void metrics_ask(struct metrics *m, int (*may_write)(void *ctx), void *ctx);
 /* Goes on in a new segment as another attempt. Collective. E_IO. */
 int metrics_renew(struct metrics *m, int64_t attempt);
 /* One step's rows: root writes row[M_N] (NaN where not measured) and by_layer[n_groups][L_N] (NULL:

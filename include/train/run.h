@@ -1,27 +1,16 @@
-/* The run folder: its files and its lock. */
+/* The run folder: its files. */
 #ifndef CARAT_TRAIN_RUN_H
 #define CARAT_TRAIN_RUN_H
 
 #include "par/comm.h"
+#include "train/lock.h"
 #include <stdbool.h>
 #include <stddef.h>
 
-struct run_lock {
-    char path[4096];
-    bool held;
-};
-
-/* Makes the folder and its parts and takes the lock: exactly one writer a run. A lock of a process
- * of this host that is gone, or of an earlier start of the same Slurm job, is taken over. Root does
- * the work. Collective. E_IO when the folder cannot be written, E_CONFIG when another job holds it,
- * naming that job, host and process. */
+/* Makes the folder and its parts and takes the lock (train/lock.h): exactly one writer a run. Root
+ * does the work. Collective. E_IO when the folder cannot be written, E_CONFIG when another job holds
+ * it. */
 int run_claim(const struct comm *c, const char *run_dir, struct run_lock *lock);
-/* Still ours? Re-read before each publication. Root. E_IO when another took it. */
-int run_still_ours(const struct run_lock *lock);
-void run_give_back(struct run_lock *lock);
-/* True when the folder has a lock: who holds it ("process 12 on node7") into text; *gone: it is
- * known that it ended without giving it back. Local. */
-bool run_holder(const char *run_dir, char *text, size_t n, bool *gone);
 
 /* A file that the user touches to ask for something ("stop", "save"): seen once, then removed.
  * Root. */

@@ -15,6 +15,11 @@
  * the time, but once six times as long, when the kernel seemingly had to make room for them. Under
  * a sanitizer every block comes from malloc, so that overruns are seen. */
 #define HUGE_PAGE ((size_t)2 << 20)
+#ifdef __has_feature /* clang's way to tell */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define LARGE_MIN (SIZE_MAX / 4)
 #else

@@ -2,6 +2,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/inspect_events.h"
@@ -483,9 +484,9 @@ static void print_cell(const json_t *list, const char *key, const json_t *v, con
 {
     int width = column_width(list, key);
     if (json_is_number(v))
-        printf("  %*s", width, text);
+        plain_print(stdout, "  %*s", width, text);
     else
-        printf("  %-*s", last ? 0 : width, text);
+        plain_print(stdout, "  %-*s", last ? 0 : width, text);
 }
 
 static void print_cells(const json_t *list, json_t *row, bool names)
@@ -496,14 +497,14 @@ static void print_cells(const json_t *list, json_t *row, bool names)
     size_t left = json_object_size(row);
     json_object_foreach(row, key, v)
         print_cell(list, key, v, names ? key : value_text(key, v, buf, sizeof buf), --left == 0);
-    printf("\n");
+    plain_print(stdout, "\n");
 }
 
 static void print_table(const char *name, const json_t *list)
 {
     size_t i;
     json_t *row;
-    printf(json_array_size(list) > 0 ? "\n%s\n" : "%-15s none\n", name);
+    plain_print(stdout, json_array_size(list) > 0 ? "\n%s\n" : "%-15s none\n", name);
     if (json_array_size(list) > 0)
         print_cells(list, json_array_get(list, 0), true);
     json_array_foreach(list, i, row) print_cells(list, row, false);
@@ -519,9 +520,9 @@ static void print_text(json_t *o)
         if (json_is_array(v))
             print_table(key, v);
         else if (strcmp(key, "config") == 0)
-            printf("\n%s", json_string_value(v));
+            plain_print(stdout, "\n%s", json_string_value(v));
         else
-            printf("%-15s %s\n", key, value_text(key, v, buf, sizeof buf));
+            plain_print(stdout, "%-15s %s\n", key, value_text(key, v, buf, sizeof buf));
     }
 }
 
@@ -532,7 +533,7 @@ static void print_row(const double row[M_N])
         if (k > 0)
             putchar(',');
         if (!isnan(row[k]))
-            printf("%.17g", row[k]);
+            plain_print(stdout, "%.17g", row[k]);
     }
     putchar('\n');
 }
@@ -543,8 +544,8 @@ static int print_csv(const char *run)
     int64_t n, n_bad;
     TRY(metrics_read(run, &rows, &n, &n_bad));
     for (int k = 0; k < M_N; k++)
-        printf("%s%s", k > 0 ? "," : "", METRIC_COLUMNS[k].name);
-    printf("\n");
+        plain_print(stdout, "%s%s", k > 0 ? "," : "", METRIC_COLUMNS[k].name);
+    plain_print(stdout, "\n");
     for (int64_t i = 0; i < n; i++)
         print_row(rows + i * M_N);
     mem_free(rows);
@@ -575,7 +576,7 @@ static int print_object(const struct request *r, json_t *o)
     char *text = json_dumps(o, JSON_INDENT(2));
     if (text == NULL)
         return ERR(E_MEM, "no memory for the figures");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }

@@ -16,8 +16,8 @@ static int run(const struct job *j, const struct comm *c, double begun_s)
     static struct trainer t;
     TRY(trainer_init(&t, &j->conf, &j->spec, c, begun_s));
     int rc = train_loop(&t);
-    if (rc != OK && rc != E_STOPPED && c->rank == 0)
-        run_write_failed(j->conf.run.dir, c, (long)t.at.step, rc);
+    if (rc != OK)
+        trainer_failed(&t, rc);
     trainer_release(&t);
     return rc;
 }

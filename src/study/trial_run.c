@@ -194,8 +194,8 @@ static int train(struct running *r)
     bool whole = t->at.step >= t->n_steps;
     if (rc == OK && whole)
         r->goal.milestone = INFINITY; /* its end is more than a milestone */
-    if (rc != OK && rc != E_STOPPED && t->comm->rank == 0)
-        run_write_failed(r->run_dir, t->comm, (long)t->at.step, rc);
+    if (rc != OK)
+        trainer_failed(t, rc);
     trainer_release(t);
     return rc;
 }

@@ -45,8 +45,10 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
         (long long)t->conf->monitor.back_most, t->monitor.back.rate, (unsigned long long)e.sample_n,
         (unsigned long long)from);
     log_warn("%s", e.text);
-    if (t->comm->rank == 0)
-        t->pending = events_append(t->conf->run.dir, &e);
+    if (t->comm->rank != 0)
+        return;
+    int rc = events_append(t->conf->run.dir, &e);
+    t->pending = t->pending != OK ? t->pending : rc;
 }
 
 /* The run's state after the checkpoint's: what goes on from here rather than from there. */
@@ -61,6 +63,7 @@ static void adjust(struct trainer *t, const struct left *left)
 int monitor_go_back(struct trainer *t)
 {
     const struct left left = {t->at.step, t->at.attempt, t->at.samples, t->monitor.back};
+    save_settle(t);
     watch_phase(PHASE_LOAD);
     TRY(resume_before(t, t->monitor.before));
     TRY(optimizer_begin(t, true));

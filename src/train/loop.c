@@ -13,9 +13,6 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A disk may be full for a while; after so many saves that failed in a row the run ends. */
-enum { MAX_FAILED_SAVES = 3 };
-
 static bool due(int64_t step, int64_t every)
 {
     return every > 0 && step % every == 0;
@@ -129,20 +126,6 @@ static int sample(struct trainer *t)
     return vigil_end(&v);
 }
 
-static int periodic_save(struct trainer *t)
-{
-    int rc = trainer_save(t);
-    if (rc == OK) {
-        t->failed_saves = 0;
-        return OK;
-    }
-    if (++t->failed_saves >= MAX_FAILED_SAVES)
-        return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
-    log_warn("this checkpoint was not saved and will be tried again: %s", err_message());
-    err_clear();
-    return OK;
-}
-
 static int tell_straggler(const struct trainer *t, int rank)
 {
     const struct stragglers *s = &t->stragglers;
@@ -224,9 +207,7 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
     *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
     if (last || r->stop || *ends)
         return agree(t->comm, t->pending);
-    if (r->save || due(t->at.step, c->checkpoint.every))
-        TRY(periodic_save(t));
-    return OK;
+    return save_at_step(t, r->saving, r->save || due(t->at.step, c->checkpoint.every));
 }
 
 /* One step and what comes after it; what ended the run is worth its row. */
@@ -252,7 +233,21 @@ static int run_steps(struct trainer *t)
             return E_STOPPED;
         }
     }
+    save_settle(t);
     return t->saved_step == t->at.step ? OK : trainer_save(t);
+}
+
+/* A run that ends by an error all ranks know of keeps the checkpoint that is on its way. */
+static int end_of(struct trainer *t, int rc)
+{
+    char message[2048], place[128];
+    if (rc == OK || rc == E_RANK || rc == E_BUG)
+        return rc;
+    snprintf(message, sizeof message, "%s", err_message());
+    snprintf(place, sizeof place, "%s", err_place());
+    save_settle(t);
+    err_adopt(rc, message, place);
+    return rc;
 }
 
 /* A request that came too late is none for the next start. */
@@ -273,10 +268,11 @@ int train_loop(struct trainer *t)
                  (long long)t->at.step, (long long)t->n_steps);
     if (t->saved_step < 0 && monitor_may_go_back(t->conf))
         TRY(trainer_save(t));
-    int rc = run_steps(t);
+    int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
     watch_phase(PHASE_CLOSE);
+    TRY(trainer_may_write(t));
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */
     TRY(closed);

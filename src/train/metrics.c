@@ -82,6 +82,8 @@ struct metrics {
     int64_t used;           /* rows written into the segment */
     int64_t step[ROWS_MAX]; /* of each of them */
     struct metrics_sync *sync;
+    int (*may_write)(void *ctx);
+    void *may_write_ctx;
 };
 
 /* ---- rows ---- */
@@ -246,15 +248,30 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     return OK;
 }
 
+void metrics_ask(struct metrics *m, int (*may_write)(void *ctx), void *ctx)
+{
+    m->may_write = may_write;
+    m->may_write_ctx = ctx;
+}
+
+/* Ends the segment; then root asks whether there may be more. Collective. */
+static int end_segment(struct metrics *m)
+{
+    int rc = sync_and_close(m);
+    if (rc == OK && m->c->rank == 0 && m->may_write != NULL)
+        rc = m->may_write(m->may_write_ctx);
+    return agree(m->c, rc);
+}
+
 static int next_segment(struct metrics *m)
 {
-    TRY(agree(m->c, sync_and_close(m)));
+    TRY(end_segment(m));
     return begin_segment(m, m->segment.attempt, m->segment.n + 1);
 }
 
 int metrics_renew(struct metrics *m, int64_t attempt)
 {
-    TRY(agree(m->c, sync_and_close(m)));
+    TRY(end_segment(m));
     return begin_segment(m, attempt, 0);
 }
 
@@ -301,7 +318,7 @@ int metrics_close(struct metrics *m)
     if (m == NULL)
         return OK;
     const struct comm *c = m->c;
-    int rc = agree(c, sync_and_close(m));
+    int rc = end_segment(m);
     if (rc == OK)
         rc = agree(c, c->rank == 0 ? metrics_merge(m->run_dir) : OK);
     metrics_free(m);

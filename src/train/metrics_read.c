@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum { MERGE_BYTES = 8 << 20, READ_ROWS = 1024 };
+static const double MOST_STEPS = 9007199254740992.0; /* 2^53: above it counts are not exact */
 
 /* ---- reading ---- */
 
@@ -33,6 +34,15 @@ static int append_row(struct history *h, int64_t *cap, const struct history_row 
     return OK;
 }
 
+/* A sum that fits may be forged: steps and attempts are counts, and others turn them into whole
+ * numbers. */
+static bool is_row(const struct segment *s, const double *v)
+{
+    double step = v[s->column[M_STEP]], attempt = v[s->column[M_ATTEMPT]];
+    return metrics_is_sealed(v, s->step_width) && step >= 0 && step < MOST_STEPS && attempt >= 0 &&
+           attempt < MOST_STEPS;
+}
+
 /* By the places that the file's columns have. */
 void metrics_take_columns(double row[M_N], const struct segment *s, const double *v)
 {
@@ -47,7 +57,7 @@ static int take_rows(struct history *h, int64_t *cap, int64_t segment, int64_t f
     for (int64_t i = 0; i < n; i++, v += s->step_width) {
         if (metrics_is_empty(v, s->step_width))
             continue;
-        if (!metrics_is_sealed(v, s->step_width)) {
+        if (!is_row(s, v)) {
             h->n_bad++;
             continue;
         }
@@ -226,7 +236,7 @@ static int check_row(const struct checker *k, int64_t at)
         TRY(check_beside(k, (enum side)i, at));
     if (metrics_is_empty(k->step, width))
         return OK;
-    if (!metrics_is_sealed(k->step, width)) {
+    if (!is_row(k->s, k->step)) {
         k->found->n_bad++;
         return OK;
     }

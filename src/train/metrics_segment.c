@@ -181,6 +181,21 @@ static int read_side(struct segment *s, hid_t file, enum side side)
     return OK;
 }
 
+static int check_apart(const struct segment *s)
+{
+    const int64_t row = (int64_t)sizeof(double) * s->rows;
+    struct h5x_place place[N_ARRAYS + 1] = {{"step", s->step_at, row * s->step_width}};
+    size_t n = 1;
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->n_beside[i] > 0)
+            place[n++] = (struct h5x_place){SIDES[i].name, s->beside_at[i],
+                                            row * s->n_beside[i] * SIDES[i].width};
+    if (s->durable_at >= 0)
+        place[n++] =
+            (struct h5x_place){"durable", s->durable_at, (int64_t)sizeof(double) * DURABLE_WIDTH};
+    return h5x_check_apart(place, n);
+}
+
 static int read_durable(struct segment *s, hid_t file)
 {
     struct h5x_array a;
@@ -213,7 +228,7 @@ static int read_layout(struct segment *s, hid_t file)
     TRY(read_durable(s, file));
     for (int i = 0; i < N_SIDES; i++)
         TRY(read_side(s, file, (enum side)i));
-    return OK;
+    return check_apart(s);
 }
 
 int segment_open(struct segment *s)

@@ -200,6 +200,7 @@ static int load(struct trainer *t, const char *path)
 int resume_before(struct trainer *t, int64_t step)
 {
     char path[FS_PATH_MAX];
+    TRY(trainer_may_write(t));
     TRY(ckpt_leave(t->comm, t->conf->run.dir, step));
     TRY(ckpt_newest(t->comm, t->conf->run.dir, path));
     return load(t, path);

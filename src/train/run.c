@@ -2,11 +2,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
-#include "base/log.h"
-#include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
-#include "train/holder.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,86 +11,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool read_holder(const char *path, struct holder *h)
+/* Root is asked whether it may, so that a folder that cannot be written ends the job here and not
+ * at its first save. */
+static int make_part(const char *run_dir, const char *name)
 {
-    char *text = NULL;
-    size_t n;
-    if (fs_read_file(path, 4096, &text, &n) != OK) {
-        err_clear();
-        return false;
-    }
-    bool whole = holder_parse(text, h);
-    mem_free(text);
-    return whole;
-}
-
-static int create_lock(const char *path, const struct holder *me, bool *taken)
-{
-    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    *taken = fd < 0 && errno == EEXIST;
-    if (*taken)
-        return OK;
-    if (fd < 0)
+    char path[FS_PATH_MAX];
+    TRY(fs_join(path, run_dir, name));
+    TRY(fs_mkdirs(path));
+    if (access(path, W_OK | X_OK) != 0)
         return ERR(E_IO, "cannot write in the run folder: %s: %s", path, strerror(errno));
-    char line[256];
-    int n = holder_text(me, line, sizeof line);
-    int rc = fs_pwrite(fd, line, (size_t)n, 0, path);
-    if (close(fd) != 0 && rc == OK)
-        rc = ERR(E_IO, "cannot close %s: %s", path, strerror(errno));
-    return rc;
-}
-
-/* Moves a dead holder's lock away. The rename succeeds for one of several who try at once, and the
- * moved file is read again: a lock that changed hands in between is put back. */
-static int set_aside(const char *path, const struct holder *old)
-{
-    char aside[FS_PATH_MAX + 32];
-    snprintf(aside, sizeof aside, "%s.stale-%ld", path, (long)getpid());
-    if (rename(path, aside) != 0)
-        return OK;
-    struct holder moved;
-    if (read_holder(aside, &moved) && !holder_same(&moved, old)) {
-        if (link(aside, path) != 0 && errno != EEXIST)
-            return ERR(E_IO, "cannot restore the lock %s: %s", path, strerror(errno));
-    }
-    unlink(aside);
     return OK;
-}
-
-static int take_lock(const char *run_dir, struct run_lock *lock)
-{
-    struct holder me, old;
-    holder_this(&me);
-    for (int attempt = 0; attempt < 3; attempt++) {
-        bool taken;
-        TRY(create_lock(lock->path, &me, &taken));
-        if (!taken) {
-            lock->held = true;
-            return OK;
-        }
-        if (!read_holder(lock->path, &old))
-            continue;
-        if (!holder_is_gone(&old, &me))
-            return ERR(E_CONFIG,
-                       "the run folder %s is in use by process %ld on %s (Slurm job %s); wait for "
-                       "it, choose another run.dir, or remove %s if that process is gone",
-                       run_dir, old.pid, old.host, old.job, lock->path);
-        log_warn("taking over %s: process %ld on %s is gone", lock->path, old.pid, old.host);
-        TRY(set_aside(lock->path, &old));
-    }
-    return ERR(E_IO, "the lock %s changes hands or is unreadable; remove it if no job runs",
-               lock->path);
 }
 
 static int claim_as_root(const char *run_dir, struct run_lock *lock)
 {
     char path[FS_PATH_MAX];
-    TRY(fs_join(path, run_dir, "checkpoints"));
-    TRY(fs_mkdirs(path));
-    TRY(fs_join(path, run_dir, "metrics"));
-    TRY(fs_mkdirs(path));
-    TRY(fs_join(lock->path, run_dir, "lock"));
-    TRY(take_lock(run_dir, lock));
+    TRY(make_part(run_dir, "checkpoints"));
+    TRY(make_part(run_dir, "metrics"));
+    TRY(run_lock_take(lock, run_dir));
     TRY(fs_join(path, run_dir, "FAILED"));
     unlink(path);
     return OK;
@@ -102,38 +37,8 @@ static int claim_as_root(const char *run_dir, struct run_lock *lock)
 int run_claim(const struct comm *c, const char *run_dir, struct run_lock *lock)
 {
     memset(lock, 0, sizeof *lock);
+    lock->fd = -1;
     return agree(c, c->rank == 0 ? claim_as_root(run_dir, lock) : OK);
-}
-
-int run_still_ours(const struct run_lock *lock)
-{
-    struct holder me, now;
-    if (!lock->held)
-        return OK;
-    holder_this(&me);
-    if (!read_holder(lock->path, &now) || !holder_same(&me, &now))
-        return ERR(E_IO, "another job took the run folder's lock %s; nothing more is written here",
-                   lock->path);
-    return OK;
-}
-
-void run_give_back(struct run_lock *lock)
-{
-    if (lock->held && run_still_ours(lock) == OK)
-        unlink(lock->path);
-    lock->held = false;
-}
-
-bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
-{
-    char path[FS_PATH_MAX];
-    struct holder who, me;
-    if (fs_join(path, run_dir, "lock") != OK || !fs_exists(path) || !read_holder(path, &who))
-        return false;
-    holder_this(&me);
-    snprintf(text, n, "process %ld on %s", who.pid, who.host);
-    *gone = holder_is_gone(&who, &me);
-    return true;
 }
 
 bool run_asked(const char *run_dir, const char *what)

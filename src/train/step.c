@@ -6,6 +6,7 @@
 #include "par/agree.h"
 #include "par/zero.h"
 #include "train/feed.h"
+#include "train/repeat.h"
 #include "train/stop.h"
 #include "train/sums.h"
 #include "train/trainer.h"
@@ -91,6 +92,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
+    r->saving = s->saving > 0;
 }
 
 static double update_bytes(const struct trainer *t)
@@ -166,6 +168,27 @@ static void take_gain(struct trainer *t)
     t->gain.signal = noise_signal(&t->noise);
 }
 
+/* The step's gradient, its sums over all ranks, and what follows from them: changes nothing that a
+ * second call would not find as it was. */
+static int compute(struct trainer *t, struct sums *s, struct step_result *r)
+{
+    double begin = clock_now_s();
+    monitor_begin(t);
+    int rc = sum_gradients(t, s, r);
+    if (rc == OK && !run_heartbeat(&t->lock))
+        rc = run_still_ours(&t->lock);
+    s->stop = wants_stop(t, clock_now_s() - begin);
+    s->save = t->comm->rank == 0 && is_asked(t, "save");
+    s->saving = save_is_busy(t);
+    double mark = clock_now_s();
+    watch_phase(PHASE_AGREE);
+    TRY(sums_reduce(t->comm, s, rc));
+    prof_lap(t->prof, PROF_AGREE, 0, 0);
+    r->time[R_REDUCE_S] += lap(&mark);
+    conclude(t, s, r);
+    return OK;
+}
+
 int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
@@ -173,21 +196,16 @@ int trainer_step(struct trainer *t, struct step_result *r)
     *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
     watch_step(t->at.step + 1);
     prof_start(t->prof);
-    monitor_begin(t);
-    int rc = sum_gradients(t, &s, r);
-    s.stop = wants_stop(t, clock_now_s() - begin);
-    s.save = t->comm->rank == 0 && is_asked(t, "save");
-    double mark = clock_now_s();
-    watch_phase(PHASE_AGREE);
-    TRY(sums_reduce(t->comm, &s, rc));
-    prof_lap(t->prof, PROF_AGREE, 0, 0);
-    r->time[R_REDUCE_S] += lap(&mark);
-    conclude(t, &s, r);
+    replicas_spoil(t);
+    TRY(compute(t, &s, r));
+    TRY(replicas_due(t));
+    if (monitor_suspects(t, r))
+        TRY(repeat_step(t, compute, &s, r));
     bool allowed = monitor_allows(t, r, &s);
     if (allowed)
         TRY(update(t, r));
     watch_phase(PHASE_AGREE);
-    rc = monitor_conclude(t, r, allowed);
+    int rc = monitor_conclude(t, r, allowed);
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
     gain_count(&t->gain, &t->scaling, r->batch); /* the gain that it had */

@@ -165,6 +165,7 @@ static int lay_out(struct trainer *t)
     TRY(optimizer_init(t));
     TRY(stragglers_init(&t->stragglers, t->comm));
     TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
+    TRY(replicas_init(t));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 
@@ -231,13 +232,21 @@ static int take_folder(struct trainer *t)
     return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
 }
 
+static int is_ours(void *ctx)
+{
+    struct trainer *t = ctx;
+    return run_still_ours(&t->lock);
+}
+
 /* What the run folder tells of this attempt. */
 static int open_run(struct trainer *t)
 {
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
-    return metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
-                        t->monitor.vitals.n_groups);
+    TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
+                     t->monitor.vitals.n_groups));
+    metrics_ask(t->metrics, is_ours, t);
+    return OK;
 }
 
 /* Parameters and state of the first step. */
@@ -278,6 +287,8 @@ static int build(struct trainer *t)
     reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     if (t->start == START_RUN)
         TRY(take_folder(t));
+    if (t->start == START_RUN)
+        TRY(save_init(t));
     TRY(measure_peak(t));
     watch_phase(PHASE_LOAD);
     TRY(take_state(t));
@@ -302,8 +313,10 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
     watch_phase(PHASE_START);
     int rc = build(t);
-    if (rc != OK)
+    if (rc != OK) {
+        trainer_failed(t, rc);
         trainer_release(t);
+    }
     return rc;
 }
 
@@ -319,9 +332,16 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
     return init(t, conf, spec, comm, clock_now_s(), start);
 }
 
+void trainer_failed(struct trainer *t, int rc)
+{
+    if (t->lock.held && !run_is_lost(&t->lock) && rc != E_STOPPED)
+        run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
+}
+
 void trainer_release(struct trainer *t)
 {
     watch_phase(PHASE_CLOSE);
+    save_release(t);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);
     loader_free(t->valid_loader);
@@ -333,6 +353,7 @@ void trainer_release(struct trainer *t)
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
     monitor_release(&t->monitor);
+    replicas_release(&t->replicas);
     stragglers_release(&t->stragglers);
     model_free(t->model);
     window_free(t->forms);
@@ -353,37 +374,7 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
     reducer_set_prof(t->reducer, p);
 }
 
-static int may_publish(void *ctx)
+int trainer_may_write(struct trainer *t)
 {
-    const struct trainer *t = ctx;
-    return run_still_ours(&t->lock);
-}
-
-int trainer_save(struct trainer *t)
-{
-    char path[FS_PATH_MAX], size[32];
-    struct ckpt_set set;
-    double bytes = 0;
-    enum phase before = watch_phase(PHASE_SAVE);
-    int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
-    if (rc == OK)
-        rc = resume_describe(t, &set);
-    TRY(agree(t->comm, rc));
-    set.may_publish = may_publish;
-    set.may_publish_ctx = t;
-    rc = optimizer_show(t);
-    if (rc == OK)
-        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
-    ckpt_meta_release(&set.meta);
-    int hidden = optimizer_hide(t);
-    TRY(rc != OK ? rc : hidden);
-    t->unreported_save_s += t->save_s;
-    t->saved_step = t->at.step;
-    log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
-             t->save_s);
-    const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
-                                   monitor_trouble_since(t)};
-    rc = ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
-    watch_phase(before);
-    return rc;
+    return agree(t->comm, t->comm->rank == 0 ? run_still_ours(&t->lock) : OK);
 }

@@ -5,7 +5,7 @@
 # way, shapes at equal FLOPs. The same figures whatever the workers.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=$PWD/carat
+carat=${CARAT:-$PWD/carat}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 checks=0 failures=0
 
