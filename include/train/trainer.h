@@ -20,6 +20,7 @@
 #include "train/rates.h"
 #include "train/regularize.h"
 #include "train/run.h"
+#include "train/slice.h"
 #include "train/state.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
@@ -131,6 +132,10 @@ struct trainer {
     struct run_lock lock;
     struct metrics *metrics;
     double begun_s;                /* clock at the start of the process */
+    double init_s;                 /* clock at the start of this trainer */
+    struct slice_times slice;      /* of this start */
+    int64_t first_step;            /* where the loop began */
+    bool loaded;                   /* a checkpoint, whole and into place */
     double save_s;                 /* the last save's seconds */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */
     int64_t saved_step;            /* step of the newest checkpoint, -1 when there is none */

@@ -7,15 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 2048, PLACE_MAX = 128 };
+static struct err_kept last;
 
-static struct {
-    int code;
-    char message[MESSAGE_MAX];
-    char place[PLACE_MAX];
-} last;
+enum { MESSAGE_MAX = sizeof last.message };
 
 static void (*abort_hook)(int code);
+static void (*last_words)(int code, const char *message);
 
 int err_set(int code, const char *file, int line, const char *fmt, ...)
 {
@@ -69,6 +66,16 @@ void err_adopt(int code, const char *message, const char *place)
         snprintf(last.place, sizeof last.place, "%s", place);
 }
 
+void err_keep(struct err_kept *k)
+{
+    *k = last;
+}
+
+void err_restore(const struct err_kept *k)
+{
+    last = *k;
+}
+
 void err_clear(void)
 {
     last.code = OK;
@@ -109,6 +116,11 @@ void err_set_abort_hook(void (*hook)(int code))
     abort_hook = hook;
 }
 
+void err_set_last_words(void (*hook)(int code, const char *message))
+{
+    last_words = hook;
+}
+
 void fatal(int code, const char *fmt, ...)
 {
     char text[MESSAGE_MAX];
@@ -121,6 +133,8 @@ void fatal(int code, const char *fmt, ...)
     const char *who = log_who();
     fprintf(stderr, "carat: fatal: %s%s%s: %s\n", who, *who ? ": " : "", err_name(code), text);
     fflush(stderr);
+    if (last_words != NULL)
+        last_words(code, text);
     if (abort_hook != NULL)
         abort_hook(code);
     _exit(code);

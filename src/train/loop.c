@@ -7,6 +7,7 @@
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/progress.h"
+#include "train/restart.h"
 #include <math.h>
 
 /* A disk may be full for a while; after so many saves that failed in a row the run ends. */
@@ -108,9 +109,35 @@ out:
     mem_free(bytes);
 }
 
+/* For the next slice to know, where slices are cut by time. */
+static void note_times(struct trainer *t)
+{
+    t->slice.save_s = t->save_s;
+    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0 && t->slice.step_s > 0)
+        slice_note(t->conf->run.dir, &t->slice, t->comm->size);
+}
+
+static int save(struct trainer *t)
+{
+    TRY(trainer_save(t));
+    note_times(t);
+    return OK;
+}
+
+/* The first step is done and all that followed it: this start came to something. */
+static void count_first(struct trainer *t, double step_s)
+{
+    if (t->slice.step_s > 0)
+        return;
+    t->slice.step_s = step_s;
+    note_times(t);
+    if (t->lock.held)
+        restart_clear(t->conf->run.dir);
+}
+
 static int periodic_save(struct trainer *t)
 {
-    int rc = trainer_save(t);
+    int rc = save(t);
     if (rc == OK) {
         t->failed_saves = 0;
         return OK;
@@ -183,6 +210,19 @@ static int whole_step(struct trainer *t, struct step_result *r, bool *ends)
     return rc != OK ? rc : after_step(t, r, ends);
 }
 
+/* Who queues the job again on 75 must not do so for ever: that code says that a step was gained. */
+static int stop_here(struct trainer *t)
+{
+    TRY(agree(t->comm, t->pending));
+    TRY(save(t));
+    if (t->at.step > t->first_step)
+        return E_STOPPED;
+    return ERR(E_CONFIG,
+               "the run stopped at step %lld and had begun at step %lld: no step was gained, for it "
+               "went back meanwhile; give it more time",
+               (long long)t->at.step, (long long)t->first_step);
+}
+
 static int run_steps(struct trainer *t)
 {
     bool ends = t->watcher != NULL && t->watcher->has_seen(t->watcher->ctx, t, NAN);
@@ -190,14 +230,13 @@ static int run_steps(struct trainer *t)
         struct step_result r;
         int rc = whole_step(t, &r, &ends);
         if (rc == E_DIVERGED && t->monitor.sound)
-            TRY(trainer_save(t));
+            TRY(save(t));
         TRY(rc);
-        if (r.stop && t->at.step < t->n_steps && !ends) {
-            TRY(trainer_save(t));
-            return E_STOPPED;
-        }
+        count_first(t, r.step_s);
+        if (r.stop && t->at.step < t->n_steps && !ends)
+            return stop_here(t);
     }
-    return t->saved_step == t->at.step ? OK : trainer_save(t);
+    return t->saved_step == t->at.step ? OK : save(t);
 }
 
 /* A request that came too late is none for the next start. */
@@ -218,6 +257,8 @@ int train_loop(struct trainer *t)
                  (long long)t->at.step, (long long)t->n_steps);
     if (t->saved_step < 0 && monitor_may_go_back(t->conf))
         TRY(trainer_save(t));
+    t->first_step = t->at.step;
+    t->slice.startup_s = clock_now_s() - t->init_s;
     int rc = run_steps(t);
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
@@ -228,6 +269,8 @@ int train_loop(struct trainer *t)
     if (rc == E_DIVERGED) /* said again: closing may have had words of its own */
         return *t->monitor.text != '\0' ? ERR(rc, "%s", t->monitor.text) : rc;
     drop_requests(t);
+    if (t->lock.held)
+        restart_clear(t->conf->run.dir);
     progress_end(t, rc);
     return rc;
 }
