@@ -261,6 +261,8 @@ static int take_inside(struct run_lock *lock, const struct guard *g, const struc
                  why);
     else
         log_warn("%s, which does not say who holds it, is taken over: %s", lock->path, why);
+    if (c.readable && !holder_was_requeued(&c.old, me))
+        lock->dead_until = st.st_mtim.tv_sec + BEAT_MS / 1000;
     return write_lock(lock, g, me);
 }
 
@@ -354,12 +356,10 @@ void run_give_back(struct run_lock *lock)
 {
     struct holder me;
     struct guard g;
-    char message[2048], place[128];
-    int code = err_code();
+    struct err_kept cause;
     if (!lock->held)
         return;
-    snprintf(message, sizeof message, "%s", err_message());
-    snprintf(place, sizeof place, "%s", err_place());
+    err_keep(&cause);
     holder_this(&me);
     if (enter(&g, lock->path, &me) == OK) {
         if (run_still_ours(lock) == OK)
@@ -368,7 +368,7 @@ void run_give_back(struct run_lock *lock)
     }
     close(lock->fd);
     lock->held = false;
-    err_adopt(code, message, place);
+    err_restore(&cause);
 }
 
 bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
