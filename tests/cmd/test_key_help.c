@@ -74,7 +74,7 @@ END_TEST
 static const char *const OF_ITS_OWN[] = {
     "optimizer.hyper_cap",    "monitor.spike_sigma", "monitor.spike_window",      "monitor.margin",
     "monitor.diverged_steps", "monitor.oscillation", "monitor.oscillation_limit", "monitor.plateau",
-    "monitor.back_most",
+    "monitor.back_most",      "monitor.replicas_every", "monitor.repeat",
 };
 
 static bool is_of_its_own(const char *name)
