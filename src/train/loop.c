@@ -178,6 +178,8 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     t->pending = t->pending != OK ? t->pending : rc;
     look_for_stragglers(t, r);
     pace_step(&t->pace, r->step_s / (double)r->batch);
+    if (t->pending != OK) /* a step that is shown has its row */
+        return;
     progress_step(t, r);
     progress_vitals(t, row);
 }
@@ -214,10 +216,14 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
         return monitor_go_back(t);
     TRY(look(t, row, last || (w != NULL && w->wants_loss(w->ctx, t, r))));
     *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
-    if (last || r->stop || *ends)
-        return agree(t->comm, t->pending);
+    bool over = last || r->stop || *ends, saves = r->save || due(t->at.step, c->checkpoint.every);
+    /* Behind a checkpoint a row that could not be written would be missing for ever. */
+    if (over || saves)
+        TRY(agree(t->comm, t->pending));
+    if (over)
+        return OK;
     int64_t before = t->saved_step;
-    TRY(save_at_step(t, r->saving, r->save || due(t->at.step, c->checkpoint.every)));
+    TRY(save_at_step(t, r->saving, saves));
     if (t->saved_step != before)
         note_times(t);
     return OK;
