@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/watch.h"
 #include "par/agree.h"
+#include "par/vigil.h"
 #include "train/evaluate.h"
 #include "train/events.h"
 #include "train/generate.h"
@@ -78,8 +79,14 @@ static int validate(struct trainer *t, double row[M_N])
     return monitor_validated(t, e.loss);
 }
 
-/* A sample of text, by root. That it could not be made is no reason to end a run. */
-static void show_sample(struct trainer *t)
+static void on_piece(void *vigil, const char *piece)
+{
+    (void)piece;
+    vigil_still(vigil);
+}
+
+/* That no sample of text could be made is no reason to end a run. */
+static void show_sample(struct trainer *t, struct vigil *v)
 {
     void *bytes = NULL;
     size_t n = 0;
@@ -95,8 +102,8 @@ static void show_sample(struct trainer *t)
     TRY_OUT(store_tokenizer(t->train_store.path, &bytes, &n));
     TRY_OUT(tokenizer_from_bytes(&tok, bytes, n, t->train_store.path));
     TRY_OUT(generator_new(&g, &t->spec, t->params, tok, (int)c->sample.tokens + 256));
-    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens, NULL,
-                     NULL, &text));
+    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens,
+                     on_piece, v, &text));
     log_info("sample          %s%s", c->sample.prompt, text);
 out:
     if (rc != OK) {
@@ -107,6 +114,17 @@ out:
     generator_free(g);
     tokenizer_free(tok);
     mem_free(bytes);
+}
+
+/* By root. Collective. */
+static int sample(struct trainer *t)
+{
+    struct vigil v;
+    if (t->comm->rank != 0)
+        return vigil_wait(t->comm);
+    vigil_begin(&v, t->comm);
+    show_sample(t, &v);
+    return vigil_end(&v);
 }
 
 /* For the next slice to know, where slices are cut by time. */
@@ -197,8 +215,8 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     if (validates)
         TRY(validate(t, row));
     watch_phase(samples ? PHASE_SAMPLE : PHASE_VALIDATE);
-    if (samples && t->comm->rank == 0)
-        show_sample(t);
+    if (samples)
+        TRY(sample(t));
     TRY(optimizer_hide(t));
     watch_phase(PHASE_METRICS);
     return OK;
