@@ -12,13 +12,7 @@ train: {steps: 12}
 checkpoint: {every: 4}
 validate: {every: 0}
 END
-# A text that stays the same, whatever else changes: what is a spike depends on it.
-awk 'function draw(n) { x = x * 16807 % 2147483647; return x % n }
-    BEGIN {
-        x = 1
-        for (i = 0; i < 60; i++) for (k = 2 + draw(6); k > 0; k--) word[i] = word[i] substr("abcdefghij", 1 + draw(10), 1)
-        for (i = 0; i < 3000; i++) { for (k = 0; k < 8; k++) printf "%s ", word[draw(60)]; print "" }
-    }' >"$work/text.txt"
+words "$work/text.txt" # what is a spike depends on the text
 ok "prepare" "$carat" prepare "$work/text.txt" -o "$work/tokens.h5" --train-tokenizer 320
 struck() { # FAULT RANKS RUN key=value...
     local fault=$1; shift
