@@ -98,15 +98,16 @@ bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T
 check-slurm: all ## real Slurms on this machine: runs and searches cut, killed, queued again, with the same results
 	@tests/slurm/run && tests/slurm/study && tests/slurm/faults
 
-# What makes faults happen: a library to preload.
-SHIM = $(BUILD)/tests/fault/shim.so
-$(SHIM): tests/fault/shim.c
+# What makes faults happen: a library to preload, and a program that damages files.
+FAULTS = $(BUILD)/tests/fault/shim.so $(BUILD)/tests/fault/flips
+$(BUILD)/tests/fault/shim.so: tests/fault/shim.c
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)gcc -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -shared -fPIC -o $@ $< -ldl
 
 fault: ## the fault matrix, ends with its table (N=1000 SEED= JOBS=4 CASE=one)
 	@.make/deps --quiet --tests
-	@$(MAKE) --no-print-directory -j2 all $(SHIM)
-	@N=$(N) SEED=$(SEED) JOBS=$(JOBS) CASE='$(CASE)' CARAT=$(BUILD)/carat SHIM=$(SHIM) tests/fault/run
+	@$(MAKE) --no-print-directory -j2 all $(FAULTS)
+	@N=$(N) SEED=$(SEED) JOBS=$(JOBS) CASE='$(CASE)' CARAT=$(BUILD)/carat \
+	  TOOLS=$(BUILD)/tests/fault tests/fault/run
 .PHONY: coverage fault

@@ -1,6 +1,7 @@
 #include "base/mem.h"
 
 #include "base/err.h"
+#include "base/fault.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -111,7 +112,9 @@ int mem_alloc(void *out, size_t n, size_t size, const char *label)
         return ERR(E_MEM, "%s: %zu x %zu bytes are more than any memory", label, n, size);
     if (bytes == 0)
         return OK;
-    struct header *h = bytes >= LARGE_MIN ? alloc_large(bytes) : alloc_small(bytes);
+    struct header *h = fault_hit("mem")     ? NULL
+                       : bytes >= LARGE_MIN ? alloc_large(bytes)
+                                            : alloc_small(bytes);
     if (h == NULL)
         return ERR(E_MEM, "%s: no memory for %zu bytes (%zu held)", label, bytes, mem_bytes());
     h->bytes = bytes;

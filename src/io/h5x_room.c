@@ -13,11 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STAT_BLOCK = 512, PART = 64 << 10 };
-
-struct room_range {
-    int64_t at, end;
-};
+enum { STAT_BLOCK = 512 };
 
 /* What is missing beyond the blocks that the file has. */
 static int enough_is_free(const char *path, int fd, int64_t bytes)
@@ -81,30 +77,19 @@ void room_divert(const char *path, int memory)
     closedir(dir);
 }
 
-static int copy_range(int memory, int fd, struct room_range r, const char *path)
-{
-    static char part[PART];
-    while (r.at < r.end) {
-        size_t n = r.end - r.at < PART ? (size_t)(r.end - r.at) : PART;
-        TRY(fs_pread(memory, part, n, r.at, path));
-        TRY(fs_pwrite(fd, part, n, r.at, path));
-        r.at += (int64_t)n;
-    }
-    return OK;
-}
-
 /* The memory's ranges with data one after the other; the rest was never written. */
 static int copy_ranges(int memory, int fd, int64_t length, const char *path)
 {
-    struct room_range r = {.end = 0};
-    while (r.end < length) {
-        r.at = lseek(memory, r.end, SEEK_DATA);
-        if (r.at < 0)
-            break;
-        r.end = lseek(memory, r.at, SEEK_HOLE);
-        TRY(copy_range(memory, fd, r, path));
+    char *bytes = mmap(NULL, (size_t)length, PROT_READ, MAP_SHARED, memory, 0);
+    int64_t at, end = 0;
+    int rc = bytes == MAP_FAILED ? ERR(E_MEM, "%s: cannot map its memory", path) : OK;
+    while (rc == OK && end < length && (at = lseek(memory, end, SEEK_DATA)) >= 0) {
+        end = lseek(memory, at, SEEK_HOLE);
+        rc = fs_pwrite(fd, bytes + at, (size_t)(end - at), at, path);
     }
-    return OK;
+    if (bytes != MAP_FAILED)
+        munmap(bytes, (size_t)length);
+    return rc;
 }
 
 int room_copy(int memory, const char *path)

@@ -5,7 +5,10 @@ import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
+
+import judge
 
 LIMIT_S = 30  # by then a run that suffers a fault has ended by itself
 JOB = """\
@@ -61,8 +64,9 @@ def kill_all(pids):
 class Place:
     """A temporary folder with the job, its tokens, and what its runs share."""
 
-    def __init__(self, work, carat, shim):
-        self.work, self.carat, self.shim = work, carat, shim
+    def __init__(self, work, carat, tools):
+        self.work, self.carat = work, carat
+        self.shim, self.flips = f"{tools}/shim.so", f"{tools}/flips"
         self.memory = f"/dev/shm/{os.path.basename(work)}" if os.path.isdir("/dev/shm") else work
         self.env = self._environment()
         for folder in (self.memory, f"{work}/tmp"):
@@ -70,7 +74,7 @@ class Place:
         with open(f"{work}/job.yaml", "w") as f:
             f.write(JOB.format(work=work))
         self._make_tokens()
-        self.references = {}
+        self.references, self.lock = {}, threading.Lock()
 
     def close(self):
         shutil.rmtree(self.memory, ignore_errors=True)
@@ -146,13 +150,20 @@ class Place:
 
     def reference(self, keys=()):
         """A run folder, and its rows by step. Any number of ranks gives the same."""
-        if keys not in self.references:
-            run = f"{self.work}/reference{len(self.references)}"
-            done = self.run(self.train(1, run, keys), f"{run}.log")
-            if done.code != 0:
-                raise SystemExit(f"the job does not run without a fault:\n{done.text}")
-            self.references[keys] = (run, self.rows(run, f"{run}.log"))
-        return self.references[keys]
+        with self.lock:
+            if keys not in self.references:
+                self.references[keys] = self._uninterrupted(keys)
+            return self.references[keys]
+
+    def _uninterrupted(self, keys):
+        run = f"{self.work}/reference{len(self.references)}"
+        done = self.run(self.train(1, run, keys), f"{run}.log")
+        if done.code != 0:
+            raise SystemExit(f"the job does not run without a fault:\n{done.text}")
+        rows = self.rows(run, f"{run}.log")
+        if judge.shown_steps(run) != set(rows):
+            raise SystemExit(f"{run}: its rows are not the steps that it shows")
+        return run, rows
 
     def rows(self, run, log):
         """The metrics' rows, the columns that do not tell of time or attempt; {} without any."""

@@ -17,7 +17,7 @@ def shown_steps(run):
     """Steps that a person has seen in the log: their rows were written before."""
     try:
         with open(f"{run}/log.txt", errors="replace") as f:
-            return {int(m[1]) for m in re.finditer(r"^step +(\d+)/", f.read(), re.M)}
+            return {int(m[1]) for m in re.finditer(r"^\S+ step +(\d+)/", f.read(), re.M)}
     except FileNotFoundError:
         return set()
 
@@ -80,11 +80,16 @@ def leftovers(run, allowed=""):
             if odd.search(name) and not (allowed and re.search(allowed, name))]
 
 
-def check_end(place, run, log, reference, allowed=""):
-    """A finished run: the reference's bits and rows, and nothing else in the folder."""
+def check_same(place, run, log, reference):
+    """A finished run: the reference's bits and rows."""
     done = place.run([place.carat, "diff", reference[0], run], log)
     insist(done.code == 0, f"carat diff: exit {done.code}: other bits than the uninterrupted run's")
     insist(place.rows(run, log) == reference[1], "other rows than the uninterrupted run's")
+
+
+def check_end(place, run, log, reference, allowed=""):
+    """The same, and nothing else in the folder."""
+    check_same(place, run, log, reference)
     insist(not leftovers(run, allowed), f"left behind: {' '.join(leftovers(run, allowed))}")
 
 
@@ -94,3 +99,4 @@ def check_going_on(place, ranks, run, log, reference, keys=(), allowed=""):
     insist(not done.hung, f"going on did not end in {done.seconds:.0f} s")
     insist(done.code == 0, f"going on: exit {done.code}: {' | '.join(done.errors())}")
     check_end(place, run, log, reference, allowed)
+    return done
