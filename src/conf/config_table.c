@@ -390,14 +390,12 @@ const struct conf_key CONF_KEYS[] = {
         "Compare hashes of the parameters of all ranks, or of nodes that share them, every so many "
         "steps and before each save; a difference ends the run with exit code 69, naming tensor "
         "and ranks. With parallel.shard optimizer a step writes them anew from their owners, so "
-        "only flips of the steps that are compared are found; 0: never.",
-        "Dixit et al. 2021 (silent data corruptions at scale)"),
+        "only flips of the steps that are compared are found; 0: never."),
     CHOICE("monitor.repeat", monitor.repeat, "on|off", "on", SAFE,
            "on: a step whose loss or gradient is not finite or a spike is computed again before "
            "anything is done: the same bits clear the hardware; other bits are outvoted by a third "
            "result, and the rank is named, by its gradient where noise.every measures the step. "
-           "Without two that agree the run ends with exit code 69.",
-           "Hochschild et al. 2021 (cores that do not count); Fiala et al. 2012 (voting)"),
+           "Without two that agree the run ends with exit code 69."),
 
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),
