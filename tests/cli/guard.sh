@@ -12,8 +12,7 @@ train: {steps: 12}
 checkpoint: {every: 4}
 validate: {every: 0}
 END
-words "$work/text.txt" # what is a spike depends on the text
-ok "prepare" "$carat" prepare "$work/text.txt" -o "$work/tokens.h5" --train-tokenizer 320
+ok "prepare" "$carat" prepare src include -o "$work/tokens.h5" --train-tokenizer 400
 struck() { # FAULT RANKS RUN key=value...
     local fault=$1; shift
     CARAT_FAULT=$fault train "$@"
@@ -36,7 +35,9 @@ ok "an error in step 7" struck grad:1:13 2 undone noise.every=1
 says 'step 7: computed again, .* two of three results agree .* the gradient computed by rank 1 on ' \
     "whose it was"
 ok "as if it had not been" "$carat" diff "$work/sound" "$work/undone"
-ok "a rate that is too high" train 2 high optimizer.lr=1 monitor.spike_window=4 monitor.spike_sigma=1
+# Each step multiplies the weights by -10^4.
+ok "a decay that is absurd" train 2 absurd optimizer.lr=1000 optimizer.weight_decay=10 \
+    schedule.name=constant schedule.warmup=0 train.steps=6
 says 'computed again it has the same bits: not the hardware but data or rate' "what is to blame"
 
 conclude
