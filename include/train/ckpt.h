@@ -96,8 +96,9 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
  * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
  * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
-/* The same for the run itself, which goes on from what is found: counts the start (train/restart.h),
- * and renames to *.failed, with a warning, a file from which too many came to nothing. Collective. */
+/* The same for the run itself, which goes on from what is found: counts the start
+ * (train/restart.h), and renames to *.failed, with a warning, a file from which too many came to
+ * nothing. Collective. */
 int ckpt_restart(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
  * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.

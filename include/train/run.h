@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /* Makes the folder and its parts and takes the lock (train/lock.h): exactly one writer a run. Root
- * does the work. Collective. E_IO when the folder cannot be written, E_CONFIG when another job holds
- * it. */
+ * does the work. Collective. E_IO when the folder cannot be written, E_CONFIG when another job
+ * holds it. */
 int run_claim(const struct comm *c, const char *run_dir, struct run_lock *lock);
 
 /* A file that the user touches to ask for something ("stop", "save"): seen once, then removed.
@@ -25,8 +25,8 @@ void run_drop_stale(const char *run_dir, const struct run_lock *lock);
  * removes it. Any rank. */
 void run_write_failed(const char *run_dir, const struct comm *c, long step, int code);
 
-/* From here on fatal() in this process writes FAILED too; step (borrowed) is read then. run_dir NULL:
- * no longer. Local, all ranks. */
+/* From here on fatal() in this process writes FAILED too; step (borrowed) is read then. run_dir
+ * NULL: no longer. Local, all ranks. */
 void run_note_fatal(const char *run_dir, const struct comm *c, const int64_t *step);
 
 /* A new random UUID in text (37 bytes). */

@@ -102,8 +102,8 @@ static bool has_begun(const char *run_dir)
     int64_t *step = NULL;
     size_t n = 0;
     struct ckpt_aside aside = {0};
-    bool begun = ckpt_list(run_dir, &step, &n, &aside) == OK &&
-                 n + aside.damaged + aside.failed > 0;
+    bool begun =
+        ckpt_list(run_dir, &step, &n, &aside) == OK && n + aside.damaged + aside.failed > 0;
     mem_free(step);
     err_clear();
     return begun;

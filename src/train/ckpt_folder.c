@@ -96,8 +96,7 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-int ckpt_list(const char *run_dir, int64_t **step, size_t *n,
-              struct ckpt_aside *aside)
+int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside *aside)
 {
     char folder[FS_PATH_MAX];
     struct listing l = {0};

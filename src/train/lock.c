@@ -179,7 +179,8 @@ static const struct {
     {process_ended, "that process is gone"},
     {was_requeued, "it is an earlier start of this Slurm job"},
     {job_ended, "Slurm says that its job has ended"},
-    {is_silent, "it gave no sign of life for more than 10 minutes, so its node is taken to be lost"},
+    {is_silent,
+     "it gave no sign of life for more than 10 minutes, so its node is taken to be lost"},
 };
 
 static const char *why_taken(const struct contest *c)
@@ -202,11 +203,11 @@ static int refuse(const struct contest *c, const char *path)
         snprintf(alive, sizeof alive, ", last sign of life %.0f s ago", c->silent_s);
     if (strcmp(c->old.job, "-") != 0)
         snprintf(job, sizeof job, ", Slurm job %s", c->old.job);
-    return ERR(E_CONFIG,
-               "the run folder %.*s is in use by process %ld on %s%s%s; wait for it, choose another "
-               "run.dir, or remove %s if that process is gone",
-               (int)(strlen(path) - strlen("/lock")), path, c->old.pid, c->old.host, job, alive,
-               path);
+    return ERR(
+        E_CONFIG,
+        "the run folder %.*s is in use by process %ld on %s%s%s; wait for it, choose another "
+        "run.dir, or remove %s if that process is gone",
+        (int)(strlen(path) - strlen("/lock")), path, c->old.pid, c->old.host, job, alive, path);
 }
 
 /* ---- taking ---- */
@@ -375,8 +376,8 @@ bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
 {
     char path[FS_PATH_MAX];
     struct holder who, me;
-    bool there = fs_join(path, run_dir, "lock") == OK && fs_exists(path) &&
-                 read_holder(path, &who) == OK;
+    bool there =
+        fs_join(path, run_dir, "lock") == OK && fs_exists(path) && read_holder(path, &who) == OK;
     err_clear();
     if (!there)
         return false;

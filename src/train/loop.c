@@ -217,10 +217,11 @@ static int stop_here(struct trainer *t)
     TRY(save(t));
     if (t->at.step > t->first_step)
         return E_STOPPED;
-    return ERR(E_CONFIG,
-               "the run stopped at step %lld and had begun at step %lld: no step was gained, for it "
-               "went back meanwhile; give it more time",
-               (long long)t->at.step, (long long)t->first_step);
+    return ERR(
+        E_CONFIG,
+        "the run stopped at step %lld and had begun at step %lld: no step was gained, for it "
+        "went back meanwhile; give it more time",
+        (long long)t->at.step, (long long)t->first_step);
 }
 
 static int run_steps(struct trainer *t)

@@ -102,8 +102,7 @@ fi
 while read -r ranks fault code settings; do
     name=fault-$ranks-${fault%%:*}
     # shellcheck disable=SC2086
-    exits "$code" "$fault on $ranks" env CARAT_FAULT="$fault" \
-        timeout 60 $([ "$ranks" = 1 ] || echo mpirun -n "$ranks") "$carat" train "$work/job.yaml" run.dir="$work/$name" $settings
+    CARAT_FAULT=$fault exits "$code" "$fault on $ranks" train "$ranks" "$name" $settings
     is "$fault on $ranks: one line" [ "$(grep '^carat: ' "$work/out" | grep -cv '^carat: warning')" = 1 ]
     is "$fault on $ranks: FAILED" python3 -c 'import json, sys
 assert json.load(open(sys.argv[1]))["code"] == int(sys.argv[2])' "$work/$name/FAILED" "$code"

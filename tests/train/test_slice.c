@@ -33,10 +33,10 @@ START_TEST(the_end_leaves_room_for_a_save)
         double left, limit, save, next;
         bool up;
     } rows[] = {
-        {-5, 0, 10, 10, false},       /* no limit */
+        {-5, 0, 10, 10, false},                                     /* no limit */
         {1000, 14400, 100, 50, false}, {309, 14400, 100, 50, true}, /* 200 + 50 + 60 */
         {311, 14400, 100, 50, false},  {65, 100, 10, 35, false},    /* 20 + 35 + 10 */
-        {64, 100, 10, 35, true},       {0.5, 1, 0.1, 0.1, false}, /* short limits are of use */
+        {64, 100, 10, 35, true},       {0.5, 1, 0.1, 0.1, false},   /* short limits are of use */
         {0.3, 1, 0.1, 0.1, true},      {-1, 10, 0, 0, true},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
