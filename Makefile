@@ -68,9 +68,10 @@ deps: ## check every dependency; as root on Debian install what is missing
 carat: $(BUILD)/carat FORCE
 	@cmp -s $< $@ || { cp -f $< $@.new && mv -f $@.new $@; }
 
+# -rdynamic: so that a backtrace has names.
 $(BUILD)/carat: $(BUILD)/src/cmd/main.o $(LIB)
 	$(call say,LD)
-	$(Q)$(CC) -o $@ $^ $(LDLIBS) $(EXTRA)
+	$(Q)$(CC) -rdynamic -o $@ $^ $(LDLIBS) $(EXTRA)
 
 include .make/isa.mk
 $(LIB): $(filter-out $(BUILD)/src/cmd/main.o,$(or $(COLD_OBJ),$(OBJ))) $(HOT_OBJ)

@@ -41,13 +41,13 @@ instrumented = .make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BU
 	  .build/$(1)/carat tests .build/$(1)/tests/model/fixture_check && \
 	  TEST_TIMEOUT=900 .make/check .build/$(1) $(T)
 
-asan: ## the tests under AddressSanitizer, leaks included
+asan: ## the tests under AddressSanitizer, leaks included, and UndefinedBehaviorSanitizer
 	@mkdir -p .build/asan; gcc -c -o .build/asan/keep_open.o .make/keep_open.c
-	@$(call instrumented,asan,-O1,-fsanitize=address -fno-omit-frame-pointer \
+	@$(call instrumented,asan,-O1,-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 	  -Wl$(comma).build/asan/keep_open.o)
 comma := ,
 
-ubsan: ## the tests under UndefinedBehaviorSanitizer
+ubsan: ## the tests under UndefinedBehaviorSanitizer alone, which is faster
 	@$(call instrumented,ubsan,-O1,-fsanitize=undefined -fno-sanitize-recover=all)
 
 coverage: ## run the tests, then say which share of each file's lines they reach (gcov)
@@ -55,11 +55,59 @@ coverage: ## run the tests, then say which share of each file's lines they reach
 	@$(call instrumented,coverage,-O1,--coverage -Wno-error)
 	@.make/coverage .build/coverage
 
+# The fuzzers. clang compiles what they reach under both sanitizers; kernels, whose vectors are
+# gcc's, and which read no files, stay gcc's. Sums are always right there (tests/fuzz/sums.c).
+FUZZERS  = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(wildcard tests/fuzz/fuzz_*.c) \
+           tests/fuzz/seeds.c,$(wildcard tests/fuzz/*.c)) .make/keep_open.c)
+FUZZ_LIB = $(BUILD)/libfuzz.a
+FUZZ_SAN = -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all
+FUZZ_WRAP = -Wl,--wrap=crc32c,--wrap=crc32c_combine,--wrap=sha256_hex,--wrap=sha256_of,--wrap=h5x_build
+fuzz: ## fuzz every reader of files for an hour or 10^7 inputs each (T=name SECONDS=60 RUNS=1000)
+	@.make/deps --quiet --tests --fuzz
+	@OMPI_CC="$(patsubst %gcc,%clang,$(or $(OMPI_CC),gcc))" \
+	 OMPI_CXX="$(patsubst %g++,%clang++,$(or $(OMPI_CXX),g++))" \
+	 $(MAKE) --no-print-directory -j2 BUILD=.build/fuzz ARCH=native DNNL= DEPS=true \
+	  OPT=-O1 EXTRA='$(FUZZ_SAN) -Wno-unknown-pragmas' GCC="$(or $(OMPI_CC),gcc)" fuzzers
+	@.make/fuzz .build/fuzz "$(T)" "$(SECONDS)" "$(RUNS)"
+fuzzers: $(FUZZERS) $(BUILD)/tests/fuzz/seeds
+ifdef GCC
+$(BUILD)/src/kern/%.o: export OMPI_CC = $(GCC)
+$(BUILD)/src/kern/%.o: override EXTRA =
+$(FUZZ_LIB): $(filter-out $(BUILD)/src/cmd/% $(BUILD)/src/report/%,$(OBJ)) \
+             $(filter $(BUILD)/src/cmd/prepare_%,$(OBJ))
+	@rm -f $@
+	@ar rcs $@ $^
+$(filter-out $(BUILD)/src/kern/%,$(OBJ)) $(FUZZERS:=.o) $(FUZZ_OBJ): override EXTRA += -fsanitize=fuzzer-no-link
+# Comparisons of names with names there are many of, and nothing is learnt from them.
+$(BUILD)/src/base/str.o $(BUILD)/src/conf/%.o: override EXTRA += -fno-sanitize-coverage=trace-cmp
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(FUZZ_LIB)
+	$(call say,LD)
+	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) -fsanitize=fuzzer $(FUZZ_WRAP)
+$(BUILD)/tests/fuzz/seeds: $(BUILD)/tests/fuzz/seeds.o $(FUZZ_OBJ) $(FUZZ_LIB)
+	$(call say,LD)
+	$(Q)$(CXX) -o $@ $^ $(LDLIBS) $(FUZZ_SAN) $(FUZZ_WRAP)
+endif
+.PHONY: fuzz fuzzers
+
 bench: ## the README's figures and tests/bench (one: make bench T=w1, T=table, T=reduce)
 	@.make/deps --quiet --tests
 	@$(MAKE) --no-print-directory -j2 all $(BENCHES) tests/bench/science
 	@.make/bench $(BUILD) $(T)
 
 check-slurm: all ## real Slurms on this machine: runs and searches cut, killed, queued again, with the same results
-	@tests/slurm/run && tests/slurm/study
-.PHONY: coverage
+	@tests/slurm/run && tests/slurm/study && tests/slurm/faults
+
+# What makes faults happen: a library to preload, and a program that damages files.
+FAULTS = $(BUILD)/tests/fault/shim.so $(BUILD)/tests/fault/flips
+$(BUILD)/tests/fault/shim.so: tests/fault/shim.c
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)gcc -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -shared -fPIC -o $@ $< -ldl
+
+fault: ## the fault matrix, ends with its table (N=1000 SEED= JOBS=4 CASE=one)
+	@.make/deps --quiet --tests
+	@$(MAKE) --no-print-directory -j2 all $(FAULTS)
+	@N=$(N) SEED=$(SEED) JOBS=$(JOBS) CASE='$(CASE)' CARAT=$(BUILD)/carat \
+	  TOOLS=$(BUILD)/tests/fault tests/fault/run
+.PHONY: coverage fault

@@ -1,4 +1,4 @@
-/* Errors: one code and one message per process, recorded where the fault is found.
+/* Errors: one code and one message per thread, recorded where the fault is found.
  *
  * A function that can fail returns a code from enum err, 0 for success. The code is also the exit
  * status of the program, so no second table of codes exists. Only main prints errors. */
@@ -37,7 +37,7 @@ const char *err_message(void);
 const char *err_place(void);
 int err_code(void);
 
-/* Replaces what is recorded by an error that another rank found. */
+/* Replaces what is recorded by an error that another rank or thread found. */
 void err_adopt(int code, const char *message, const char *place);
 
 /* For cleaning up behind an error: what is recorded, to be recorded again afterwards. */

@@ -12,6 +12,8 @@
 int fs_join(char *buf, const char *a, const char *b);
 bool fs_exists(const char *path);
 bool fs_is_dir(const char *path);
+/* Neither a folder nor a pipe, terminal or the like: opening those could wait for ever. */
+bool fs_is_file(const char *path);
 /* Bytes of a file, or -1. */
 int64_t fs_size(const char *path);
 /* Makes the folder and its parents; fine when it exists. E_IO. */

@@ -2,6 +2,7 @@
 #ifndef CARAT_BASE_STR_H
 #define CARAT_BASE_STR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +16,10 @@ struct str {
 void str_add(struct str *b, const char *text);
 void str_addn(struct str *b, const char *text, size_t n);
 void str_addf(struct str *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A field of CSV: in quotes where it holds a comma, a quote or a line's end. Source: RFC 4180. */
+void str_addv(struct str *b, const char *fmt, va_list ap);
+/* A field of CSV: in quotes where it holds a comma, a quote or a line's end (Source: RFC 4180).
+ * Behind an apostrophe where spreadsheets would take a text for a formula; numbers stay as they
+ * are. */
 void str_add_csv(struct str *b, const char *text);
 void str_release(struct str *b);
 

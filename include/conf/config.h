@@ -21,6 +21,7 @@ struct config {
     struct {
         char dir[CONF_STR]; /* run.dir: the run folder */
         int64_t seed;       /* run.seed */
+        double watchdog_s;  /* run.watchdog; 0: off */
     } run;
     struct {
         char preset[64];     /* model.preset */
@@ -105,6 +106,8 @@ struct config {
         char nonfinite[8], spike[8], diverged[8], oscillation[8], plateau[8], overfit[8];
         double spike_sigma, margin, oscillation_limit, clip_limit, back_rate;
         int64_t every, spike_window, diverged_steps, overfit_times, back_skip, back_most;
+        int64_t replicas_every; /* steps; 0: never */
+        char repeat[8];         /* on | off */
     } monitor;
     struct {
         char reduce[16];      /* parallel.reduce: exact | fast */
@@ -126,6 +129,7 @@ struct config {
         int64_t keep;  /* checkpoint.keep, newest files */
         int64_t
             keep_every; /* checkpoint.keep_every, steps: and multiples of it for ever; 0: none */
+        char async[8];  /* checkpoint.async: on | off */
     } checkpoint;
     struct {
         int64_t every;   /* validate.every, steps; 0: only at the end */

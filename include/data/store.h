@@ -22,6 +22,7 @@ struct store {
     enum split split;
     int token_bytes;      /* 1, 2 or 4 */
     int64_t token_offset; /* where the tokens begin in the file, bytes */
+    int64_t offsets_at;   /* and the offsets */
     uint64_t n_tokens, n_docs;
     uint64_t *doc_offset; /* [n_docs+1], owned */
     int vocab;

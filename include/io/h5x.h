@@ -22,12 +22,13 @@ int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* Files. comm MPI_COMM_NULL: serial driver; else MPI-IO, collective. Created with V18 bounds and
  * alignment; create fails when the file exists (O_EXCL). */
 int h5x_create(hid_t *file, const char *path, MPI_Comm comm);
+/* E_DATA: no regular file, not HDF5, or with a user block. */
 int h5x_open(hid_t *file, const char *path, bool write);
 /* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);
 /* A new file whose groups and datasets (about n_objects) `make` creates, the same on every rank,
- * through parallel HDF5. Root first tries the name and reserves what HDF5 itself will write, so
- * that no rank hangs where that is not possible; room for the values is h5x_reserve's. `fault`
+ * through parallel HDF5. What HDF5 itself writes goes into memory first and from there, by root, to
+ * the disk, so that no rank hangs where that fails; room for the values is h5x_reserve's. `fault`
  * names the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
 int h5x_build(const struct comm *c, const char *path, size_t n_objects,
               int (*make)(void *ctx, hid_t file), void *ctx, const char *fault);
@@ -55,8 +56,9 @@ int h5x_put_array(hid_t file, const char *name, hid_t type, int n_dims, const hs
 /* Values into a dataset that exists, all of it. */
 int h5x_write_array(hid_t file, const char *name, hid_t type, const void *data);
 
-/* What a dataset of an untrusted file is: checked to be a plain contiguous array (no external
- * storage, no filters, not virtual), with its place in the file. E_DATA. */
+/* What a dataset of an untrusted file is: reached by hard links alone, a plain contiguous array (no
+ * external storage, no filters, not virtual) of a plain type, with its place in the file. E_DATA.
+ */
 struct h5x_array {
     H5T_class_t class;
     size_t elem_bytes;
@@ -67,6 +69,14 @@ struct h5x_array {
     size_t n;       /* elements */
 };
 int h5x_describe(hid_t file, const char *name, struct h5x_array *a);
+/* Where datasets lie that h5x_describe has accepted and that have elements. */
+struct h5x_place {
+    const char *name; /* borrowed */
+    int64_t offset, bytes;
+};
+/* Two of them must not share a byte: what is said of the one would be said of the other. Sorts
+ * them. E_DATA. */
+int h5x_check_apart(struct h5x_place *place, size_t n);
 /* A whole dataset in memory type `type` (mem_free), at most max elements. */
 int h5x_get_array(hid_t file, const char *name, hid_t type, size_t max, void **data, size_t *n);
 

@@ -72,11 +72,40 @@ struct ckpt_set {
     void *may_publish_ctx;
 };
 
+/* What a save took: its work on the slowest rank, without steps in between. */
+struct ckpt_cost {
+    double seconds, bytes;
+    double staging_s; /* this rank's copy */
+};
 /* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of
- * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. *seconds and
- * *bytes (may be NULL) tell the cost. */
-int ckpt_write(const struct comm *c, const char *path, const struct ckpt_set *set, double *seconds,
-               double *bytes);
+ * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. cost may be
+ * NULL. */
+int ckpt_write(const struct comm *c, const char *path, const struct ckpt_set *set,
+               struct ckpt_cost *cost);
+
+/* The same in stages, between which the caller goes on. `aside`: what this rank writes is copied to
+ * the staging buffer, so that it may change once this returns; a thread writes the copy, and after
+ * the next advance one reads back what another rank wrote. Else each call does its work itself. The
+ * buffer, c and the set are borrowed until the save is freed. On error *s is NULL and nothing is
+ * left. Collective. */
+struct ckpt_save;
+int ckpt_save_begin(struct ckpt_save **s, const struct comm *c, const char *path,
+                    const struct ckpt_set *set, bool aside, void *staging, size_t bytes);
+/* Bytes that the rank of this number stages of an array with such a shard. */
+size_t ckpt_staging_bytes(const struct shard *shard, int rank);
+/* Whether this rank's thread is at work. Local. */
+bool ckpt_save_busy(const struct ckpt_save *s);
+/* On to the next stage; waits for ranks that are busy. After an error nothing is left but to free
+ * it. Collective. */
+int ckpt_save_advance(struct ckpt_save *s);
+/* Published: there is no further stage. */
+bool ckpt_save_done(const struct ckpt_save *s);
+/* Advances until it is published. Collective. */
+int ckpt_save_finish(struct ckpt_save *s);
+/* So far; all of it once it is published. */
+struct ckpt_cost ckpt_save_cost(const struct ckpt_save *s);
+/* Joins the thread; what is not published is removed. s may be NULL. Local. */
+void ckpt_save_free(struct ckpt_save *s);
 
 /* Opens and checks the file (format, commit mark), gives its meta. Local: HDF5's serial driver. */
 int ckpt_read_meta(const char *path, struct ckpt_meta *m);

@@ -66,6 +66,9 @@ struct sight {
     char text[DETECT_TEXT]; /* "the loss of 7.2 is ..." */
 };
 
+/* Whether either of the next two will find the step, which changes nothing yet. */
+bool detect_suspects(const struct detect *d, const struct detect_limits *l,
+                     const struct detect_step *v);
 /* Before a step's update: is the loss or the gradient not finite, or far above those before it? On
  * return the values are in the windows. Returns whether the condition is met, new or not. */
 bool detect_nonfinite(struct detect *d, const struct detect_step *v, struct sight *out);

@@ -10,7 +10,8 @@
 int train_loop(struct trainer *t);
 
 /* What follows every step: its rows of the metrics and its line; row gets what was written. Leaves
- * an error in t->pending. Collective when a segment of metrics is full. */
+ * an error in t->pending. Collective when a segment of metrics is full,
+ * and in every 20th step. */
 void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]);
 
 #endif

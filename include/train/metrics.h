@@ -81,8 +81,12 @@ int metrics_renew(struct metrics *m, int64_t attempt);
 /* One step's rows: root writes row[M_N] (NaN where not measured) and by_layer[n_groups][L_N] (NULL:
  * not measured in this step), every rank its rank_row[R_N].
  * A full segment is closed and the next begun (collective then: all ranks call it at the same
- * step). Every 30 s of root's clock the file is fdatasynced by root. Returns the code of this
- * rank's write; the caller agrees on it in the step's packed reduction. */
+ * step). Returns the code of this rank's write; the caller agrees on it in the step's packed
+ * reduction.
+ * A row is acknowledged twice. Once this has returned, it survives the death of every process. A
+ * thread of each rank fdatasyncs the file every 30 s, and then root publishes the step up to which
+ * rows survive the loss of the node (metrics_durable). A sync that failed is not tried again: the
+ * next step's call returns E_IO. */
 int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
                  const double *by_layer);
 /* Writes validation figures into the row of a step already written (same attempt). Root. Local. */
@@ -91,6 +95,20 @@ int metrics_amend(struct metrics *m, const double row[M_N]);
 int metrics_close(struct metrics *m);
 /* For leaving after an error: closes this rank's file and frees. What was written stays. Local. */
 void metrics_free(struct metrics *m);
+
+/* The newest step, and its attempt, that is known to be on the disk; step -1: none is. Local. */
+int metrics_durable(const char *run_dir, int64_t *step, int64_t *attempt);
+
+/* The rows of a run in the order of their writing, as they come: of all attempts and segments, also
+ * while a job writes them. Local. */
+struct metrics_tail;
+enum tail { TAIL_NONE, TAIL_ROW, TAIL_AMENDED };
+/* from: the first attempt of interest. E_MEM. */
+int metrics_tail_new(struct metrics_tail **t, const char *run_dir, int64_t from);
+void metrics_tail_free(struct metrics_tail *t);
+/* *what: a new row, which is whole; the last row once more, now with its validation figures; or
+ * nothing new for now. E_IO, E_DATA, E_MEM. */
+int metrics_tail_next(struct metrics_tail *t, double row[M_N], enum tail *what);
 
 /* Merges the segments of a run folder into metrics.h5. Local, serial. E_DATA, E_IO. */
 int metrics_merge(const char *run_dir);
@@ -111,7 +129,7 @@ int metrics_read_layers(const char *run_dir, double **rows, int64_t *n, int64_t 
 /* One segment: its attempt, ranks, whole rows and rows with a wrong CRC (those by rank and by
  * layer counted too). E_DATA when it is none or damaged beyond that. Local. */
 struct metrics_segment {
-    int64_t attempt, ranks, room, rows, n_bad, last_step;
+    int64_t attempt, ranks, room, rows, n_bad, last_step, durable_step;
 };
 int metrics_check(const char *path, struct metrics_segment *s);
 

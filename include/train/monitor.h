@@ -11,6 +11,7 @@
 #include "train/sums.h"
 #include "train/vitals.h"
 
+struct event;
 struct trainer;
 struct step_result;
 
@@ -19,6 +20,8 @@ struct monitor {
     struct detect detect;
     struct vitals vitals;
     bool vitals_due, noise_due; /* in this step */
+    bool repeats;               /* monitor.repeat */
+    bool confirmed;             /* a repeat gave this step's bits again */
     bool told_of_noise;         /* that the batch is above the noise scale that was measured */
     /* The run's: how often it went back, and the factor of the rate that this left. */
     struct monitor_back {
@@ -38,10 +41,19 @@ int monitor_init(struct monitor *m, const struct config *c, const struct tensor_
                  const struct shard *s, struct state *state);
 void monitor_release(struct monitor *m);
 
+/* Completes the event with the attempt and the training order and appends it to the run's, by root;
+ * a trainer without a run folder keeps none. Local. */
+void monitor_record(struct trainer *t, struct event *e);
+
 /* A step begins: what is measured in it. Local. */
 void monitor_begin(struct trainer *t);
 /* A micro-batch is done: its part in the step's sums. Local. */
 void monitor_pass(struct trainer *t, struct sums *s, const struct pass_result *p);
+/* The gradient's sums are known: whether they are not finite or far out, and worth computing again.
+ * Local, as are all here. */
+bool monitor_suspects(const struct trainer *t, const struct step_result *r);
+/* That was done, and two results agree: what is told of the step says so. */
+void monitor_confirm(struct trainer *t);
 /* The gradient's sums are known: whether the update is to be made. Local. */
 bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums *s);
 /* Around the update of the parameters. Local. */

@@ -24,6 +24,10 @@ void run_drop_stale(const char *run_dir, const struct run_lock *lock);
 /* Writes FAILED (JSON: rank, host, step, code, message) unless an earlier one exists; run_claim
  * removes it. Any rank. */
 void run_write_failed(const char *run_dir, const struct comm *c, long step, int code);
+/* The same in any thread: records no error. True when there is no earlier one, so that the caller
+ * is the one to tell. */
+bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
+                        const char *message);
 
 /* From here on fatal() in this process writes FAILED too; step (borrowed) is read then. run_dir
  * NULL: no longer. Local, all ranks. */

@@ -19,9 +19,12 @@
 #include "train/pace.h"
 #include "train/rates.h"
 #include "train/regularize.h"
+#include "train/replicas.h"
 #include "train/run.h"
+#include "train/save.h"
 #include "train/slice.h"
 #include "train/state.h"
+#include "train/stragglers.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
 struct progress {
@@ -43,7 +46,9 @@ struct step_result {
     double targets;
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
+    bool saving;      /* a rank still writes a checkpoint */
     double time[R_N]; /* this rank's seconds by part */
+    int64_t micros;   /* that this rank computed */
     double step_s;
 };
 
@@ -127,16 +132,19 @@ struct trainer {
     struct state state_rows; /* of whoever keeps numbers from step to step */
     struct noise noise;      /* the gradient's, up to the last step */
     struct monitor monitor;
+    struct replicas replicas;
     struct pace pace;
     char run_id[37], parent_id[37];
     struct run_lock lock;
     struct metrics *metrics;
+    struct stragglers stragglers;
     double begun_s;                /* clock at the start of the process */
     double init_s;                 /* clock at the start of this trainer */
     struct slice_times slice;      /* of this start */
     int64_t first_step;            /* where the loop began */
     bool loaded;                   /* a checkpoint, whole and into place */
-    double save_s;                 /* the last save's seconds */
+    double save_s;                 /* the last save's seconds, all of them */
+    double save_held_s;            /* those that training waited for it */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */
     int64_t saved_step;            /* step of the newest checkpoint, -1 when there is none */
     double peak_flops;             /* measured, all ranks together */
@@ -145,6 +153,7 @@ struct trainer {
     const struct watcher *watcher; /* borrowed; NULL: nobody looks on */
     int pending;      /* this rank's error since the last step: all learn of it in the next */
     int failed_saves; /* in a row */
+    struct saving saving;
 };
 
 /* Opens the data, builds the model, takes the run folder, and starts from random weights, from
@@ -179,8 +188,5 @@ int trainer_pack(struct trainer *t);
 
 /* One optimizer step. Collective: every rank returns the same code. */
 int trainer_step(struct trainer *t, struct step_result *r);
-
-/* Writes the checkpoint of the present step, then deletes old ones. Collective. */
-int trainer_save(struct trainer *t);
 
 #endif

@@ -1,13 +1,15 @@
 #include "base/err.h"
 
 #include "base/log.h"
+#include "base/plain.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static struct err_kept last;
+/* Of each thread its own: one that works beside the main one hands over what it met. */
+static _Thread_local struct err_kept last;
 
 enum { MESSAGE_MAX = sizeof last.message };
 
@@ -22,7 +24,7 @@ int err_set(int code, const char *file, int line, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    memcpy(last.message, text, sizeof text);
+    plain_copy(last.message, sizeof last.message, text);
     snprintf(last.place, sizeof last.place, "%s:%d", file, line);
     last.code = code;
     return code;
@@ -36,8 +38,7 @@ int err_context(int code, const char *fmt, ...)
     vsnprintf(before, sizeof before, fmt, ap);
     va_end(ap);
     snprintf(text, sizeof text, "%s%s%s", before, *last.message ? ": " : "", last.message);
-    text[MESSAGE_MAX - 1] = '\0';
-    memcpy(last.message, text, MESSAGE_MAX);
+    plain_copy(last.message, sizeof last.message, text);
     last.code = code;
     return code;
 }
@@ -123,11 +124,12 @@ void err_set_last_words(void (*hook)(int code, const char *message))
 
 void fatal(int code, const char *fmt, ...)
 {
-    char text[MESSAGE_MAX];
+    char raw[MESSAGE_MAX], text[MESSAGE_MAX];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
+    plain_copy(text, sizeof text, raw);
     log_status_end();
     fflush(stdout);
     const char *who = log_who();

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { POINT_MAX = 64 };
 
@@ -16,7 +17,7 @@ static struct {
     char point[POINT_MAX];
     int64_t rank; /* -1: every rank */
     int64_t nth;
-    int signal; /* 0: make fault_hit return true */
+    bool (*act)(void);
 } armed = {.state = -1};
 
 static atomic_long visits;
@@ -28,17 +29,51 @@ static char *next_field(char **rest)
     return strsep(rest, ":");
 }
 
+static bool fail(void)
+{
+    return true;
+}
+
+static bool kill_self(void)
+{
+    raise(SIGKILL);
+    return false;
+}
+
+static bool stop_self(void)
+{
+    raise(SIGSTOP);
+    return false;
+}
+
+/* As a rank goes that knows nothing of the others: without MPI_Finalize, buffers or handlers. */
+static bool leave(void)
+{
+    _exit(EXIT_FAILURE);
+}
+
+static bool hang(void)
+{
+    for (volatile int forever = 1; forever;)
+        ;
+    return false;
+}
+
+static const struct action {
+    const char *name;
+    bool (*act)(void);
+} actions[] = {
+    {"fail", fail}, {"kill", kill_self}, {"stop", stop_self}, {"exit", leave}, {"hang", hang},
+};
+
 static bool parse_action(const char *s)
 {
-    if (s == NULL || strcmp(s, "fail") == 0)
-        armed.signal = 0;
-    else if (strcmp(s, "kill") == 0)
-        armed.signal = SIGKILL;
-    else if (strcmp(s, "stop") == 0)
-        armed.signal = SIGSTOP;
-    else
-        return false;
-    return true;
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
+        if (strcmp(s != NULL ? s : "fail", actions[i].name) == 0) {
+            armed.act = actions[i].act;
+            return true;
+        }
+    return false;
 }
 
 static bool parse_spec(char *spec)
@@ -68,7 +103,8 @@ static int arm_from_environment(void)
         memcpy(spec, env, strlen(env) + 1);
         /* A mistyped fault would let a test pass that tests nothing. */
         if (!parse_spec(spec))
-            fatal(E_USAGE, "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop]]", env);
+            fatal(E_USAGE, "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop|exit|hang]]",
+                  env);
         state = 1;
     }
     atomic_store(&armed.state, state);
@@ -91,10 +127,7 @@ bool fault_hit(const char *point)
         return false;
     if (atomic_fetch_add(&visits, 1) + 1 != armed.nth)
         return false;
-    if (armed.signal == 0)
-        return true;
-    raise(armed.signal);
-    return false;
+    return armed.act();
 }
 
 void fault_rearm(void)

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,12 @@ bool fs_is_dir(const char *path)
 {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool fs_is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 int64_t fs_size(const char *path)
@@ -86,6 +93,7 @@ int fs_pwrite(int fd, const void *buf, size_t n, int64_t offset, const char *pat
         p += k;
         n -= (size_t)k;
         offset += k;
+        watch_beat();
     }
     return OK;
 }
@@ -108,6 +116,7 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path)
         p += k;
         n -= (size_t)k;
         offset += k;
+        watch_beat();
     }
     return OK;
 }

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/plain.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,7 +120,7 @@ static void write_line(FILE *f, const char *prefix, const char *fmt, va_list ap)
     /* One flush a line: another process may share the terminal, and a crash must not eat lines. */
     flockfile(f);
     fputs(prefix, f);
-    vfprintf(f, fmt, ap);
+    plain_vprint(f, fmt, ap);
     putc('\n', f);
     fflush(f);
     funlockfile(f);
@@ -231,7 +232,7 @@ void log_panel(const char *text)
     int width = terminal_width() - 1;
     log_status_end();
     for (const char *at = text; *at != '\0'; sink.panel_lines++) {
-        printf("%.*s\n", fitting(at, width), at);
+        plain_print(stdout, "%.*s\n", fitting(at, width), at);
         at += strcspn(at, "\n");
         at += *at == '\n';
     }
@@ -248,7 +249,8 @@ void log_status(const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     /* A line that wraps could no longer be cleared. */
-    printf(CLEAR_LINE "%.*s", terminal_width() - 1, text);
+    fputs(CLEAR_LINE, stdout);
+    plain_print(stdout, "%.*s", terminal_width() - 1, text);
     fflush(stdout);
     sink.status_shown = true;
 }

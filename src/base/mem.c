@@ -1,6 +1,7 @@
 #include "base/mem.h"
 
 #include "base/err.h"
+#include "base/fault.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -15,6 +16,11 @@
  * the time, but once six times as long, when the kernel seemingly had to make room for them. Under
  * a sanitizer every block comes from malloc, so that overruns are seen. */
 #define HUGE_PAGE ((size_t)2 << 20)
+#ifdef __has_feature /* clang's way to tell */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define LARGE_MIN (SIZE_MAX / 4)
 #else
@@ -106,7 +112,9 @@ int mem_alloc(void *out, size_t n, size_t size, const char *label)
         return ERR(E_MEM, "%s: %zu x %zu bytes are more than any memory", label, n, size);
     if (bytes == 0)
         return OK;
-    struct header *h = bytes >= LARGE_MIN ? alloc_large(bytes) : alloc_small(bytes);
+    struct header *h = fault_hit("mem")     ? NULL
+                       : bytes >= LARGE_MIN ? alloc_large(bytes)
+                                            : alloc_small(bytes);
     if (h == NULL)
         return ERR(E_MEM, "%s: no memory for %zu bytes (%zu held)", label, bytes, mem_bytes());
     h->bytes = bytes;

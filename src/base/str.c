@@ -41,10 +41,9 @@ void str_add(struct str *b, const char *text)
     str_addn(b, text, strlen(text));
 }
 
-void str_addf(struct str *b, const char *fmt, ...)
+void str_addv(struct str *b, const char *fmt, va_list ap)
 {
-    va_list ap, again;
-    va_start(ap, fmt);
+    va_list again;
     va_copy(again, ap);
     int n = vsnprintf(NULL, 0, fmt, ap);
     if (n < 0)
@@ -53,16 +52,30 @@ void str_addf(struct str *b, const char *fmt, ...)
     vsnprintf(b->s + b->len, (size_t)n + 1, fmt, again);
     b->len += (size_t)n;
     va_end(again);
+}
+
+void str_addf(struct str *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    str_addv(b, fmt, ap);
     va_end(ap);
+}
+
+static bool is_formula(const char *text)
+{
+    double v;
+    return *text != '\0' && strchr("=+-@\t\r", *text) != NULL && !parse_f64(text, &v);
 }
 
 void str_add_csv(struct str *b, const char *text)
 {
+    const char *guard = is_formula(text) ? "'" : "";
     if (text[strcspn(text, ",\"\r\n")] == '\0') {
-        str_add(b, text);
+        str_addf(b, "%s%s", guard, text);
         return;
     }
-    str_add(b, "\"");
+    str_addf(b, "\"%s", guard);
     for (; *text != '\0'; text++)
         str_addn(b, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
     str_add(b, "\"");
@@ -331,8 +344,8 @@ const char *str_nearest(const char *word, const char *const *candidates, size_t 
     if (len < 2)
         return NULL;
     for (size_t i = 0; i < n; i++) {
-        size_t n_b = strlen(candidates[i]);
-        if (n_b >= WORD_MAX)
+        size_t n_b = strlen(candidates[i]), apart = len > n_b ? len - n_b : n_b - len;
+        if (n_b >= WORD_MAX || apart >= least) /* the distance is no less */
             continue;
         size_t d = edit_distance(word, len, candidates[i], n_b);
         if (d < least) {

@@ -224,6 +224,8 @@ static int describe(struct bench_steps *out, const struct config *conf,
                     const struct model_spec *spec, const struct comm *c)
 {
     struct rates_work work;
+    struct config held = *conf;
+    held.checkpoint.every = 0; /* nothing is saved, so nothing is staged */
     memset(out, 0, sizeof *out);
     out->ranks = c->size;
     out->nodes = c->n_nodes;
@@ -234,7 +236,7 @@ static int describe(struct bench_steps *out, const struct config *conf,
     out->flops = out->tokens * work.flops_token;
     snprintf(out->precision, sizeof out->precision, "%s", conf->numerics.precision);
     snprintf(out->blas, sizeof out->blas, "%s", gemm_kernel());
-    return agree(c, budget_of(&out->budget, conf, spec, &c->team));
+    return agree(c, budget_of(&out->budget, &held, spec, &c->team));
 }
 
 int bench_steps(struct bench_steps *out, const struct config *conf, const struct model_spec *spec,

@@ -3,6 +3,7 @@
 #include "base/half.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/kind.h"
@@ -264,7 +265,7 @@ static int print_json(const struct comparison *k)
     json_decref(o);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the figures");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }
@@ -278,31 +279,34 @@ static void print_values(const json_t *o)
 {
     const json_t *n = json_object_get(o, "values");
     if (n == NULL) {
-        printf("  %-60s %s\n", text_of(o, "dataset"), text_of(o, "what"));
+        plain_print(stdout, "  %-60s %s\n", text_of(o, "dataset"), text_of(o, "what"));
         return;
     }
     const json_t *largest = json_object_get(o, "largest");
-    printf("  %-60s %" JSON_INTEGER_FORMAT
-           " values differ, by at most %.3g (at %" JSON_INTEGER_FORMAT ")\n",
-           text_of(o, "dataset"), json_integer_value(n),
-           json_is_real(largest) ? json_real_value(largest) : INFINITY,
-           json_integer_value(json_object_get(o, "at")));
+    plain_print(stdout,
+                "  %-60s %" JSON_INTEGER_FORMAT
+                " values differ, by at most %.3g (at %" JSON_INTEGER_FORMAT ")\n",
+                text_of(o, "dataset"), json_integer_value(n),
+                json_is_real(largest) ? json_real_value(largest) : INFINITY,
+                json_integer_value(json_object_get(o, "at")));
 }
 
 static void print_text(const struct comparison *k)
 {
     size_t i, n = json_array_size(k->values);
     json_t *o;
-    printf("a               %s\nb               %s\n", k->a.path, k->b.path);
-    json_array_foreach(k->other, i, o)
-        printf("%-15s %s -> %s\n", text_of(o, "key"), text_of(o, "a"), text_of(o, "b"));
+    plain_print(stdout, "a               %s\nb               %s\n", k->a.path, k->b.path);
+    json_array_foreach(k->other, i, o) plain_print(stdout, "%-15s %s -> %s\n", text_of(o, "key"),
+                                                   text_of(o, "a"), text_of(o, "b"));
     if (n == 0) {
-        printf("identical       weights and optimizer state: all %zu datasets, bit for bit\n",
-               k->n_datasets);
+        plain_print(stdout,
+                    "identical       weights and optimizer state: all %zu datasets, bit for bit\n",
+                    k->n_datasets);
         return;
     }
-    printf("different       %zu datasets; %zu of %zu of a's are the same bit for bit\n", n,
-           k->n_same, k->n_datasets);
+    plain_print(stdout,
+                "different       %zu datasets; %zu of %zu of a's are the same bit for bit\n", n,
+                k->n_same, k->n_datasets);
     json_array_foreach(k->values, i, o) print_values(o);
 }
 

@@ -2,6 +2,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
@@ -223,7 +224,7 @@ static int print_json(const struct subject *s, const struct request *r, const st
     json_decref(j);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the figures");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
@@ -89,10 +90,19 @@ static int count_tokens(const struct tokenizer *t, const char *text, size_t *n)
 
 /* ---- text ---- */
 
+/* A file gets every byte; a terminal none that it would obey. */
+static void put(const char *text)
+{
+    if (isatty(STDOUT_FILENO))
+        plain_put(stdout, text);
+    else
+        fputs(text, stdout);
+}
+
 static void say(void *ctx, const char *piece)
 {
     (void)ctx;
-    fputs(piece, stdout);
+    put(piece);
     fflush(stdout);
 }
 
@@ -110,7 +120,7 @@ static int draw(struct generator *g, const struct request *r, const char *prompt
     tally->seconds += clock_now_s() - begun_s;
     tally->tokens += generator_drawn(g);
     if (rc == OK && r->no_stream)
-        fputs(text, stdout);
+        put(text);
     mem_free(text);
     puts("");
     fflush(stdout); /* before what stderr says next */

@@ -92,7 +92,7 @@ static int write_checkpoint(const struct request *r, const struct comm *c, struc
 {
     struct ckpt_set set = {.tensors = &w->tensors, .n_arrays = 1};
     struct shard whole;
-    double seconds, bytes;
+    struct ckpt_cost cost;
     shard_init(&whole, w->tensors.n_elems, 16 << 20, 1, 0);
     set.array[0] =
         (struct ckpt_array){.kind = "params", .data = w->params, .slab = true, .shard = &whole};
@@ -102,9 +102,9 @@ static int write_checkpoint(const struct request *r, const struct comm *c, struc
     if (rc == OK)
         rc = agree_bcast(c, 0, rc, set.meta.created, sizeof set.meta.created);
     if (rc == OK)
-        rc = ckpt_write(c, r->output, &set, &seconds, &bytes);
+        rc = ckpt_write(c, r->output, &set, &cost);
     if (rc == OK)
-        report(r, w, bytes, seconds);
+        report(r, w, cost.bytes, cost.seconds);
     ckpt_meta_release(&set.meta);
     return rc;
 }

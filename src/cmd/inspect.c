@@ -2,9 +2,11 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/inspect_events.h"
+#include "cmd/inspect_follow.h"
 #include "cmd/inspect_study.h"
 #include "cmd/kind.h"
 #include "cmd/opts.h"
@@ -26,7 +28,7 @@
 
 struct request {
     const char *path;
-    bool json, csv, events, merge, tensors, config;
+    bool json, csv, events, follow, merge, tensors, config;
 };
 
 /* What is found becomes one JSON object, in the order in which it is to be read; the text for
@@ -222,6 +224,8 @@ static int look_at_segment(const struct request *r, json_t *o)
     add_count(o, "bad_rows", s.n_bad);
     if (s.rows > 0)
         add_count(o, "last_step", s.last_step);
+    if (s.durable_step >= 0)
+        add_count(o, "durable_step", s.durable_step);
     return OK;
 }
 
@@ -282,7 +286,8 @@ static void first_line(char *line, size_t n, const char *folder, const char *nam
 static int add_last_row(const char *run, json_t *o)
 {
     double *rows, valid = NAN;
-    int64_t n, n_bad;
+    int64_t n, n_bad, durable, attempt;
+    TRY(metrics_durable(run, &durable, &attempt));
     TRY(metrics_read(run, &rows, &n, &n_bad));
     add_count(o, "rows", n);
     if (n_bad > 0)
@@ -294,6 +299,8 @@ static int add_last_row(const char *run, json_t *o)
         const double *last = rows + (n - 1) * M_N;
         add_count(o, "step", (int64_t)last[M_STEP]);
         add_count(o, "attempt", (int64_t)last[M_ATTEMPT]);
+        if (durable >= 0)
+            add_count(o, "durable_step", durable);
         add_number(o, "tokens", last[M_TOKENS]);
         add_number(o, "loss", last[M_LOSS]);
         if (!isnan(valid))
@@ -480,9 +487,9 @@ static void print_cell(const json_t *list, const char *key, const json_t *v, con
 {
     int width = column_width(list, key);
     if (json_is_number(v))
-        printf("  %*s", width, text);
+        plain_print(stdout, "  %*s", width, text);
     else
-        printf("  %-*s", last ? 0 : width, text);
+        plain_print(stdout, "  %-*s", last ? 0 : width, text);
 }
 
 static void print_cells(const json_t *list, json_t *row, bool names)
@@ -493,14 +500,14 @@ static void print_cells(const json_t *list, json_t *row, bool names)
     size_t left = json_object_size(row);
     json_object_foreach(row, key, v)
         print_cell(list, key, v, names ? key : value_text(key, v, buf, sizeof buf), --left == 0);
-    printf("\n");
+    plain_print(stdout, "\n");
 }
 
 static void print_table(const char *name, const json_t *list)
 {
     size_t i;
     json_t *row;
-    printf(json_array_size(list) > 0 ? "\n%s\n" : "%-15s none\n", name);
+    plain_print(stdout, json_array_size(list) > 0 ? "\n%s\n" : "%-15s none\n", name);
     if (json_array_size(list) > 0)
         print_cells(list, json_array_get(list, 0), true);
     json_array_foreach(list, i, row) print_cells(list, row, false);
@@ -516,9 +523,9 @@ static void print_text(json_t *o)
         if (json_is_array(v))
             print_table(key, v);
         else if (strcmp(key, "config") == 0)
-            printf("\n%s", json_string_value(v));
+            plain_print(stdout, "\n%s", json_string_value(v));
         else
-            printf("%-15s %s\n", key, value_text(key, v, buf, sizeof buf));
+            plain_print(stdout, "%-15s %s\n", key, value_text(key, v, buf, sizeof buf));
     }
 }
 
@@ -529,7 +536,7 @@ static void print_row(const double row[M_N])
         if (k > 0)
             putchar(',');
         if (!isnan(row[k]))
-            printf("%.17g", row[k]);
+            plain_print(stdout, "%.17g", row[k]);
     }
     putchar('\n');
 }
@@ -540,8 +547,8 @@ static int print_csv(const char *run)
     int64_t n, n_bad;
     TRY(metrics_read(run, &rows, &n, &n_bad));
     for (int k = 0; k < M_N; k++)
-        printf("%s%s", k > 0 ? "," : "", METRIC_COLUMNS[k].name);
-    printf("\n");
+        plain_print(stdout, "%s%s", k > 0 ? "," : "", METRIC_COLUMNS[k].name);
+    plain_print(stdout, "\n");
     for (int64_t i = 0; i < n; i++)
         print_row(rows + i * M_N);
     mem_free(rows);
@@ -572,7 +579,7 @@ static int print_object(const struct request *r, json_t *o)
     char *text = json_dumps(o, JSON_INDENT(2));
     if (text == NULL)
         return ERR(E_MEM, "no memory for the figures");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }
@@ -592,9 +599,11 @@ static int inspect(const struct request *r)
     TRY(kind_of(&kind, r->path));
     if (r->csv && kind == KIND_STUDY)
         return inspect_study_csv(r->path);
-    if ((r->csv || r->events || r->merge) && kind != KIND_RUN)
-        return ERR(E_USAGE, "--csv, --events and --merge take a run folder; %s: %s", r->path,
-                   kind_name(kind));
+    if ((r->csv || r->events || r->merge || r->follow) && kind != KIND_RUN)
+        return ERR(E_USAGE, "--csv, --events, --follow and --merge take a run folder; %s: %s",
+                   r->path, kind_name(kind));
+    if (r->follow)
+        return inspect_follow(r->path, r->json);
     if (r->merge)
         return merge(r);
     if (r->csv)
@@ -620,6 +629,8 @@ int cmd_inspect(int argc, char **argv)
         {"csv", 0, OPT_FLAG, &r.csv, NULL, "a run's metrics, a row a step; a study's trials"},
         {"events", 0, OPT_FLAG, &r.events, NULL,
          "what a run's monitoring saw and did, with the ids of the samples"},
+        {"follow", 'f', OPT_FLAG, &r.follow, NULL,
+         "a run's last steps and then each new one, until it ends (--json: all, a line each)"},
         {"merge", 0, OPT_FLAG, &r.merge, NULL, "write a run's metrics.h5 anew from its segments"},
         {"tensors", 't', OPT_FLAG, &r.tensors, NULL, "list every dataset with its shape"},
         {"config", 'c', OPT_FLAG, &r.config, NULL, "the configuration a checkpoint was made with"},

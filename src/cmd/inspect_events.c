@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "cmd/opts.h"
 #include "train/events.h"
 
@@ -42,7 +43,7 @@ static int print_json(const struct event *list, size_t n)
     json_decref(all);
     if (text == NULL)
         return ERR(E_MEM, "no memory for the events");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }
@@ -63,8 +64,8 @@ static void print_samples(const struct event *e)
 
 static void print_event(const struct event *e)
 {
-    printf("step %" PRId64 ", attempt %" PRId64 ", %s: %s\n  ", e->step, e->attempt, e->kind,
-           e->action);
+    plain_print(stdout, "step %" PRId64 ", attempt %" PRId64 ", %s: %s\n  ", e->step, e->attempt,
+                e->kind, e->action);
     text_wrap(stdout, e->text, 2, 2);
     print_samples(e);
 }

@@ -1,6 +1,7 @@
 #include "cmd/inspect_study.h"
 
 #include "base/err.h"
+#include "base/plain.h"
 #include "study/study.h"
 
 #include <math.h>
@@ -65,7 +66,7 @@ int inspect_study_csv(const char *path)
     if (rc == OK)
         rc = study_csv(&text, &h);
     if (rc == OK)
-        fwrite(text.s, 1, text.len, stdout);
+        plain_put(stdout, text.s);
     str_release(&text);
     study_close(&s);
     return rc;

@@ -1,6 +1,7 @@
 #include "cmd/opts.h"
 
 #include "base/err.h"
+#include "base/plain.h"
 #include "base/str.h"
 
 #include <math.h>
@@ -152,7 +153,7 @@ void text_wrap(FILE *f, const char *text, int at, int indent)
         }
         if (!fresh)
             putc(' ', f);
-        fwrite(text, 1, n, f);
+        plain_print(f, "%.*s", (int)n, text);
         at += width + !fresh;
         fresh = false;
         text += n;

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/job.h"
@@ -149,7 +150,7 @@ static void print_model(const struct plan *p)
     const struct model_spec *s = &p->job->spec;
     const struct config *c = &p->job->conf;
     char a[32], b[32];
-    printf("job             %s\n", p->job->name);
+    plain_print(stdout, "job             %s\n", p->job->name);
     printf(
         "model           Gemma %d, %d layers, width %d, %d heads (%d kv) of %d, feed-forward %d, "
         "vocabulary %d\n",
@@ -158,12 +159,12 @@ static void print_model(const struct plan *p)
     printf("FLOPs           %s a token forward and backward, %s a step\n",
            fmt_si(a, sizeof a, p->flops_token), fmt_si(b, sizeof b, p->flops_step));
     if (p->job->has_data)
-        printf("data            %s: %s tokens, %s sequences of %" PRId64 "\n", c->data.train,
-               fmt_si(a, sizeof a, (double)p->job->n_tokens),
-               fmt_si(b, sizeof b, (double)p->job->n_samples), c->batch.seq_len);
+        plain_print(stdout, "data            %s: %s tokens, %s sequences of %" PRId64 "\n",
+                    c->data.train, fmt_si(a, sizeof a, (double)p->job->n_tokens),
+                    fmt_si(b, sizeof b, (double)p->job->n_samples), c->batch.seq_len);
     else
-        printf("data            %s is not there yet; vocabulary of the %s\n", c->data.train,
-               c->model.vocab >= 0 ? "setting" : "preset");
+        plain_print(stdout, "data            %s is not there yet; vocabulary of the %s\n",
+                    c->data.train, c->model.vocab >= 0 ? "setting" : "preset");
 }
 
 static void print_batch(const struct plan *p)
@@ -207,7 +208,7 @@ static void print_length(const struct plan *p)
         printf(" = %.3g epochs",
                all / ((double)p->job->n_samples * (double)p->job->conf.batch.seq_len));
     putchar('\n');
-    fputs(p->derivation.s, stdout);
+    plain_put(stdout, p->derivation.s);
     print_sketch(p);
 }
 
@@ -287,6 +288,7 @@ static const char *remedy(const struct budget *b)
         {"activations", "lower batch.micro or batch.seq_len"},
         {"gradients", "set parallel.reduce=fast"},
         {"optimizer state", "set parallel.shard=optimizer and share it among more ranks"},
+        {"checkpoint staging", "set checkpoint.async=off"},
     };
     const struct budget_row *most = &b->row[0];
     for (int i = 1; i < b->n; i++)

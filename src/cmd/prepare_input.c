@@ -1,4 +1,5 @@
 #include "base/err.h"
+#include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/utf8.h"
@@ -61,16 +62,25 @@ static void skip_byte_order_mark(struct input *in)
         input_consume(in, 3);
 }
 
+/* Of a small file that is not packed, and a byte more: that it ends is seen at once. */
+static size_t window_bytes(const struct source *s, gzFile gz)
+{
+    bool named = s->fd < 0 && strcmp(s->path, "-") != 0;
+    int64_t size = named && gzdirect(gz) ? fs_size(s->path) : 0; /* of a pipe: 0 */
+    return size > 0 && (size_t)size < WINDOW_BYTES ? (size_t)size + 1 : WINDOW_BYTES;
+}
+
 int input_open(struct input *in, const struct source *s)
 {
-    *in = (struct input){.name = name_of(s), .line = 1, .cap = WINDOW_BYTES};
-    TRY(mem_alloc(&in->buf, in->cap, 1, "text window"));
-    in->at = in->buf;
+    *in = (struct input){.name = name_of(s), .line = 1};
     gzFile gz;
     TRY(open_gz(s, &gz));
     in->gz = gz;
     gzbuffer(gz, 1 << 18);
     TRY(check_gzip(s, gz));
+    in->cap = window_bytes(s, gz);
+    TRY(mem_alloc(&in->buf, in->cap, 1, "text window"));
+    in->at = in->buf;
     TRY(input_more(in));
     skip_byte_order_mark(in);
     return OK;

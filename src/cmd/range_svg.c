@@ -33,15 +33,24 @@ int range_check_figure(const struct range_request *q)
     if (!has_program("gnuplot"))
         return ERR(E_CONFIG, "--figure needs gnuplot, which is not in PATH; install it (Debian: "
                              "gnuplot-nox) or leave the option out");
+    /* gnuplot would pipe its drawing into a command, or make another file. */
+    for (const char *p = q->figure; *p != '\0'; p++)
+        if ((unsigned char)*p < ' ' || *q->figure == '|')
+            return ERR(E_USAGE,
+                       "--figure %s: a name that begins with | or holds control "
+                       "characters is none that gnuplot writes to; choose another",
+                       q->figure);
     return job_check_folder("--figure", q->figure);
 }
 
-/* A text in gnuplot's single quotes. */
+/* A text in gnuplot's single quotes, which end with the line: nothing in it becomes a command. */
 static void add_quoted(struct str *out, const char *text)
 {
     str_add(out, "'");
-    for (const char *p = text; *p != '\0'; p++)
-        str_addn(out, *p == '\'' ? "''" : p, *p == '\'' ? 2 : 1);
+    for (const char *p = text; *p != '\0'; p++) {
+        bool control = (unsigned char)*p < ' ';
+        str_addn(out, control ? " " : *p == '\'' ? "''" : p, *p == '\'' ? 2 : 1);
+    }
     str_add(out, "'");
 }
 

@@ -2,6 +2,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
@@ -81,6 +82,20 @@ static bool is_unicode(void)
     return false;
 }
 
+static int write_text(const struct report_run *runs, int n)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    int rc = f != NULL ? term_write(f, runs, n, is_unicode()) : OK;
+    if (f == NULL || fclose(f) != 0)
+        rc = ERR(E_MEM, "no memory for a report's text");
+    if (rc == OK)
+        plain_put(stdout, text);
+    free(text);
+    return rc;
+}
+
 /* ---- page ---- */
 
 static int put_page(const char *path, const struct str *page)
@@ -156,7 +171,7 @@ static int write_all(const struct request *q, const struct report_run *runs, int
     if (q->csv != NULL)
         TRY(write_csv(q->csv, runs, n));
     if (q->text)
-        TRY(term_write(stdout, runs, n, is_unicode()));
+        TRY(write_text(runs, n));
     return q->page != NULL ? write_page(q->page, &(struct subject){.runs = runs, .n = n}) : OK;
 }
 
@@ -167,7 +182,7 @@ static int write_study_csv(const char *path, const struct history *h)
     struct str text = {0};
     int rc = study_csv(&text, h);
     if (rc == OK && strcmp(path, "-") == 0)
-        fwrite(text.s, 1, text.len, stdout);
+        plain_put(stdout, text.s);
     else if (rc == OK)
         rc = fs_write_file(path, text.s, text.len);
     str_release(&text);
@@ -181,7 +196,7 @@ static int write_study_text(const struct report_study *s)
     str_add(&text, "\n");
     int rc = s->history.n > 0 ? study_table(&text, &s->history, TRIALS_SHOWN, NULL) : OK;
     if (rc == OK)
-        fwrite(text.s, 1, text.len, stdout);
+        plain_put(stdout, text.s);
     str_release(&text);
     return rc;
 }

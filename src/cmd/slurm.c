@@ -132,6 +132,8 @@ static int fill_arguments(struct fill *fill, const struct request *r, int argc, 
     for (int i = 1; i < argc; i++) {
         bool is_job = !seen && (strchr(argv[i], '=') == NULL || access(argv[i], F_OK) == 0);
         struct str *to = is_job ? &fill[F_JOB].value : settings;
+        if (is_job && *argv[i] == '-') /* no option of the command that the job runs */
+            str_add(to, "./");
         if (!is_job && settings->len > 1)
             str_add(settings, " ");
         TRY(script_quote(to, argv[i]));
@@ -163,6 +165,9 @@ static int fill_array(struct fill *fill, const struct order *o)
 static int fill_name(struct fill *f, const struct order *o)
 {
     char name[sizeof "carat-" + sizeof o->job.name + 16];
+    if (o->r->name != NULL && strpbrk(o->r->name, "/%") != NULL)
+        return ERR(E_USAGE, "--name %s: the log's file is named after the job: no / and no %%",
+                   o->r->name);
     if (o->r->name != NULL)
         return fill_word(f, o->r->name);
     snprintf(name, sizeof name, "carat-%s%s%s", o->job.name,
@@ -304,11 +309,13 @@ static int check_search(const struct order *o)
     return rc;
 }
 
+/* One whose name begins with a dash is no option of what the script does with it. */
 static int find_folder(struct order *o)
 {
-    if (o->kind != NULL)
-        return study_folder(o->folder, &o->job.conf, o->kind->name);
-    return fs_join(o->folder, "", o->job.conf.run.dir);
+    char folder[FS_PATH_MAX];
+    TRY(o->kind != NULL ? study_folder(folder, &o->job.conf, o->kind->name)
+                        : fs_join(folder, "", o->job.conf.run.dir));
+    return fs_join(o->folder, *folder == '-' ? "." : "", folder);
 }
 
 static int write_or_submit(const struct order *o, int argc, char **argv)

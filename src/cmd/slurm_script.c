@@ -66,6 +66,9 @@ int fill_count(struct fill *f, const char *option, int64_t n, int64_t least)
 int fill_program(struct fill *f, const char *asked)
 {
     char path[4096];
+    if (asked != NULL && *asked == '-')
+        return ERR(E_USAGE, "--carat %s: srun would take it for an option; write ./%s", asked,
+                   asked);
     if (asked != NULL)
         return script_quote(&f->value, asked);
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "par/agree.h"
 #include "par/pin.h"
 #include "study/worker.h"
@@ -312,7 +313,7 @@ static int print_json(json_t *root)
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     if (text == NULL)
         return ERR(E_MEM, "no memory for JSON");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "study/length.h"
 #include "study/list.h"
 #include "study/past.h"
@@ -94,7 +95,7 @@ static int print(const struct past *p, const struct config *c)
     json_object_set_new(root, "job", guesses);
     char *text = rc == OK ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (text != NULL)
-        puts(text);
+        plain_print(stdout, "%s\n", text);
     free(text);
     json_decref(root);
     return rc;

@@ -1,12 +1,14 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/watch.h"
 #include "cmd/cmd.h"
 #include "cmd/job.h"
 #include "cmd/opts.h"
 #include "par/agree.h"
 #include "train/loop.h"
 #include "train/stop.h"
+#include "train/watchdog.h"
 #include <stdbool.h>
 
 static int run(const struct job *j, const struct comm *c, double begun_s)
@@ -40,10 +42,14 @@ int cmd_train(int argc, char **argv)
     static struct job j;
     stop_install();
     TRY(comm_init(&c, &argc, &argv));
+    watchdog_begin(&c, "", WATCHDOG_FIRST_S);
+    watch_phase(PHASE_JOB);
     int rc = agree(&c, job_load(&j, argc, argv));
     if (rc == OK && !j.print_only)
         rc = run(&j, &c, begun_s);
     log_close();
+    watch_phase(PHASE_CLOSE);
+    watchdog_end();
     comm_end(&c);
     return rc;
 }

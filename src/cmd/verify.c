@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/kind.h"
@@ -326,7 +327,7 @@ static int print_list(const struct tally *t)
     char *text = json_dumps(t->list, JSON_INDENT(2));
     if (text == NULL)
         return ERR(E_MEM, "no memory for the figures");
-    puts(text);
+    plain_print(stdout, "%s\n", text);
     free(text);
     return OK;
 }

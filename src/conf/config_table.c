@@ -48,6 +48,9 @@ const struct conf_key CONF_KEYS[] = {
          "The run folder; by default runs/ and the job file's name."),
     INT("run.seed", run.seed, 0, WHOLE, "1", "", NEVER,
         "Decides the first weights and the order of the data."),
+    DURATION("run.watchdog", run.watchdog_s, 1e9, "120s", SAFE,
+             "A rank that gets no further for so long, or for 10 times what is usual, ends the job "
+             "(exit 69) and says where it was; 0: never."),
 
     TEXT("model.preset", model.preset, "", "name", NEVER,
          "A Gemma shape by name; this or model.path.",
@@ -383,6 +386,16 @@ const struct conf_key CONF_KEYS[] = {
         "Chowdhery et al. 2022, section 5.1"),
     INT("monitor.back_most", monitor.back_most, 1, 1 << 20, "3", "times", PATH,
         "How often a run goes back before it ends with exit code 76."),
+    INT("monitor.replicas_every", monitor.replicas_every, 0, WHOLE, "1", "steps", SAFE,
+        "Compare hashes of the parameters of all ranks, or of nodes that share them, every so many "
+        "steps and before each save; a difference ends the run with exit code 69, naming tensor "
+        "and ranks. With parallel.shard optimizer a step writes them anew from their owners, so "
+        "only flips of the steps that are compared are found; 0: never."),
+    CHOICE("monitor.repeat", monitor.repeat, "on|off", "on", SAFE,
+           "on: a step whose loss or gradient is not finite or a spike is computed again before "
+           "anything is done: the same bits clear the hardware; other bits are outvoted by a third "
+           "result, and the rank is named, by its gradient where noise.every measures the step. "
+           "Without two that agree the run ends with exit code 69."),
 
     CHOICE("parallel.reduce", parallel.reduce, "exact|fast", "exact", PATH,
            "exact: the same bits on any number of ranks; fast: less memory and traffic."),
@@ -419,6 +432,9 @@ const struct conf_key CONF_KEYS[] = {
         "The newest checkpoints that are kept."),
     INT("checkpoint.keep_every", checkpoint.keep_every, 0, WHOLE, "0", "steps", SAFE,
         "Checkpoints at multiples of this step are kept for ever; 0: none."),
+    CHOICE("checkpoint.async", checkpoint.async, "on|off", "on", SAFE,
+           "on: training goes on while a copy of what is saved is written, which takes as much "
+           "memory again; off: it waits."),
 
     INT("validate.every", validate.every, 0, WHOLE, "250", "steps", SAFE,
         "Validate every so many steps; 0: only at the end."),

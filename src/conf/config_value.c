@@ -48,6 +48,12 @@ static int set_int(const struct conf_key *k, int64_t *out, const char *text)
     return OK;
 }
 
+/* -0 is 0: printed with its sign it would be another text, and of a time none. */
+static double unsigned_zero(double v)
+{
+    return v == 0 ? 0 : v;
+}
+
 static int set_f64(const struct conf_key *k, double *out, const char *text)
 {
     double v;
@@ -55,7 +61,7 @@ static int set_f64(const struct conf_key *k, double *out, const char *text)
         return refuse(k, text, "a number");
     if (!in_range(k, v))
         return refuse_range(k, text);
-    *out = v;
+    *out = unsigned_zero(v);
     return OK;
 }
 
@@ -66,7 +72,7 @@ static int set_duration(const struct conf_key *k, double *out, const char *text)
         return refuse(k, text, "a time such as 4h, 30m, 90s or 1:30:00");
     if (!in_range(k, v))
         return refuse_range(k, text);
-    *out = v;
+    *out = unsigned_zero(v);
     return OK;
 }
 
@@ -132,6 +138,7 @@ static int set_amount(const struct conf_key *k, struct amount *out, const char *
     }
     if (!in_range(k, a.value) || (a.unit == UNIT_PERCENT && a.value > 100))
         return refuse_range(k, text);
+    a.value = unsigned_zero(a.value);
     *out = a;
     return OK;
 }

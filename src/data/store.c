@@ -79,6 +79,7 @@ static int open_offsets(struct store *s, hid_t file)
         return err_context(rc, "%s", s->path);
     s->doc_offset = data;
     s->n_docs = n - 1;
+    s->offsets_at = a.offset;
     return check_offsets(s, name);
 }
 
@@ -126,11 +127,21 @@ static int keep_descriptor(struct store *s, hid_t file)
     return OK;
 }
 
+static int check_apart(const struct store *s)
+{
+    struct h5x_place place[] = {
+        {"offsets", s->offsets_at, (int64_t)((s->n_docs + 1) * sizeof *s->doc_offset)},
+        {"tokens", s->token_offset, (int64_t)s->n_tokens * s->token_bytes}};
+    int rc = h5x_check_apart(place, s->n_tokens > 0 ? 2 : 1);
+    return rc == OK ? OK : err_context(rc, "%s", s->path);
+}
+
 static int open_parts(struct store *s, hid_t file)
 {
     TRY(open_attributes(s, file));
     TRY(open_tokens(s, file));
     TRY(open_offsets(s, file));
+    TRY(check_apart(s));
     return keep_descriptor(s, file);
 }
 

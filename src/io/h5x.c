@@ -6,15 +6,19 @@
 #include "base/mem.h"
 #include "h5x_parts.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     NAME_MAX_BYTES = 256,
     TEXT_MAX_BYTES = 64000, /* an object header message holds at most 64 KiB */
-    COMPACT_ATTRS = 1024    /* dense storage keeps large attributes without a checksum */
+    COMPACT_ATTRS = 1024,   /* dense storage keeps large attributes without a checksum */
+    SUPERBLOCK_BYTES = 48   /* at least: of the later versions */
 };
 
 void h5x_start(void)
@@ -61,6 +65,16 @@ int h5x_error(int code, const char *fmt, ...)
 
 /* ---- files ---- */
 
+/* So that its memory holds all of them. */
+static bool root_writes_metadata(hid_t fapl)
+{
+    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
+    if (H5Pget_mdc_config(fapl, &cache) < 0)
+        return false;
+    cache.metadata_write_strategy = H5AC_METADATA_WRITE_STRATEGY__PROCESS_0_ONLY;
+    return H5Pset_mdc_config(fapl, &cache) >= 0 && H5Pset_coll_metadata_write(fapl, false) >= 0;
+}
+
 static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
 {
     *fapl = H5Pcreate(H5P_FILE_ACCESS);
@@ -68,8 +82,7 @@ static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
               H5Pset_alignment(*fapl, H5X_ALIGN, H5X_ALIGN) >= 0 &&
               H5Pset_fclose_degree(*fapl, H5F_CLOSE_STRONG) >= 0;
     if (ok && comm != MPI_COMM_NULL)
-        ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 &&
-             H5Pset_coll_metadata_write(*fapl, true) >= 0;
+        ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 && root_writes_metadata(*fapl);
     return ok ? OK : h5x_error(E_IO, "cannot set up HDF5's file access");
 }
 
@@ -112,6 +125,30 @@ int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
     return create_packed(file, path, comm, 0);
 }
 
+/* Older forms keep metadata without checksums: HDF5 takes damage there for what the file says, and
+ * can crash on it. The signature may stand further in, which no file of carat's has. */
+static int check_form(const char *path)
+{
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    enum { OLDEST = 2, NEWEST = 3 };
+    unsigned char head[9] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? pread(fd, head, sizeof head, 0) : -1;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return ERR(E_IO, "%s: cannot be read: %s", path, strerror(error));
+    if (memcmp(head, signature, sizeof signature) != 0)
+        return ERR(E_DATA, "%s: not an HDF5 file, or one behind a user block", path);
+    return head[8] >= OLDEST && head[8] <= NEWEST
+               ? OK
+               : ERR(E_DATA,
+                     "%s: an HDF5 file in a form without metadata checksums (superblock %d), which "
+                     "carat does not write; refused",
+                     path, head[8]);
+}
+
 int h5x_open(hid_t *file, const char *path, bool write)
 {
     h5x_start();
@@ -120,6 +157,9 @@ int h5x_open(hid_t *file, const char *path, bool write)
         return ERR(E_DATA, "%s: no such file", path);
     if (fs_is_dir(path))
         return ERR(E_DATA, "%s: is a folder, not an HDF5 file", path);
+    if (!fs_is_file(path))
+        return ERR(E_DATA, "%s: is no regular file", path);
+    TRY(check_form(path));
     hid_t fapl = H5I_INVALID_HID;
     int rc = access_list(&fapl, MPI_COMM_NULL, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {
@@ -139,8 +179,7 @@ static bool is_parallel(hid_t f)
     return yes;
 }
 
-/* Room for all that is not written yet. A parallel file's is h5x_build's business, since its ranks
- * must be of one mind. */
+/* Room for all that is not written yet. What a parallel file writes is h5x_build's business. */
 static int prepare_close(hid_t f, bool parallel)
 {
     char path[FS_PATH_MAX];
@@ -149,9 +188,14 @@ static int prepare_close(hid_t f, bool parallel)
         return OK;
     if (H5Fget_name(f, path, sizeof path) <= 0 || H5Fget_filesize(f, &end) < 0)
         return h5x_error(E_IO, "cannot tell an HDF5 file's name and length");
-    int rc = room_reserve(path, (int64_t)end);
-    if (rc != OK)
-        room_divert(path);
+    int rc = room_reserve(path, (int64_t)end), memory;
+    if (rc == OK)
+        return OK;
+    /* HDF5 does not survive a close without room: it may write into memory, which is dropped. */
+    if (room_memory(&memory) != OK)
+        fatal(E_IO, "%s", err_message());
+    room_divert(path, memory);
+    close(memory);
     return rc;
 }
 
@@ -196,15 +240,19 @@ bool h5x_has_attr(hid_t obj, const char *name)
     return there > 0;
 }
 
-/* An attribute of this type to write into: the present one where its type is the same, so that an
- * object header need not grow; otherwise it is made anew. */
+/* An attribute of this type to write into: the present one where it is one value of the same type,
+ * so that an object header need not grow; otherwise it is made anew. */
 static hid_t attr_for_writing(hid_t obj, const char *name, hid_t type)
 {
     if (h5x_has_attr(obj, name)) {
         hid_t a = H5Aopen(obj, name, H5P_DEFAULT), has = a < 0 ? a : H5Aget_type(a);
-        bool same = has >= 0 && H5Tequal(has, type) > 0;
+        hid_t room = a < 0 ? a : H5Aget_space(a);
+        bool same = has >= 0 && H5Tequal(has, type) > 0 && room >= 0 &&
+                    H5Sget_simple_extent_npoints(room) == 1;
         if (has >= 0)
             H5Tclose(has);
+        if (room >= 0)
+            H5Sclose(room);
         if (same)
             return a;
         if (a >= 0)
@@ -293,7 +341,7 @@ static int attr_open(struct attr *a, hid_t obj, const char *name, H5T_class_t cl
     }
     a->class = H5Tget_class(a->type);
     a->bytes = H5Tget_size(a->type);
-    if (a->class != class) {
+    if (a->class != class || H5Tcommitted(a->type) != 0) {
         attr_close(a);
         return attr_error(E_DATA, obj, name, "not of the expected type");
     }
@@ -344,7 +392,7 @@ int h5x_get_text_alloc(hid_t obj, const char *name, size_t max, char **text)
 int h5x_get_text(hid_t obj, const char *name, char *buf, size_t n)
 {
     char *text;
-    TRY(h5x_get_text_alloc(obj, name, TEXT_MAX_BYTES, &text));
+    TRY(h5x_get_text_alloc(obj, name, n, &text));
     int rc = OK;
     if (strlen(text) >= n)
         rc = attr_error(E_DATA, obj, name, "too long");
@@ -520,7 +568,7 @@ static int check_type(hid_t dset, const char *name, struct h5x_array *a)
     a->elem_bytes = H5Tget_size(type);
     a->is_signed = a->class == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2;
     bool text = a->class == H5T_STRING && H5Tis_variable_str(type) == 0;
-    bool ok = text || plain_number(type);
+    bool ok = (text || plain_number(type)) && H5Tcommitted(type) == 0;
     H5Tclose(type);
     H5Eclear2(H5E_DEFAULT);
     return ok && a->elem_bytes > 0
@@ -570,7 +618,27 @@ static int check_place(hid_t dset, const char *name, struct h5x_array *a)
                    "%s: %lld bytes at %llu lie beyond the file's end (%lld bytes): the file is cut "
                    "short or damaged",
                    name, (long long)bytes, (unsigned long long)at, (long long)size);
+    if (at < SUPERBLOCK_BYTES)
+        return ERR(E_DATA, "%s: its data begin at %llu, in HDF5's own superblock; refused", name,
+                   (unsigned long long)at);
     a->offset = (int64_t)at;
+    return OK;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct h5x_place *p = a, *q = b;
+    return (p->offset > q->offset) - (p->offset < q->offset);
+}
+
+int h5x_check_apart(struct h5x_place *place, size_t n)
+{
+    if (n > 0)
+        qsort(place, n, sizeof *place, by_offset);
+    for (size_t i = 1; i < n; i++)
+        if (place[i - 1].offset + place[i - 1].bytes > place[i].offset)
+            return ERR(E_DATA, "%s: its data overlap those of %s; refused", place[i].name,
+                       place[i - 1].name);
     return OK;
 }
 

@@ -38,30 +38,41 @@ static int same_on_all(const struct comm *c, int rc, const char *path)
     return rc;
 }
 
-static int fill(const struct comm *c, hid_t file, const char *path, int64_t own_bytes,
-                int (*make)(void *ctx, hid_t file), void *ctx)
+/* What root has in memory, after room for it is reserved. */
+static int put_down(int memory, const char *path, int64_t own_bytes)
 {
-    /* Before `make`: with many objects HDF5 writes some of its own on the way. Twice as much, since
-     * a large piece begins on a stripe. */
-    TRY(agree(c, c->rank == 0 ? room_reserve(path, 2 * own_bytes) : OK));
-    return same_on_all(c, make(ctx, file), path);
+    TRY(room_reserve(path, own_bytes));
+    return room_copy(memory, path);
+}
+
+/* Everything HDF5 writes goes into each rank's memory, where it cannot fail: a write that failed on
+ * one rank would leave the others waiting in H5Fclose for ever. */
+static int build(const struct comm *c, const char *path, int64_t own_bytes, int memory,
+                 int (*make)(void *ctx, hid_t file), void *ctx)
+{
+    hid_t file;
+    TRY(same_on_all(c, create_packed(&file, path, c->world, (hsize_t)own_bytes), path));
+    room_divert(path, memory);
+    int rc = same_on_all(c, make(ctx, file), path), closed = h5x_close(&file);
+    TRY(agree(c, rc != OK ? rc : closed));
+    return agree(c, c->rank == 0 ? put_down(memory, path, own_bytes) : OK);
 }
 
 int h5x_build(const struct comm *c, const char *path, size_t n_objects,
               int (*make)(void *ctx, hid_t file), void *ctx, const char *fault)
 {
-    hid_t file;
     int64_t own_bytes = OWN_FILE + OWN_OBJECT * (int64_t)n_objects;
-    int rc = c->rank == 0 ? try_name(path) : OK;
+    int memory = -1, rc = c->rank == 0 ? try_name(path) : OK;
     if (rc == OK && fault_hit(fault))
         rc = ERR(E_IO, "%s: cannot create (fault %s)", path, fault);
-    TRY(agree(c, rc));
-    TRY(same_on_all(c, create_packed(&file, path, c->world, (hsize_t)own_bytes), path));
-    rc = fill(c, file, path, own_bytes, make, ctx);
-    if (rc != OK)
-        room_divert(path);
-    int closed = h5x_close(&file);
-    return agree(c, rc != OK ? rc : closed);
+    if (rc == OK)
+        rc = room_memory(&memory);
+    rc = agree(c, rc);
+    if (rc == OK)
+        rc = build(c, path, own_bytes, memory, make, ctx);
+    if (memory >= 0)
+        close(memory);
+    return rc;
 }
 
 int h5x_reserve(const char *path, const char *fault)

@@ -11,9 +11,13 @@
 /* Reserves the file's first `bytes` bytes without making it longer. File systems that cannot are
  * asked for their free space. E_IO. */
 int room_reserve(const char *path, int64_t bytes);
-/* Every descriptor of the file that this process has becomes one of a piece of memory: what HDF5
- * still wants to write goes nowhere, and it can close the file. */
-void room_divert(const char *path);
+/* An empty piece of memory behind a descriptor. E_IO. */
+int room_memory(int *memory);
+/* Every descriptor of the file that this process has becomes one of the memory: HDF5 finds only
+ * there what it wrote before, and what it writes from then on cannot fail. */
+void room_divert(const char *path, int memory);
+/* Copies what was written into the memory, and the length, to the file. E_IO. */
+int room_copy(int memory, const char *path);
 
 /* h5x_create with all of HDF5's own structures in one place at the beginning, up to so many bytes;
  * 0: wherever they come to lie. */

@@ -61,14 +61,51 @@ static void divert_all(DIR *dir, const struct stat *file, int memory)
     }
 }
 
-void room_divert(const char *path)
+int room_memory(int *memory)
+{
+    *memory = memfd_create("hdf5", MFD_CLOEXEC);
+    return *memory >= 0 ? OK : ERR(E_IO, "no memory for an HDF5 file: %s", strerror(errno));
+}
+
+void room_divert(const char *path, int memory)
 {
     struct stat file;
     DIR *dir = opendir("/proc/self/fd");
-    int memory = memfd_create("discarded", MFD_CLOEXEC);
-    if (dir == NULL || memory < 0 || stat(path, &file) != 0)
+    if (dir == NULL || stat(path, &file) != 0)
         fatal(E_IO, "%s: cannot be written, and HDF5 cannot let go of it", path);
     divert_all(dir, &file, memory);
     closedir(dir);
-    close(memory);
+}
+
+/* The memory's ranges with data one after the other; the rest was never written. */
+static int copy_ranges(int memory, int fd, int64_t length, const char *path)
+{
+    char *bytes = mmap(NULL, (size_t)length, PROT_READ, MAP_SHARED, memory, 0);
+    int64_t at, end = 0;
+    int rc = bytes == MAP_FAILED ? ERR(E_MEM, "%s: cannot map its memory", path) : OK;
+    while (rc == OK && end < length && (at = lseek(memory, end, SEEK_DATA)) >= 0) {
+        end = lseek(memory, at, SEEK_HOLE);
+        rc = fs_pwrite(fd, bytes + at, (size_t)(end - at), at, path);
+    }
+    if (bytes != MAP_FAILED)
+        munmap(bytes, (size_t)length);
+    return rc;
+}
+
+int room_copy(int memory, const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(memory, &st) != 0) {
+        int rc = ERR(E_IO, "%s: cannot open: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return rc;
+    }
+    int rc = copy_ranges(memory, fd, st.st_size, path);
+    if (rc == OK && ftruncate(fd, st.st_size) != 0)
+        rc = ERR(E_IO, "%s: cannot set its length: %s", path, strerror(errno));
+    if (close(fd) != 0 && rc == OK)
+        rc = ERR(E_IO, "%s: cannot close: %s", path, strerror(errno));
+    return rc;
 }

@@ -222,7 +222,7 @@ static int open_shard(struct st *st, size_t i, const char *path)
     if (strlen(path) >= sizeof s->path)
         return ERR(E_CONFIG, "%.60s...: the path is too long", path);
     strcpy(s->path, path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
+    s->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (s->fd < 0)
         return ERR(errno == ENOENT || errno == ENOTDIR ? E_DATA : E_IO, "%s: cannot open: %s", path,
                    strerror(errno));

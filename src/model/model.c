@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include "base/err.h"
+#include "base/watch.h"
 #include "model/head.h"
 
 #include <math.h>
@@ -141,8 +142,10 @@ static void run_layers(const struct net *n, const struct pass *p, const float *p
 {
     *n->most_logit = -INFINITY;
     block_embed(n, p, params, token);
-    for (int l = 0; l < n->spec.L; l++)
+    for (int l = 0; l < n->spec.L; l++) {
         block_fwd(n, p, l, params);
+        watch_beat();
+    }
 }
 
 void model_loss(struct model *m, const float *params, const struct batch_view *b,
@@ -220,6 +223,7 @@ void model_grad(struct model *m, const float *params, const struct batch_view *b
         block_bwd(n, &p, l, params, grads);
         block_between_bwd(n, &p, l, params, grads, false);
         hand_over(&h, net_at(n, TENSOR_INPUT_NORM, l));
+        watch_beat();
     }
     if (net_reaches(n, TENSOR_EMBED, 0))
         block_embed_bwd(n, &p, b->token, grads);

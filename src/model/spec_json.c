@@ -194,10 +194,28 @@ static void pattern_layers(struct model_spec *s)
         s->local[l] = l < s->L && s->pattern > 0 && (l + 1) % s->pattern != 0;
 }
 
+static bool follows(const struct model_spec *s, int pattern)
+{
+    struct model_spec other = *s;
+    other.pattern = pattern;
+    pattern_layers(&other);
+    return memcmp(s->local, other.local, sizeof s->local) == 0;
+}
+
+/* What the list follows: the pattern that was given, else the family's, which is given by leaving
+ * it out; 0: none. */
+static int pattern_of(const struct model_spec *s)
+{
+    struct model_spec usual;
+    spec_defaults(&usual, s->family);
+    if (follows(s, s->pattern))
+        return s->pattern;
+    return follows(s, usual.pattern) ? usual.pattern : 0;
+}
+
 static int read_layer_types(struct model_spec *s, const json_t *o)
 {
     const json_t *list = json_object_get(o, "layer_types");
-    struct model_spec by_pattern = *s;
     if (!json_is_array(list) || json_array_size(list) != (size_t)s->L)
         return ERR(E_DATA, "\"layer_types\" is no list of %d names, one a layer", s->L);
     for (int l = 0; l < s->L; l++) {
@@ -208,8 +226,7 @@ static int read_layer_types(struct model_spec *s, const json_t *o)
                        "\"layer_types\"[%d] is neither sliding_attention nor full_attention", l);
         s->local[l] = local;
     }
-    if (memcmp(s->local, by_pattern.local, sizeof s->local) != 0)
-        s->pattern = 0;
+    s->pattern = pattern_of(s);
     return OK;
 }
 

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/watch.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -206,5 +207,6 @@ void tensors_init_values(const struct tensor_table *t, const struct model_spec *
             std /= sqrt(spec_width_ratio(s));
         if (r->n_dims == 2)
             fill_normal(slab + r->offset, r->n, seed, (uint64_t)i, std);
+        watch_beat();
     }
 }

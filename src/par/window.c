@@ -121,6 +121,8 @@ static void take_room(struct window *w, int rank, const size_t *bytes)
     for (int i = 0; i < w->n; i++)
         n_parts += bytes[i] > 0;
     for (int i = 0; i < w->n; i++) {
+        if (bytes[i] == 0)
+            continue;
         size_t from = bytes[i] / (size_t)w->n * (size_t)rank;
         size_t to = rank + 1 == w->n ? bytes[i] : bytes[i] / (size_t)w->n * (size_t)(rank + 1);
         if (n_parts == 1)

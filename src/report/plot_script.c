@@ -1,5 +1,7 @@
 #include "plot_parts.h"
 
+#include "base/plain.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,15 +50,19 @@ struct plot_look plot_look(int i)
     return look;
 }
 
-/* A text in gnuplot's single quotes, where only they themselves mean something. */
+/* A text in gnuplot's single quotes, where only they themselves and the line's end mean something.
+ */
 static void quote(struct str *out, const char *text)
 {
+    struct str plain = {0};
+    plain_add(&plain, text);
     str_add(out, "'");
-    for (; *text != '\0'; text++) {
-        char c[2] = {(unsigned char)*text < ' ' ? ' ' : *text, '\0'};
+    for (size_t i = 0; i < plain.len; i++) {
+        char c[2] = {(unsigned char)plain.s[i] < ' ' ? ' ' : plain.s[i], '\0'};
         str_add(out, c[0] == '\'' ? "''" : c);
     }
     str_add(out, "'");
+    str_release(&plain);
 }
 
 /* "1e-5" where C has "1e-05"; thousands as people write them. */

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "conf/config_file.h"
 #include "io/json.h"
 #include "model/tensors.h"
@@ -154,7 +155,9 @@ static void last_part(char name[RUN_NAME], const char *path)
     const char *begin = end;
     while (begin > path && begin[-1] != '/')
         begin--;
-    snprintf(name, RUN_NAME, "%.*s", (int)(end - begin), begin);
+    char part[FS_PATH_MAX];
+    snprintf(part, sizeof part, "%.*s", (int)(end - begin), begin);
+    plain_copy(name, RUN_NAME, part);
 }
 
 static int check_folder(const char *path)
@@ -218,7 +221,6 @@ void report_run_names(struct report_run *runs, int n)
             last_part(other, runs[k].path);
             size_t len = strlen(runs[i].path), most = RUN_NAME - 1;
             if (k != i && strcmp(name, other) == 0)
-                snprintf(runs[i].name, RUN_NAME, "%s",
-                         runs[i].path + (len > most ? len - most : 0));
+                plain_copy(runs[i].name, RUN_NAME, runs[i].path + (len > most ? len - most : 0));
         }
 }

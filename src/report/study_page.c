@@ -162,7 +162,7 @@ static int add_trials(struct str *out, const struct report_study *s)
 
 static void add_shell_word(struct str *text, const char *value)
 {
-    if (strpbrk(value, " ;|()*&<>$\"\\'`\n") == NULL && *value != '\0') {
+    if (strpbrk(value, " ;|()*?&<>[]{}~!#$\"\\'`\t\n") == NULL && *value != '\0') {
         str_add(text, value);
         return;
     }
@@ -204,9 +204,13 @@ static void add_seeds(struct str *out, const struct report_study *s)
              "<p>Seeds: run.seed=%lld, search.seed=%lld; a trial that sets its own is listed "
              "with it.",
              (long long)s->conf.run.seed, (long long)s->conf.search.seed);
-    if (s->has_run && s->run.has_meta)
-        str_addf(out, " Data: SHA-256 %s; tokenizer: SHA-256 %s.", s->run.meta.data_hash,
-                 s->run.meta.tokenizer_hash);
+    if (s->has_run && s->run.has_meta) {
+        str_add(out, " Data: SHA-256 ");
+        html_text(out, s->run.meta.data_hash);
+        str_add(out, "; tokenizer: SHA-256 ");
+        html_text(out, s->run.meta.tokenizer_hash);
+        str_add(out, ".");
+    }
     str_add(out, "</p>\n");
 }
 

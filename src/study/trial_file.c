@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "conf/config_table.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -128,6 +129,8 @@ static int read_settings(struct trial_plan *p, const json_t *o)
             json_string_length(value) >= sizeof to->value)
             return ERR(E_DATA, "the setting %.60s is not a text of %zu bytes at most", key,
                        sizeof to->value - 1);
+        if (conf_find(key) == NULL)
+            return ERR(E_DATA, "the setting %.60s is none that this carat knows", key);
         snprintf(to->key, sizeof to->key, "%s", key);
         snprintf(to->value, sizeof to->value, "%s", json_string_value(value));
     }

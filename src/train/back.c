@@ -2,6 +2,7 @@
  * attempt, with a lower rate and past the samples. */
 #include "base/err.h"
 #include "base/log.h"
+#include "base/watch.h"
 #include "train/events.h"
 #include "train/feed.h"
 #include "train/resume.h"
@@ -62,6 +63,8 @@ static void adjust(struct trainer *t, const struct left *left)
 int monitor_go_back(struct trainer *t)
 {
     const struct left left = {t->at.step, t->at.attempt, t->at.samples, t->monitor.back};
+    save_settle(t);
+    watch_phase(PHASE_LOAD);
     TRY(resume_before(t, t->monitor.before));
     TRY(optimizer_begin(t, true));
     uint64_t from = t->at.samples;

@@ -7,6 +7,7 @@
 #include "train/optimizer.h"
 #include "train/rates.h"
 #include "train/regularize.h"
+#include "train/save.h"
 #include "train/vitals.h"
 
 #include <string.h>
@@ -71,12 +72,12 @@ bool budget_shares_params(const struct config *c)
  * sums than others, and those that own more keep more for it. */
 struct of_rank {
     struct optimizer_size optimizer;
-    double gradients, monitoring;
+    double gradients, monitoring, staging;
 };
 
 static double sum_of(const struct of_rank *r)
 {
-    return r->optimizer.state + r->optimizer.scratch + r->gradients + r->monitoring;
+    return r->optimizer.state + r->optimizer.scratch + r->gradients + r->monitoring + r->staging;
 }
 
 static struct of_rank largest(const struct config *c, const struct optim_rule *rule,
@@ -91,7 +92,8 @@ static struct of_rank largest(const struct config *c, const struct optim_rule *r
         t.rank = r;
         const struct of_rank here = {
             optimizer_size(c, rule, l, groups, tensors->n, holders, r % holders),
-            (double)reducer_bytes(&t, &s, &reduce), (double)vitals_bytes(tensors, &s)};
+            (double)reducer_bytes(&t, &s, &reduce), (double)vitals_bytes(tensors, &s),
+            (double)save_staging_bytes(c, rule, l, groups, tensors->n, t.size, r)};
         if (r == 0 || sum_of(&here) > sum_of(&most))
             most = here;
     }
@@ -117,6 +119,7 @@ static void count(struct budget *b, const struct config *c, const struct model_s
     add(b, "row norms", regularizer_bytes(c, tensors));
     add(b, "loader", loader_bytes(c));
     add(b, "monitoring", rank->monitoring);
+    add(b, "checkpoint staging", rank->staging);
     add(b, "program", PROGRAM_BYTES + BLAS_BYTES_A_THREAD * (double)c->parallel.threads);
     b->checkpoint_bytes = sizeof(float) * floats + optimizer->saved;
 }

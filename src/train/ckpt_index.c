@@ -168,6 +168,15 @@ static int take_dataset(struct ckpt_dataset *d, hid_t file, const char *name, si
     return OK;
 }
 
+/* A name twice would leave another dataset without sums. */
+static int check_names(const struct ckpt_index *x)
+{
+    for (size_t i = 0; i < x->n; i++)
+        if (ckpt_index_find(x, x->dataset[i].name) != (int64_t)i)
+            return ERR(E_DATA, "/sums: %s is there twice", x->dataset[i].name);
+    return OK;
+}
+
 static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
 {
     size_t n = 0;
@@ -188,7 +197,21 @@ static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
             return ERR(E_DATA, "/sums: row %zu is out of order", i);
     }
     memcpy(x->crc, t->crc, t->n * sizeof *t->crc);
-    return OK;
+    return check_names(x);
+}
+
+static int check_apart(const struct ckpt_index *x)
+{
+    struct h5x_place *place;
+    size_t n = 0;
+    TRY(mem_alloc(&place, x->n, sizeof *place, "places in a checkpoint"));
+    for (size_t i = 0; i < x->n; i++)
+        if (x->dataset[i].bytes > 0)
+            place[n++] = (struct h5x_place){x->dataset[i].name, x->dataset[i].offset,
+                                            (int64_t)x->dataset[i].bytes};
+    int rc = h5x_check_apart(place, n);
+    mem_free(place);
+    return rc;
 }
 
 static herr_t count_dataset(hid_t at, const char *name, const H5O_info_t *info, void *n)
@@ -208,17 +231,6 @@ static int check_complete(hid_t file, const struct ckpt_index *x)
     return n == x->n ? OK : ERR(E_DATA, "%zu datasets, but /sums covers %zu of them", n, x->n);
 }
 
-/* Older formats of HDF5 keep metadata without checksums: damage would go unnoticed. */
-static int check_superblock(hid_t file)
-{
-    H5F_info2_t info;
-    if (H5Fget_info2(file, &info) < 0)
-        return h5x_error(E_DATA, "cannot read the superblock");
-    return info.super.version >= 2
-               ? OK
-               : ERR(E_DATA, "written in an old HDF5 format without metadata checksums");
-}
-
 static int check_marks(hid_t file)
 {
     char kind[32] = "";
@@ -226,7 +238,6 @@ static int check_marks(hid_t file)
     if (!h5x_has_attr(file, "kind") || h5x_get_text(file, "kind", kind, sizeof kind) != OK ||
         strcmp(kind, CKPT_KIND) != 0)
         return ERR(E_DATA, "not a checkpoint of carat");
-    TRY(check_superblock(file));
     TRY(h5x_get_i64(file, "format", &format));
     if (format != CKPT_FORMAT)
         return ERR(E_DATA, "written in checkpoint format %lld; this carat reads format %d",
@@ -246,6 +257,8 @@ static int load_open(struct ckpt_index *x, hid_t file)
         rc = from_table(x, file, &t);
     if (rc == OK)
         rc = check_complete(file, x);
+    if (rc == OK)
+        rc = check_apart(x);
     table_release(&t);
     return rc;
 }

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "par/agree.h"
 
@@ -169,7 +170,8 @@ static int read_part(void *ctx, const struct ckpt_part *p)
     int rc = fs_pread(r->fd, p->data, p->n, d->offset + (int64_t)p->first, r->path);
     if (rc != OK)
         return err_context(rc, "%s", d->name);
-    return ckpt_sums_add(r->alone ? &r->own : &r->shared, p, &r->x, r->c->rank);
+    return ckpt_sums_add(r->alone ? &r->own : &r->shared, p, &r->x, r->c->rank,
+                         crc32c(0, p->data, p->n));
 }
 
 static int read_all(struct reader *r, const struct ckpt_array *array, int n_arrays)

@@ -58,6 +58,11 @@ bool ckpt_has(const struct ckpt_array *a, const struct tensor *t)
     return shard_holds(a->shard, t->offset, t->n);
 }
 
+bool ckpt_writes(const struct ckpt_array *a, int rank)
+{
+    return a->shard->size > 1 || rank == 0;
+}
+
 int ckpt_each_part(const struct ckpt_array *a, const struct tensor_table *t,
                    const struct ckpt_index *x, const size_t *dataset,
                    int (*visit)(void *ctx, const struct ckpt_part *p), void *ctx)
@@ -83,24 +88,29 @@ int ckpt_each_part(const struct ckpt_array *a, const struct tensor_table *t,
     return OK;
 }
 
+int ckpt_sums_init(struct ckpt_sums *s, size_t n)
+{
+    *s = (struct ckpt_sums){.cap = n};
+    return mem_alloc(&s->row, n, sizeof *s->row, "checkpoint sums of a rank");
+}
+
 int ckpt_sums_add(struct ckpt_sums *s, const struct ckpt_part *p, const struct ckpt_index *x,
-                  int rank)
+                  int rank, uint32_t crc)
 {
     if (s->n == s->cap) {
-        struct ckpt_sum *more;
-        size_t cap = s->cap > 0 ? 2 * s->cap : 256;
-        TRY(mem_alloc(&more, cap, sizeof *more, "checkpoint sums"));
+        struct ckpt_sums more;
+        TRY(ckpt_sums_init(&more, s->cap > 0 ? 2 * s->cap : 256));
+        more.n = s->n;
         if (s->n > 0)
-            memcpy(more, s->row, s->n * sizeof *more);
+            memcpy(more.row, s->row, s->n * sizeof *more.row);
         mem_free(s->row);
-        s->row = more;
-        s->cap = cap;
+        *s = more;
     }
     uint64_t begin = CKPT_BLOCK * (p->block - x->dataset[p->dataset].first_block);
     s->row[s->n++] = (struct ckpt_sum){.block = p->block,
                                        .at = (uint32_t)(p->first - begin),
                                        .n = (uint32_t)p->n,
-                                       .crc = crc32c(0, p->data, p->n),
+                                       .crc = crc,
                                        .rank = rank};
     return OK;
 }

@@ -29,9 +29,14 @@ static bool switch_to(struct detect *d, enum detector which, bool met, struct si
 
 /* ---- single steps ---- */
 
+static bool is_nonfinite(const struct detect_step *v)
+{
+    return !isfinite(v->loss) || !isfinite(v->grad_norm);
+}
+
 bool detect_nonfinite(struct detect *d, const struct detect_step *v, struct sight *out)
 {
-    bool met = !isfinite(v->loss) || !isfinite(v->grad_norm);
+    bool met = is_nonfinite(v);
     out->value = isfinite(v->loss) ? v->grad_norm : v->loss;
     out->since = v->step;
     snprintf(out->text, sizeof out->text, "the loss is %g and the gradient norm %g", v->loss,
@@ -69,15 +74,26 @@ static bool is_spike(const double *before, int n, double x, const struct detect_
     return true;
 }
 
+static bool is_any_spike(const struct detect *d, const struct detect_limits *l,
+                         const struct detect_step *v, struct sight *out)
+{
+    int n = in_window(d, l);
+    return 2 * n >= l->window && (is_spike(d->loss, n, v->loss, l, "loss", out) ||
+                                  is_spike(d->grad, n, v->grad_norm, l, "gradient norm", out));
+}
+
+bool detect_suspects(const struct detect *d, const struct detect_limits *l,
+                     const struct detect_step *v)
+{
+    struct sight unused;
+    return is_nonfinite(v) || is_any_spike(d, l, v, &unused);
+}
+
 bool detect_spike(struct detect *d, const struct detect_limits *l, const struct detect_step *v,
                   struct sight *out)
 {
-    int n = in_window(d, l);
-    bool met = false;
+    bool met = is_any_spike(d, l, v, out);
     out->since = v->step;
-    if (2 * n >= l->window)
-        met = is_spike(d->loss, n, v->loss, l, "loss", out) ||
-              is_spike(d->grad, n, v->grad_norm, l, "gradient norm", out);
     int at = (int)fmod(d->s.seen, (double)l->window);
     d->loss[at] = v->loss;
     d->grad[at] = v->grad_norm;

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 #include "data/perm.h"
 #include "io/json.h"
 
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { FILE_MAX_BYTES = 256 << 20 }; /* a run writes some hundred bytes an event */
 static const char SUM[] = ",\"crc32c\":";
 
 static int events_path(char *path, const char *run_dir)
@@ -58,7 +60,7 @@ static json_t *object_of(const struct event *e)
     json_object_set_new(o, "order_n", json_integer((json_int_t)e->order_n));
     if (event_n_ids(e) > 0)
         json_object_set_new(o, "sample_ids", ids_of(e));
-    json_object_set_new(o, "text", json_string(e->text));
+    json_object_set_new(o, "text", json_stringn(e->text, utf8_valid(e->text, strlen(e->text))));
     return o;
 }
 
@@ -113,11 +115,16 @@ int events_append(const char *run_dir, const struct event *e)
 
 /* ---- reading ---- */
 
+/* What there is room for, in whole characters: half of one would be no text in JSON. */
 static int copy_text(char *to, size_t size, const json_t *o, const char *key)
 {
     const char *s;
     TRY(json_str(o, key, "", &s));
-    snprintf(to, size, "%s", s);
+    size_t n = strlen(s);
+    if (n >= size)
+        n = utf8_boundary(s, size - 1);
+    memcpy(to, s, n);
+    to[n] = '\0';
     return OK;
 }
 
@@ -147,6 +154,8 @@ static int event_of(struct event *e, const json_t *o)
     TRY(count_of(&e->order_seed, o, "order_seed"));
     TRY(count_of(&e->order_n, o, "order_n"));
     TRY(json_f64(o, "value", NAN, &e->value));
+    if (e->sample_first > INT64_MAX - e->sample_n)
+        return ERR(E_DATA, "its samples end beyond any count");
     TRY(copy_text(e->kind, sizeof e->kind, o, "kind"));
     TRY(copy_text(e->action, sizeof e->action, o, "action"));
     return copy_text(e->text, sizeof e->text, o, "text");
@@ -190,7 +199,7 @@ int events_read_file(const char *path, struct event **list, size_t *n, size_t *n
     size_t size, bad = 0;
     *list = NULL;
     *n = 0;
-    TRY(fs_read_file(path, 0, &text, &size));
+    TRY(fs_read_file(path, FILE_MAX_BYTES, &text, &size));
     int rc = mem_alloc(list, count_lines(text, size) + 1, sizeof **list, "events");
     for (const char *at = text; rc == OK && at < text + size; at = end + 1) {
         end = memchr(at, '\n', (size_t)(text + size - at));

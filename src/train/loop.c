@@ -3,15 +3,16 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/watch.h"
 #include "par/agree.h"
+#include "par/vigil.h"
 #include "train/evaluate.h"
+#include "train/events.h"
 #include "train/generate.h"
 #include "train/progress.h"
 #include "train/restart.h"
 #include <math.h>
-
-/* A disk may be full for a while; after so many saves that failed in a row the run ends. */
-enum { MAX_FAILED_SAVES = 3 };
+#include <stdio.h>
 
 static bool due(int64_t step, int64_t every)
 {
@@ -78,8 +79,14 @@ static int validate(struct trainer *t, double row[M_N])
     return monitor_validated(t, e.loss);
 }
 
-/* A sample of text, by root. That it could not be made is no reason to end a run. */
-static void show_sample(struct trainer *t)
+static void on_piece(void *vigil, const char *piece)
+{
+    (void)piece;
+    vigil_still(vigil);
+}
+
+/* That no sample of text could be made is no reason to end a run. */
+static void show_sample(struct trainer *t, struct vigil *v)
 {
     void *bytes = NULL;
     size_t n = 0;
@@ -95,8 +102,8 @@ static void show_sample(struct trainer *t)
     TRY_OUT(store_tokenizer(t->train_store.path, &bytes, &n));
     TRY_OUT(tokenizer_from_bytes(&tok, bytes, n, t->train_store.path));
     TRY_OUT(generator_new(&g, &t->spec, t->params, tok, (int)c->sample.tokens + 256));
-    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens, NULL,
-                     NULL, &text));
+    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens,
+                     on_piece, v, &text));
     log_info("sample          %s%s", c->sample.prompt, text);
 out:
     if (rc != OK) {
@@ -107,6 +114,17 @@ out:
     generator_free(g);
     tokenizer_free(tok);
     mem_free(bytes);
+}
+
+/* By root. Collective. */
+static int sample(struct trainer *t)
+{
+    struct vigil v;
+    if (t->comm->rank != 0)
+        return vigil_wait(t->comm);
+    vigil_begin(&v, t->comm);
+    show_sample(t, &v);
+    return vigil_end(&v);
 }
 
 /* For the next slice to know, where slices are cut by time. */
@@ -135,24 +153,39 @@ static void count_first(struct trainer *t, double step_s)
         restart_clear(t->conf->run.dir);
 }
 
-static int periodic_save(struct trainer *t)
+static int tell_straggler(const struct trainer *t, int rank)
 {
-    int rc = save(t);
-    if (rc == OK) {
-        t->failed_saves = 0;
-        return OK;
+    const struct stragglers *s = &t->stragglers;
+    struct event e = {.step = t->at.step, .attempt = t->at.attempt, .value = s->factor[rank]};
+    snprintf(e.kind, sizeof e.kind, "straggler");
+    snprintf(e.action, sizeof e.action, "warn");
+    snprintf(e.text, sizeof e.text,
+             "step %lld: rank %d on %s took %.2f times as long as the median rank for its "
+             "micro-batches, over %d steps, and the others wait for it; look at that node's load, "
+             "clock and temperature",
+             (long long)t->at.step, rank, s->all[rank].host, s->factor[rank], STRAGGLER_STEPS);
+    log_warn("%s", e.text);
+    return events_append(t->conf->run.dir, &e);
+}
+
+/* Of one that stays slow once. */
+static void look_for_stragglers(struct trainer *t, const struct step_result *r)
+{
+    bool looked;
+    int rc = stragglers_step(&t->stragglers, t->comm, r->time[R_COMPUTE_S], r->micros, &looked);
+    for (int i = 0; rc == OK && looked && t->comm->rank == 0; i++) {
+        i = stragglers_next(&t->stragglers, t->comm, i);
+        if (i < 0)
+            break;
+        rc = tell_straggler(t, i);
     }
-    TRY(trainer_may_write(t)); /* in another's folder nothing is tried again */
-    if (++t->failed_saves >= MAX_FAILED_SAVES)
-        return err_context(rc, "%d saves in a row failed", MAX_FAILED_SAVES);
-    log_warn("this checkpoint was not saved and will be tried again: %s", err_message());
-    err_clear();
-    return OK;
+    t->pending = t->pending != OK ? t->pending : rc;
 }
 
 void loop_report(struct trainer *t, const struct step_result *r, double row[M_N])
 {
     double rank_row[R_N];
+    watch_phase(PHASE_METRICS);
     fill_row(t, r, row);
     for (int i = 0; i < R_N; i++)
         rank_row[i] = r->time[i];
@@ -161,7 +194,10 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     t->unreported_save_s = 0;
     int rc = metrics_step(t->metrics, row, rank_row, monitor_by_layer(t));
     t->pending = t->pending != OK ? t->pending : rc;
+    look_for_stragglers(t, r);
     pace_step(&t->pace, r->step_s / (double)r->batch);
+    if (t->pending != OK) /* a step that is shown has its row */
+        return;
     progress_step(t, r);
     progress_vitals(t, row);
 }
@@ -174,12 +210,16 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     bool samples = due(t->at.step, c->sample.every);
     if (!validates && !samples)
         return OK;
+    watch_phase(validates ? PHASE_VALIDATE : PHASE_SAMPLE);
     TRY(optimizer_show(t));
     if (validates)
         TRY(validate(t, row));
-    if (samples && t->comm->rank == 0)
-        show_sample(t);
-    return optimizer_hide(t);
+    watch_phase(samples ? PHASE_SAMPLE : PHASE_VALIDATE);
+    if (samples)
+        TRY(sample(t));
+    TRY(optimizer_hide(t));
+    watch_phase(PHASE_METRICS);
+    return OK;
 }
 
 /* *ends: whoever watches the run has seen enough. */
@@ -194,10 +234,16 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
         return monitor_go_back(t);
     TRY(look(t, row, last || (w != NULL && w->wants_loss(w->ctx, t, r))));
     *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
-    if (last || r->stop || *ends)
-        return agree(t->comm, t->pending);
-    if (r->save || due(t->at.step, c->checkpoint.every))
-        TRY(periodic_save(t));
+    bool over = last || r->stop || *ends, saves = r->save || due(t->at.step, c->checkpoint.every);
+    /* Behind a checkpoint a row that could not be written would be missing for ever. */
+    if (over || saves)
+        TRY(agree(t->comm, t->pending));
+    if (over)
+        return OK;
+    int64_t before = t->saved_step;
+    TRY(save_at_step(t, r->saving, saves));
+    if (t->saved_step != before)
+        note_times(t);
     return OK;
 }
 
@@ -237,7 +283,20 @@ static int run_steps(struct trainer *t)
         if (r.stop && t->at.step < t->n_steps && !ends)
             return stop_here(t);
     }
+    save_settle(t);
     return t->saved_step == t->at.step ? OK : save(t);
+}
+
+/* A run that ends by an error all ranks know of keeps the checkpoint that is on its way. */
+static int end_of(struct trainer *t, int rc)
+{
+    struct err_kept cause;
+    if (rc == OK || rc == E_RANK || rc == E_BUG)
+        return rc;
+    err_keep(&cause);
+    save_settle(t);
+    err_restore(&cause);
+    return rc;
 }
 
 /* A request that came too late is none for the next start. */
@@ -260,9 +319,10 @@ int train_loop(struct trainer *t)
         TRY(trainer_save(t));
     t->first_step = t->at.step;
     t->slice.startup_s = clock_now_s() - t->init_s;
-    int rc = run_steps(t);
+    int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
+    watch_phase(PHASE_CLOSE);
     TRY(trainer_may_write(t));
     int closed = metrics_close(t->metrics);
     t->metrics = NULL; /* closed or not, it is freed */

@@ -1,15 +1,16 @@
 #include "metrics_parts.h"
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "par/agree.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,7 +81,7 @@ struct metrics {
     int fd;
     int64_t used;           /* rows written into the segment */
     int64_t step[ROWS_MAX]; /* of each of them */
-    double synced_s;        /* clock of the last fdatasync */
+    struct metrics_sync *sync;
     int (*may_write)(void *ctx);
     void *may_write_ctx;
 };
@@ -137,13 +138,21 @@ static int64_t rows_for(const struct segment *s)
     return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
+static int sync_file(struct metrics *m)
+{
+    metrics_sync_wait(m->sync);
+    TRY(metrics_sync_error(m->sync, m->segment.path));
+    if (fault_hit("metrics.fsync") || fsync(m->fd) != 0)
+        return ERR(E_IO, "%s: cannot fsync", m->segment.path);
+    return metrics_sync_publish(m->sync);
+}
+
 static int sync_and_close(struct metrics *m)
 {
     if (m->fd < 0)
         return OK;
-    int rc = fsync(m->fd) != 0 || fault_hit("metrics.fsync")
-                 ? ERR(E_IO, "%s: cannot fsync", m->segment.path)
-                 : OK;
+    int rc = sync_file(m);
+    metrics_sync_file(m->sync, -1, NULL);
     if (close(m->fd) != 0 && rc == OK)
         rc = ERR(E_IO, "%s: cannot close: %s", m->segment.path, strerror(errno));
     m->fd = -1;
@@ -160,6 +169,7 @@ static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
     m->used = 0;
     TRY(segment_create(m->c, &m->segment, m->run_dir));
     m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
+    metrics_sync_file(m->sync, m->fd, m->c->rank == 0 ? &m->segment : NULL);
     return agree(
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
 }
@@ -200,6 +210,14 @@ static int prepare_folder(const char *run_dir, int64_t attempt, int64_t *n)
     return first_free(run_dir, attempt, n);
 }
 
+/* CARAT_METRICS_SYNC_S: for tests, which cannot wait. */
+static double sync_every_s(void)
+{
+    const char *text = getenv("CARAT_METRICS_SYNC_S");
+    double s;
+    return text != NULL && parse_f64(text, &s) && s > 0 ? s : SYNC_EVERY_S;
+}
+
 int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt,
                  int64_t n_groups)
 {
@@ -207,6 +225,8 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     struct metrics *m;
     *out = NULL;
     int rc = mem_alloc(&m, 1, sizeof *m, "metrics");
+    if (rc == OK)
+        *m = (struct metrics){.fd = -1};
     if (rc == OK && strlen(run_dir) >= sizeof m->run_dir)
         rc = ERR(E_CONFIG, "%.60s...: the path is too long", run_dir);
     if (rc == OK && c->rank == 0)
@@ -215,13 +235,13 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     if (rc == OK) {
         m->c = c;
         m->n_groups = n_groups;
-        m->fd = -1;
-        m->synced_s = clock_now_s();
         memcpy(m->run_dir, run_dir, strlen(run_dir) + 1);
-        rc = begin_segment(m, attempt, n);
+        rc = agree(c, metrics_sync_new(&m->sync, sync_every_s()));
     }
+    if (rc == OK)
+        rc = begin_segment(m, attempt, n);
     if (rc != OK) {
-        mem_free(m);
+        metrics_free(m);
         return rc;
     }
     *out = m;
@@ -255,18 +275,6 @@ int metrics_renew(struct metrics *m, int64_t attempt)
     return begin_segment(m, attempt, 0);
 }
 
-/* Rows are safe from a killed process once written; from a lost node once this has passed them. */
-static int sync_sometimes(struct metrics *m)
-{
-    double now = clock_now_s();
-    if (m->c->rank != 0 || now - m->synced_s < SYNC_EVERY_S)
-        return OK;
-    m->synced_s = now;
-    if (fdatasync(m->fd) != 0)
-        return ERR(E_IO, "%s: cannot fdatasync: %s", m->segment.path, strerror(errno));
-    return OK;
-}
-
 static int write_layers(const struct metrics *m, int64_t at, const double row[M_N],
                         const double *by_layer)
 {
@@ -291,7 +299,10 @@ int metrics_step(struct metrics *m, const double row[M_N], const double rank_row
         TRY(write_layers(m, at, row, by_layer));
         TRY(write_step_row(m, at, row));
     }
-    return sync_sometimes(m);
+    /* Rows are safe from a killed process once written; from a lost node once the thread has synced
+     * them. */
+    metrics_sync_row(m->sync, m->step[at], (int64_t)row[M_ATTEMPT]);
+    return metrics_sync_error(m->sync, m->segment.path);
 }
 
 int metrics_amend(struct metrics *m, const double row[M_N])
@@ -310,7 +321,7 @@ int metrics_close(struct metrics *m)
     int rc = end_segment(m);
     if (rc == OK)
         rc = agree(c, c->rank == 0 ? metrics_merge(m->run_dir) : OK);
-    mem_free(m);
+    metrics_free(m);
     return rc;
 }
 
@@ -318,6 +329,7 @@ void metrics_free(struct metrics *m)
 {
     if (m == NULL)
         return;
+    metrics_sync_free(m->sync);
     if (m->fd >= 0)
         close(m->fd);
     mem_free(m);

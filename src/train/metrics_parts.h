@@ -2,7 +2,8 @@
  *
  * A segment holds /step [S][STEP_WIDTH]: the columns of enum metric, then the CRC-32C of their
  * bytes as a number; and beside it /ranks and /layers, some rows a step: step, attempt, their
- * columns, CRC-32C. A row that was never written is all NaN. */
+ * columns, CRC-32C. A row that was never written is all NaN. /durable [1][DURABLE_WIDTH]: step and
+ * attempt of the newest row that a lost node cannot take away, CRC-32C. */
 #ifndef CARAT_TRAIN_METRICS_PARTS_H
 #define CARAT_TRAIN_METRICS_PARTS_H
 
@@ -19,6 +20,7 @@
 /* The arrays beside /step. */
 enum side { SIDE_RANKS, SIDE_LAYERS, N_SIDES };
 
+enum { DURABLE_WIDTH = 3 };
 enum { STEP_WIDTH = M_N + 1, SIDE_HEAD = 2, SIDE_MOST = SIDE_HEAD + R_N + L_N + 1 };
 
 struct side_kind {
@@ -34,6 +36,7 @@ struct segment {
     int64_t rows;                        /* room for steps */
     int64_t n_beside[N_SIDES];           /* rows a step beside it; 0: the array is not there */
     int64_t step_at, beside_at[N_SIDES]; /* where the arrays lie in the file */
+    int64_t durable_at;                  /* likewise; -1: there is none, as in older files */
     int step_width;
     int column[M_N]; /* the place of each in a row of /step; -1: not there */
 };
@@ -56,6 +59,31 @@ bool metrics_is_sealed(const double *row, int width);
 /* Never written. */
 bool metrics_is_empty(const double *row, int width);
 
+/* The row of /step as its columns. */
+void metrics_take_columns(double row[M_N], const struct segment *s, const double *v);
+
+/* A thread that syncs a file from time to time, so that no step waits for a disk; it touches
+ * neither HDF5 nor MPI. */
+struct metrics_sync;
+/* E_MEM where there is no thread. Local. */
+int metrics_sync_new(struct metrics_sync **out, double every_s);
+/* Ends the thread. NULL is allowed. */
+void metrics_sync_free(struct metrics_sync *s);
+/* The file whose rows are synced from here on (fd -1: none), after the sync that is under way. The
+ * newest synced row is published in /durable of *segment, which stays the caller's, where that is
+ * this rank's to do (NULL: not). */
+void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment);
+/* A row was written. */
+void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt);
+/* E_IO once a sync has failed; it is not tried again on that file, for the kernel may have dropped
+ * what it could not write. */
+int metrics_sync_error(struct metrics_sync *s, const char *path);
+/* Until the sync that is under way is over. */
+void metrics_sync_wait(struct metrics_sync *s);
+/* Publishes the newest row now, in the caller's thread, once the file is known to be synced. E_IO.
+ */
+int metrics_sync_publish(struct metrics_sync *s);
+
 /* "<run_dir>/metrics". */
 int segment_folder(char *path, const char *run_dir);
 int segment_path(char *path, const char *run_dir, int64_t attempt, int64_t n);
@@ -68,6 +96,9 @@ int segment_open(struct segment *s);
 int segment_create(const struct comm *c, struct segment *s, const char *run_dir);
 /* Removes what a killed start left half made. Root. */
 int segment_clean(const char *run_dir);
+
+/* The step and attempt that /durable tells; false where it tells none. */
+bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *attempt);
 
 /* A row of the run's history and where it was found. */
 struct history_row {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum { MERGE_BYTES = 8 << 20, READ_ROWS = 1024 };
+static const double MOST_STEPS = 9007199254740992.0; /* 2^53: above it counts are not exact */
 
 /* ---- reading ---- */
 
@@ -33,8 +34,17 @@ static int append_row(struct history *h, int64_t *cap, const struct history_row 
     return OK;
 }
 
+/* A sum that fits may be forged: steps and attempts are counts, and others turn them into whole
+ * numbers. */
+static bool is_row(const struct segment *s, const double *v)
+{
+    double step = v[s->column[M_STEP]], attempt = v[s->column[M_ATTEMPT]];
+    return metrics_is_sealed(v, s->step_width) && step >= 0 && step < MOST_STEPS && attempt >= 0 &&
+           attempt < MOST_STEPS;
+}
+
 /* By the places that the file's columns have. */
-static void take_columns(double row[M_N], const struct segment *s, const double *v)
+void metrics_take_columns(double row[M_N], const struct segment *s, const double *v)
 {
     for (int i = 0; i < M_N; i++)
         row[i] = s->column[i] >= 0 ? v[s->column[i]] : NAN;
@@ -47,12 +57,12 @@ static int take_rows(struct history *h, int64_t *cap, int64_t segment, int64_t f
     for (int64_t i = 0; i < n; i++, v += s->step_width) {
         if (metrics_is_empty(v, s->step_width))
             continue;
-        if (!metrics_is_sealed(v, s->step_width)) {
+        if (!is_row(s, v)) {
             h->n_bad++;
             continue;
         }
         struct history_row row = {.segment = segment, .at = first + i};
-        take_columns(row.v, s, v);
+        metrics_take_columns(row.v, s, v);
         TRY(append_row(h, cap, &row));
     }
     return OK;
@@ -171,6 +181,30 @@ int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad)
     return rc;
 }
 
+/* ---- what is on the disk ---- */
+
+static bool durable_of(struct segment *s, int64_t *step, int64_t *attempt)
+{
+    int fd = segment_open(s) == OK ? open(s->path, O_RDONLY | O_CLOEXEC) : -1;
+    bool found = fd >= 0 && segment_durable(s, fd, step, attempt);
+    if (fd >= 0)
+        close(fd);
+    err_clear();
+    return found;
+}
+
+int metrics_durable(const char *run_dir, int64_t *step, int64_t *attempt)
+{
+    struct segment *list;
+    size_t n;
+    *step = *attempt = -1;
+    TRY(segment_list(run_dir, &list, &n));
+    while (n > 0 && !durable_of(&list[n - 1], step, attempt))
+        n--;
+    mem_free(list);
+    return OK;
+}
+
 /* ---- one segment ---- */
 
 /* Room for all that a segment has of one step. */
@@ -202,7 +236,7 @@ static int check_row(const struct checker *k, int64_t at)
         TRY(check_beside(k, (enum side)i, at));
     if (metrics_is_empty(k->step, width))
         return OK;
-    if (!metrics_is_sealed(k->step, width)) {
+    if (!is_row(k->s, k->step)) {
         k->found->n_bad++;
         return OK;
     }
@@ -215,12 +249,15 @@ static int check_rows(const struct segment *s, struct metrics_segment *found)
 {
     struct checker k = {.s = s, .found = found};
     size_t room = 0;
+    int64_t attempt;
     int rc;
     for (int i = 0; i < N_SIDES; i++)
         room += (size_t)(s->n_beside[i] * SIDES[i].width);
     k.fd = open(s->path, O_RDONLY | O_CLOEXEC);
     if (k.fd < 0)
         return ERR(E_IO, "%s: cannot open: %s", s->path, strerror(errno));
+    if (!segment_durable(s, k.fd, &found->durable_step, &attempt))
+        found->durable_step = -1;
     TRY_OUT(mem_alloc(&k.step, (size_t)s->step_width, sizeof(double), "a row of metrics"));
     TRY_OUT(mem_alloc(&k.beside, room, sizeof(double), "rows of metrics"));
     for (int64_t at = 0; at < s->rows; at++)

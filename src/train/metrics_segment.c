@@ -22,7 +22,7 @@ enum {
     BESIDE_MAX = 1 << 22,
     WIDTH_MAX = 1024,
     NAMES_MAX = 1 << 16,
-    N_ARRAYS = 1 + N_SIDES
+    N_ARRAYS = 2 + N_SIDES
 };
 
 const struct side_kind SIDES[N_SIDES] = {
@@ -181,6 +181,34 @@ static int read_side(struct segment *s, hid_t file, enum side side)
     return OK;
 }
 
+static int check_apart(const struct segment *s)
+{
+    const int64_t row = (int64_t)sizeof(double) * s->rows;
+    struct h5x_place place[N_ARRAYS + 1] = {{"step", s->step_at, row * s->step_width}};
+    size_t n = 1;
+    for (int i = 0; i < N_SIDES; i++)
+        if (s->n_beside[i] > 0)
+            place[n++] = (struct h5x_place){SIDES[i].name, s->beside_at[i],
+                                            row * s->n_beside[i] * SIDES[i].width};
+    if (s->durable_at >= 0)
+        place[n++] =
+            (struct h5x_place){"durable", s->durable_at, (int64_t)sizeof(double) * DURABLE_WIDTH};
+    return h5x_check_apart(place, n);
+}
+
+static int read_durable(struct segment *s, hid_t file)
+{
+    struct h5x_array a;
+    s->durable_at = -1;
+    if (H5Lexists(file, "/durable", H5P_DEFAULT) <= 0)
+        return OK;
+    TRY(h5x_describe(file, "/durable", &a));
+    if (!is_f64(&a, 2) || a.dims[0] != 1 || a.dims[1] != DURABLE_WIDTH)
+        return wrong_arrays();
+    s->durable_at = a.offset;
+    return OK;
+}
+
 static int read_layout(struct segment *s, hid_t file)
 {
     char kind[32];
@@ -197,9 +225,10 @@ static int read_layout(struct segment *s, hid_t file)
     s->step_width = (int)step.dims[1];
     s->step_at = step.offset;
     TRY(read_columns(s, file));
+    TRY(read_durable(s, file));
     for (int i = 0; i < N_SIDES; i++)
         TRY(read_side(s, file, (enum side)i));
-    return OK;
+    return check_apart(s);
 }
 
 int segment_open(struct segment *s)
@@ -211,6 +240,17 @@ int segment_open(struct segment *s)
         err_context(rc, "%s", s->path);
     h5x_close(&file);
     return rc;
+}
+
+bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *attempt)
+{
+    double row[DURABLE_WIDTH];
+    if (s->durable_at < 0 || fs_pread(fd, row, sizeof row, s->durable_at, s->path) != OK ||
+        !metrics_is_sealed(row, DURABLE_WIDTH))
+        return false;
+    *step = (int64_t)row[0];
+    *attempt = (int64_t)row[1];
+    return true;
 }
 
 /* ---- creation ---- */
@@ -227,8 +267,10 @@ static int make_side(const struct segment *s, hid_t file, enum side side)
 static int make_arrays(void *ctx, hid_t file)
 {
     const struct segment *s = ctx;
-    const hsize_t step[2] = {(hsize_t)s->rows, STEP_WIDTH};
+    const hsize_t step[2] = {(hsize_t)s->rows, STEP_WIDTH}, durable[2] = {1, DURABLE_WIDTH};
     TRY(h5x_make_dataset(file, "/step", H5T_IEEE_F64LE, 2, step, NULL));
+    TRY(h5x_make_dataset(file, "/durable", H5T_IEEE_F64LE, 2, durable,
+                         "step, attempt, crc32c: the newest row that is on the disk"));
     for (int i = 0; i < N_SIDES; i++)
         TRY(make_side(s, file, (enum side)i));
     return OK;
@@ -313,6 +355,8 @@ static int fill(const struct comm *c, const struct segment *s, const char *temp)
         size_t n = (size_t)(s->rows * s->n_beside[i] * SIDES[i].width);
         rc = fill_range(fd, s->beside_at[i], split_even(n, c->size, c->rank), nan, temp);
     }
+    if (rc == OK)
+        rc = fill_range(fd, s->durable_at, split_even(DURABLE_WIDTH, c->size, c->rank), nan, temp);
     if (rc == OK && fsync(fd) != 0)
         rc = ERR(E_IO, "%s: cannot fsync: %s", temp, strerror(errno));
     if (close(fd) != 0 && rc == OK)

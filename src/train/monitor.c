@@ -1,6 +1,7 @@
 #include "train/monitor.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "train/events.h"
 #include "train/trainer.h"
@@ -88,6 +89,7 @@ void monitor_quiet(struct config *c)
         if (ROWS[i].key != NULL)
             strcpy((char *)c + ROWS[i].action_at, i == DETECT_NONFINITE ? "skip" : "off");
     c->monitor.clip_limit = 1;
+    strcpy(c->monitor.repeat, "off");
 }
 
 /* ---- state ---- */
@@ -111,6 +113,7 @@ int monitor_init(struct monitor *m, const struct config *c, const struct tensor_
 {
     memset(m, 0, sizeof *m);
     m->back.rate = 1;
+    m->repeats = strcmp(c->monitor.repeat, "on") == 0;
     m->limits = (struct detect_limits){.spike_sigma = c->monitor.spike_sigma,
                                        .margin = c->monitor.margin,
                                        .oscillation = c->monitor.oscillation_limit,
@@ -129,8 +132,11 @@ void monitor_release(struct monitor *m)
 
 /* ---- telling and acting ---- */
 
-static void record(struct trainer *t, const struct event *e)
+void monitor_record(struct trainer *t, struct event *e)
 {
+    e->attempt = t->at.attempt;
+    e->order_seed = (uint64_t)t->conf->run.seed;
+    e->order_n = loader_n_samples(t->feed.loader);
     if (t->comm->rank != 0 || t->metrics == NULL)
         return;
     int rc = run_still_ours(&t->lock);
@@ -152,18 +158,18 @@ static void tell(struct trainer *t, enum detector which, enum action action,
                                                 [DO_STOP] = "; the run ends here",
                                                 [DO_BACK] = "; the run goes back"};
     struct event e = {.step = at->step,
-                      .attempt = t->at.attempt,
                       .value = sight->value,
                       .sample_first = at->sample_first,
-                      .sample_n = at->sample_n,
-                      .order_seed = (uint64_t)t->conf->run.seed,
-                      .order_n = loader_n_samples(t->feed.loader)};
+                      .sample_n = at->sample_n};
     snprintf(e.kind, sizeof e.kind, "%s", ROWS[which].name);
     snprintf(e.action, sizeof e.action, "%s", ACTION_NAMES[action]);
-    snprintf(e.text, sizeof e.text, "step %lld: %s%s; %s", (long long)at->step, sight->text,
+    bool confirmed = t->monitor.confirmed && (which == DETECT_NONFINITE || which == DETECT_SPIKE);
+    snprintf(e.text, sizeof e.text, "step %lld: %s%s%s; %s", (long long)at->step, sight->text,
+             confirmed ? "; computed again it has the same bits: not the hardware but data or rate"
+                       : "",
              DONE[action] ? DONE[action] : "", ROWS[which].advice);
     log_warn("%s", e.text);
-    record(t, &e);
+    monitor_record(t, &e);
     memcpy(t->monitor.text, e.text, sizeof t->monitor.text);
 }
 
@@ -207,7 +213,7 @@ void monitor_begin(struct trainer *t)
 {
     struct monitor *m = &t->monitor;
     int64_t step = t->at.step + 1;
-    m->stops = m->goes_back = m->sound = false;
+    m->stops = m->goes_back = m->sound = m->confirmed = false;
     m->vitals_due = due(t->conf->monitor.every, step);
     m->noise_due = due(noise_every(t->conf), step) && t->n_micro > 1;
     vitals_begin(&m->vitals);
@@ -220,7 +226,9 @@ void monitor_pass(struct trainer *t, struct sums *s, const struct pass_result *p
     v->most_logit = fmax(v->most_logit, p->most_logit);
     if (!t->monitor.noise_due || p->n_targets == 0)
         return;
-    exactsum_add(&s->each, reducer_last_squares(t->reducer) / p->n_targets);
+    double squares = reducer_last_squares(t->reducer);
+    s->given = crc32c(s->given, &squares, sizeof squares);
+    exactsum_add(&s->each, squares / p->n_targets);
     s->n_each++;
 }
 
@@ -279,6 +287,19 @@ static bool too_many_skipped(struct trainer *t)
              "%d updates in a row were left out; %s, and go on from an older checkpoint",
              MAX_SKIPPED, ROWS[DETECT_NONFINITE].advice);
     return true;
+}
+
+bool monitor_suspects(const struct trainer *t, const struct step_result *r)
+{
+    const struct monitor *m = &t->monitor;
+    const struct detect_step v = {
+        .step = t->at.step + 1, .loss = r->loss, .grad_norm = r->grad_norm};
+    return m->repeats && detect_suspects(&m->detect, &m->limits, &v);
+}
+
+void monitor_confirm(struct trainer *t)
+{
+    t->monitor.confirmed = true;
 }
 
 bool monitor_allows(struct trainer *t, struct step_result *r, const struct sums *s)

@@ -116,7 +116,7 @@ static const char *time_left(const struct trainer *t, char *buf, size_t n)
     int64_t all = course_at(&t->course, t->n_steps).samples;
     const struct pace_plan plan = {t->at.step, t->n_steps, t->conf->validate.every,
                                    t->conf->checkpoint.every, (double)(all - t->at.sched_samples)};
-    pace.save_s = t->save_s;
+    pace.save_s = t->save_held_s;
     double left = pace_left_s(&pace, &plan);
     return isnan(left) ? "?" : fmt_duration(buf, n, left);
 }

@@ -112,38 +112,37 @@ static const char *whose(const char *message, int *rank, char host[64])
     return message + n;
 }
 
-static void add_failure(struct str *out, const struct comm *c, long step, int code)
+bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
+                        const char *message)
 {
-    char stamp[32], host[64];
-    int rank = c->rank;
-    snprintf(host, sizeof host, "%s", c->host);
-    const char *message = whose(err_message(), &rank, host);
-    str_addf(out, "{\"time\": \"%s\", \"rank\": %d, \"host\": ", clock_stamp(stamp, sizeof stamp),
+    char path[FS_PATH_MAX], stamp[32];
+    if (snprintf(path, sizeof path, "%s/FAILED", run_dir) >= (int)sizeof path)
+        return false;
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return errno != EEXIST;
+    struct str out = {0};
+    str_addf(&out, "{\"time\": \"%s\", \"rank\": %d, \"host\": ", clock_stamp(stamp, sizeof stamp),
              rank);
-    add_json_text(out, host);
-    str_addf(out, ", \"step\": %ld, \"code\": %d, \"message\": ", step, code);
-    add_json_text(out, message);
-    str_add(out, "}\n");
+    add_json_text(&out, host);
+    str_addf(&out, ", \"step\": %ld, \"code\": %d, \"message\": ", step, code);
+    add_json_text(&out, message);
+    str_add(&out, "}\n");
+    /* Half a record would be none; on a full disk the exit code must do. */
+    if (write(fd, out.s, out.len) != (ssize_t)out.len)
+        unlink(path);
+    close(fd);
+    str_release(&out);
+    return true;
 }
 
 void run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
 {
-    char path[FS_PATH_MAX];
-    struct err_kept cause;
-    if (fs_join(path, run_dir, "FAILED") != OK)
-        return;
-    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return;
-    struct str out = {0};
-    err_keep(&cause);
-    add_failure(&out, c, step, code);
-    /* Half a record would be none; on a full disk the exit code must do. */
-    if (fs_pwrite(fd, out.s, out.len, 0, path) != OK)
-        unlink(path);
-    err_restore(&cause);
-    close(fd);
-    str_release(&out);
+    char host[64];
+    int rank = c->rank;
+    snprintf(host, sizeof host, "%s", c->host);
+    const char *message = whose(err_message(), &rank, host);
+    (void)run_record_failure(run_dir, rank, host, step, code, message);
 }
 
 /* fatal() may come from anywhere and knows no run. */

@@ -2,9 +2,11 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
+#include "base/watch.h"
 #include "par/agree.h"
 #include "par/zero.h"
 #include "train/feed.h"
+#include "train/repeat.h"
 #include "train/slice.h"
 #include "train/stop.h"
 #include "train/sums.h"
@@ -48,9 +50,11 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
     double mark = clock_now_s();
     reducer_set_micros(t->reducer, derive_micros(t->conf, r->batch));
     struct range mine = reducer_begin(t->reducer);
+    r->micros = (int64_t)mine.n;
     for (size_t i = 0; i < mine.n; i++) {
         struct batch_view b;
         struct pass_result p;
+        watch_phase(PHASE_DATA);
         if (rc == OK)
             rc = feed_next(&t->feed, &b, (int)t->conf->batch.seq_len);
         prof_lap(t->prof, PROF_LOAD, 0, 0);
@@ -59,11 +63,13 @@ static int sum_gradients(struct trainer *t, struct sums *s, struct step_result *
             give_zero(t);
             continue;
         }
+        watch_phase(PHASE_COMPUTE);
         model_grad(t->model, t->params, &b, reducer_slab(t->reducer), &p, pass_on, t);
         sums_add_pass(s, &p);
         monitor_pass(t, s, &p);
         r->time[R_COMPUTE_S] += lap(&mark);
     }
+    watch_phase(PHASE_REDUCE);
     int reduced = reducer_finish(t->reducer);
     s->sumsq = *reducer_sumsq(t->reducer);
     r->time[R_REDUCE_S] += lap(&mark);
@@ -87,6 +93,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->lr = r->set.lr;
     r->stop = s->stop > 0;
     r->save = s->save > 0;
+    r->saving = s->saving > 0;
 }
 
 static double update_bytes(const struct trainer *t)
@@ -116,10 +123,13 @@ static int update(struct trainer *t, struct step_result *r)
     float *grad = reducer_sum(t->reducer);
     const struct comm each = comm_without_teams(t->comm);
     double mark = clock_now_s();
-    if (!sharded)
+    if (!sharded) {
+        watch_phase(PHASE_REDUCE);
         TRY(zero_allgather(&each, &t->shard, grad));
+    }
     prof_lap(t->prof, PROF_REDUCE, 0, 0);
     r->time[R_REDUCE_S] += lap(&mark);
+    watch_phase(PHASE_OPTIM);
     monitor_before(t);
     regularizer_apply(t, grad, s.grad_scale, r->grad_norm, r->targets);
     optim_update(&t->optim, &s, t->params, grad);
@@ -127,6 +137,7 @@ static int update(struct trainer *t, struct step_result *r)
     prof_lap(t->prof, PROF_OPTIM, 0, update_bytes(t));
     monitor_after(t);
     r->time[R_OPTIM_S] = lap(&mark);
+    watch_phase(PHASE_GATHER);
     int rc = sharded ? zero_allgather(&t->holders, &t->shard, t->params) : OK;
     prof_lap(t->prof, PROF_GATHER, 0, t->prof != NULL ? gather_bytes(t) : 0);
     r->time[R_GATHER_S] = lap(&mark);
@@ -166,27 +177,44 @@ static void take_gain(struct trainer *t)
     t->gain.signal = noise_signal(&t->noise);
 }
 
+/* The step's gradient, its sums over all ranks, and what follows from them: changes nothing that a
+ * second call would not find as it was. */
+static int compute(struct trainer *t, struct sums *s, struct step_result *r)
+{
+    double begin = clock_now_s();
+    monitor_begin(t);
+    int rc = sum_gradients(t, s, r);
+    if (rc == OK && !run_heartbeat(&t->lock))
+        rc = run_still_ours(&t->lock);
+    s->stop = wants_stop(t, clock_now_s() - begin);
+    s->save = t->comm->rank == 0 && is_asked(t, "save");
+    s->saving = save_is_busy(t);
+    double mark = clock_now_s();
+    watch_phase(PHASE_AGREE);
+    TRY(sums_reduce(t->comm, s, rc));
+    prof_lap(t->prof, PROF_AGREE, 0, 0);
+    r->time[R_REDUCE_S] += lap(&mark);
+    conclude(t, s, r);
+    return OK;
+}
+
 int trainer_step(struct trainer *t, struct step_result *r)
 {
     double begin = clock_now_s();
     struct sums s = {0};
     *r = (struct step_result){.batch = ramp_batch(&t->course.ramp, trainer_at(t))};
+    watch_step(t->at.step + 1);
     prof_start(t->prof);
-    monitor_begin(t);
-    int rc = sum_gradients(t, &s, r);
-    if (rc == OK && !run_heartbeat(&t->lock))
-        rc = run_still_ours(&t->lock);
-    s.stop = wants_stop(t, clock_now_s() - begin);
-    s.save = t->comm->rank == 0 && is_asked(t, "save");
-    double mark = clock_now_s();
-    TRY(sums_reduce(t->comm, &s, rc));
-    prof_lap(t->prof, PROF_AGREE, 0, 0);
-    r->time[R_REDUCE_S] += lap(&mark);
-    conclude(t, &s, r);
+    replicas_spoil(t);
+    TRY(compute(t, &s, r));
+    TRY(replicas_due(t));
+    if (monitor_suspects(t, r))
+        TRY(repeat_step(t, compute, &s, r));
     bool allowed = monitor_allows(t, r, &s);
     if (allowed)
         TRY(update(t, r));
-    rc = monitor_conclude(t, r, allowed);
+    watch_phase(PHASE_AGREE);
+    int rc = monitor_conclude(t, r, allowed);
     prof_lap(t->prof, PROF_REST, 0, 0);
     r->step_s = clock_now_s() - begin;
     gain_count(&t->gain, &t->scaling, r->batch); /* the gain that it had */

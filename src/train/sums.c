@@ -1,13 +1,15 @@
 #include "train/sums.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "par/agree.h"
 #include <math.h>
 
-enum { PACKED = EXACT_LIMBS + 1, N_SUMS = 3, N_COUNTS = 6 };
+enum { PACKED = EXACT_LIMBS + 1, N_SUMS = 3, N_COUNTS = 7 };
 enum { AT_COUNTS = N_SUMS * PACKED, N_PACKED = AT_COUNTS + N_COUNTS };
 
 void sums_add_pass(struct sums *s, const struct pass_result *r)
 {
+    s->given = crc32c(s->given, r, sizeof *r);
     exactsum_add(&s->loss, r->loss_sum);
     s->targets += llround(r->n_targets);
     s->correct += llround(r->n_correct);
@@ -18,8 +20,8 @@ int sums_reduce(const struct comm *c, struct sums *s, int rc)
     int64_t v[N_PACKED];
     s->errors = rc != OK;
     struct exactsum *sums[N_SUMS] = {&s->loss, &s->sumsq, &s->each};
-    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->n_each,
-                                 &s->stop,    &s->save,    &s->errors};
+    int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->n_each, &s->stop,
+                                 &s->save,    &s->saving,  &s->errors};
     for (int i = 0; i < N_SUMS; i++)
         exactsum_pack(sums[i], v + i * PACKED);
     for (int i = 0; i < N_COUNTS; i++)

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/watch.h"
 #include "conf/config_file.h"
 #include "kern/gemm.h"
 #include "kern/peak.h"
@@ -14,6 +15,7 @@
 #include "train/feed.h"
 #include "train/restart.h"
 #include "train/resume.h"
+#include "train/watchdog.h"
 #include "train/weights.h"
 #include <string.h>
 
@@ -162,7 +164,9 @@ static int lay_out(struct trainer *t)
     TRY(set_rates(t));
     TRY(optimizer_warn(c, t->rule));
     TRY(optimizer_init(t));
+    TRY(stragglers_init(&t->stragglers, t->comm));
     TRY(state_add(&t->state_rows, "watch.noise", (double *)&t->noise, NOISE_N));
+    TRY(replicas_init(t));
     return monitor_init(&t->monitor, c, t->tensors, &t->shard, &t->state_rows);
 }
 
@@ -292,8 +296,12 @@ static int build(struct trainer *t)
     reducer_set_groups(t->reducer, &t->monitor.vitals.by, vitals_gradient(&t->monitor.vitals));
     if (t->start == START_RUN)
         TRY(take_folder(t));
+    if (t->start == START_RUN)
+        TRY(save_init(t));
     TRY(measure_peak(t));
+    watch_phase(PHASE_LOAD);
     TRY(take_state(t));
+    watch_phase(PHASE_START);
     if (t->start == START_RUN)
         TRY(open_run(t));
     feed_restart(t);
@@ -312,6 +320,8 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
+    watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
+    watch_phase(PHASE_START);
     int rc = build(t);
     if (rc != OK) {
         trainer_failed(t, rc);
@@ -351,6 +361,8 @@ void trainer_failed(struct trainer *t, int rc)
 
 void trainer_release(struct trainer *t)
 {
+    watch_phase(PHASE_CLOSE);
+    save_release(t);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);
     loader_free(t->valid_loader);
@@ -362,6 +374,8 @@ void trainer_release(struct trainer *t)
     rates_release(&t->rates);
     regularizer_release(&t->regularizer);
     monitor_release(&t->monitor);
+    replicas_release(&t->replicas);
+    stragglers_release(&t->stragglers);
     model_free(t->model);
     window_free(t->forms);
     window_free(t->shared);
@@ -372,6 +386,8 @@ void trainer_release(struct trainer *t)
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);
+    watchdog_end();
+    watch_phase(PHASE_OFF);
 }
 
 void trainer_set_prof(struct trainer *t, struct prof *p)
@@ -384,31 +400,4 @@ void trainer_set_prof(struct trainer *t, struct prof *p)
 int trainer_may_write(struct trainer *t)
 {
     return agree(t->comm, t->comm->rank == 0 ? run_still_ours(&t->lock) : OK);
-}
-
-int trainer_save(struct trainer *t)
-{
-    char path[FS_PATH_MAX], size[32];
-    struct ckpt_set set;
-    double bytes = 0;
-    int rc = ckpt_path(path, t->conf->run.dir, t->at.step);
-    if (rc == OK)
-        rc = resume_describe(t, &set);
-    TRY(agree(t->comm, rc));
-    set.may_publish = is_ours;
-    set.may_publish_ctx = t;
-    rc = optimizer_show(t);
-    if (rc == OK)
-        rc = ckpt_write(t->comm, path, &set, &t->save_s, &bytes);
-    ckpt_meta_release(&set.meta);
-    int hidden = optimizer_hide(t);
-    TRY(rc != OK ? rc : hidden);
-    t->unreported_save_s += t->save_s;
-    t->saved_step = t->at.step;
-    log_info("saved           %s, %s in %.2f s", path, fmt_bytes(size, sizeof size, bytes),
-             t->save_s);
-    const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
-                                   monitor_trouble_since(t)};
-    TRY(trainer_may_write(t));
-    return ckpt_retain(t->comm, t->conf->run.dir, t->at.step, &keep);
 }

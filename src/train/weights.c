@@ -57,7 +57,10 @@ static int latest_of_run(char *path, const char *run)
         return ERR(E_DATA, "%s has no checkpoint yet", run);
     TRY(fs_read_file(hint, 256, &name, &n));
     name[strcspn(name, "\n")] = '\0';
-    int rc = fs_join(path, inside, name);
+    /* A name alone: whoever made the folder must not lead elsewhere. */
+    int rc = *name == '\0' || strchr(name, '/') != NULL
+                 ? ERR(E_DATA, "%s: \"%.60s\" names no checkpoint beside it", hint, name)
+                 : fs_join(path, inside, name);
     mem_free(name);
     return rc;
 }

@@ -233,6 +233,23 @@ START_TEST(fields_of_csv_are_quoted_where_they_must)
 }
 END_TEST
 
+START_TEST(fields_of_csv_are_no_formulas)
+{
+    static const char *const cases[][2] = {
+        {"=1+1", "'=1+1"},     {"@SUM(A1)", "'@SUM(A1)"},
+        {"-2+3", "'-2+3"},     {"+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"},
+        {"=a,b", "\"'=a,b\""}, {"-1e-3", "-1e-3"},
+        {"+7", "+7"},          {"a=b", "a=b"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct str s = {0};
+        str_add_csv(&s, cases[i][0]);
+        ck_assert_str_eq(s.s, cases[i][1]);
+        str_release(&s);
+    }
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_test(t, text_grows);
@@ -244,6 +261,7 @@ static void add(TCase *t)
     tcase_add_test(t, nearest_word_is_near);
     tcase_add_test(t, ends_compare);
     tcase_add_test(t, fields_of_csv_are_quoted_where_they_must);
+    tcase_add_test(t, fields_of_csv_are_no_formulas);
     tcase_add_test(t, clocks_go_forward);
 }
 

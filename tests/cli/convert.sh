@@ -3,7 +3,7 @@
 # Models from and to Hugging Face folders, their loss on text, and text from them.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-carat=$PWD/carat
+carat=${CARAT:-$PWD/carat}
 fixtures=${CARAT_SHARED:-$PWD/../shared}/fixtures
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 checks=0 failures=0

@@ -29,6 +29,7 @@ schedule: {warmup: 10%}
 checkpoint: {every: 8, keep: 9}
 validate: {every: 8, samples: 11}
 noise: {every: 1}
+monitor: {repeat: off} # faults here strike once: computed again, the step would be sound
 END
 ok "prepare" "$carat" prepare src include -o "$work/tokens.h5" --train-tokenizer 400
 

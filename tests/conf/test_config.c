@@ -289,6 +289,18 @@ START_TEST(text_reads_back_exactly)
 }
 END_TEST
 
+START_TEST(zero_has_no_sign)
+{
+    char *text;
+    ck_assert_int_eq(load("train.time_limit: -0\noptimizer.weight_decay: -0e3"), OK);
+    ck_assert_int_eq(conf_text(&conf, NULL, &text), OK);
+    ck_assert_ptr_nonnull(strstr(text, "time_limit: 0s"));
+    ck_assert_ptr_nonnull(strstr(text, "weight_decay: 0\n"));
+    ck_assert_msg(load(text) == OK, "%s", err_message());
+    mem_free(text);
+}
+END_TEST
+
 START_TEST(text_shows_origins)
 {
     char *text;
@@ -479,6 +491,7 @@ static void add(TCase *t)
     tcase_add_test(t, empty_files_and_sections_set_nothing);
     tcase_add_test(t, amounts);
     tcase_add_test(t, text_reads_back_exactly);
+    tcase_add_test(t, zero_has_no_sign);
     tcase_add_test(t, text_shows_origins);
     tcase_add_test(t, diff_visits_what_differs);
     tcase_add_test(t, checks_between_keys);

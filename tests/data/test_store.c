@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "io/h5x.h"
 #include "store_fixture.h"
 
 #include <dirent.h>
@@ -473,6 +474,10 @@ START_TEST(no_store_at_all)
     ck_assert_int_eq(store_open(&s, fixture_dir, SPLIT_TRAIN), E_DATA);
     hid_t file = H5Fcreate(fixture_path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     H5Fclose(file);
+    refused("without metadata checksums");
+    unlink(fixture_path);
+    ck_assert_int_eq(h5x_create(&file, fixture_path, MPI_COMM_NULL), OK);
+    ck_assert_int_eq(h5x_close(&file), OK);
     refused("no token store");
     fixture_leave();
 }

@@ -271,6 +271,12 @@ START_TEST(layer_types_decide)
     /* More layers repeat the list. */
     ck_assert_int_eq(spec_set(&s, "layers", 5), OK);
     ck_assert(s.local[2] == 1 && s.local[3] == 0 && s.local[4] == 1);
+    /* A list of the family's pattern beside a pattern that is another one's. */
+    s = parse("{\"model_type\": \"gemma2\", \"hidden_size\": 8, \"num_hidden_layers\": 2, "
+              "\"intermediate_size\": 16, \"sliding_window_pattern\": 1, \"layer_types\": "
+              "[\"sliding_attention\", \"full_attention\"]}");
+    ck_assert_int_eq(s.pattern, 2);
+    round_trip(&s);
 }
 END_TEST
 

@@ -420,6 +420,7 @@ START_TEST(damaged_files_are_named)
         {"trial.json", "{\"format\": 1}", "settings is not"},
         {"trial.json", "{\"format\": 9, \"settings\": {}}", "format 9"},
         {"trial.json", "{\"format\": 1, \"settings\": {\"a\": 3}}", "the setting a is not"},
+        {"trial.json", "{\"format\": 1, \"settings\": {\"a;b\": \"3\"}}", "a;b is none"},
         {"end.json", "{\"format\": 1, \"state\": \"done\"", "end.json"},
         {"end.json", "{\"format\": 1, \"state\": \"gone\", \"step_tokens_loss_seconds\": []}",
          "gone"},

@@ -2,6 +2,7 @@
  * ranks: 1 2 3 4 */
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "io/h5x.h"
@@ -178,19 +179,49 @@ static struct ckpt_meta some_meta(int64_t step)
     return m;
 }
 
-static int save(const struct comm *c, const char *path, int64_t step, bool whole)
+/* By a thread, from a copy of what is then no longer there. */
+static int write_aside(const struct comm *c, const char *path, const struct ckpt_set *set,
+                       struct state *s, struct ckpt_cost *cost)
+{
+    struct ckpt_save *save;
+    void *staging;
+    size_t bytes = 0;
+    for (int k = 0; k < N_KINDS; k++)
+        bytes += ckpt_staging_bytes(&s->shard[k], c->rank);
+    if (mem_alloc(&staging, bytes, 1, "staging") != OK)
+        abort();
+    int rc = ckpt_save_begin(&save, c, path, set, true, staging, bytes);
+    for (int k = 0; k < N_KINDS && rc == OK; k++)
+        if (s->n[k] > 0)
+            memset(s->data[k], 0, s->n[k] * sizeof(float));
+    if (rc == OK)
+        rc = ckpt_save_finish(save);
+    if (rc == OK)
+        *cost = ckpt_save_cost(save);
+    ckpt_save_free(save);
+    mem_free(staging);
+    return rc;
+}
+
+static int save_how(const struct comm *c, const char *path, int64_t step, bool whole, bool aside)
 {
     struct state s;
     struct ckpt_set set = {.meta = some_meta(step), .tensors = &table, .n_arrays = N_KINDS};
-    double seconds, bytes;
+    struct ckpt_cost cost;
     state_init(&s, c, whole);
     state_fill(&s, step);
     memcpy(set.array, s.array, sizeof s.array);
-    int rc = ckpt_write(c, path, &set, &seconds, &bytes);
-    if (rc == OK && (seconds <= 0 || bytes != (double)(table.n_params * 4 * N_KINDS + 10 + 9)))
-        rc = ERR(E_BUG, "%.0f bytes in %g s are not the file's", bytes, seconds);
+    int rc = aside ? write_aside(c, path, &set, &s, &cost) : ckpt_write(c, path, &set, &cost);
+    if (rc == OK &&
+        (cost.seconds <= 0 || cost.bytes != (double)(table.n_params * 4 * N_KINDS + 10 + 9)))
+        rc = ERR(E_BUG, "%.0f bytes in %g s are not the file's", cost.bytes, cost.seconds);
     state_release(&s);
     return rc;
+}
+
+static int save(const struct comm *c, const char *path, int64_t step, bool whole)
+{
+    return save_how(c, path, step, whole, false);
 }
 
 static int load(const struct comm *c, const char *path, int64_t step, bool whole)
@@ -319,6 +350,36 @@ START_TEST(written_by_n_read_by_m)
 }
 END_TEST
 
+static void compare_files(const char *a, const char *b)
+{
+    char *x, *y;
+    size_t n, m;
+    ck_assert_int_eq(fs_read_file(a, 0, &x, &n), OK);
+    ck_assert_int_eq(fs_read_file(b, 0, &y, &m), OK);
+    ck_assert(n == m && memcmp(x, y, n) == 0);
+    mem_free(x);
+    mem_free(y);
+}
+
+START_TEST(a_copy_is_written_as_what_it_was)
+{
+    make_table(true);
+    for (int i = 0; i < 2 * ck_world.size; i++) {
+        const char *now = path_of("now.h5"), *aside = path_of("aside.h5");
+        struct comm c = first_ranks(1 + i / 2);
+        if (c.world != MPI_COMM_NULL) {
+            ck_all(&c, save_how(&c, now, i, i % 2, false) == OK);
+            ck_all(&c, save_how(&c, aside, i, i % 2, true) == OK);
+        }
+        release_ranks(&c);
+        barrier();
+        if (ck_world.rank == 0)
+            compare_files(now, aside);
+        barrier();
+    }
+}
+END_TEST
+
 /* A slot of the first tensors and of the last, and statistics with a layout of their own. */
 struct partial {
     struct shard_zone zones[2];
@@ -401,7 +462,7 @@ START_TEST(what_nobody_has_is_not_in_the_file)
     for (size_t i = 0; i < 2 * 33; i++)
         p.stat[i] = value(2, 5, i);
     memcpy(set.array, p.array, sizeof p.array);
-    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == OK);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL) == OK);
     mem_free(p.slot);
     check_partial(&ck_world, path);
     if (ck_world.rank == 0) {
@@ -582,27 +643,77 @@ static void disarm(void)
     fault_rearm();
 }
 
+static void fail_at(const char *path, int point, int rank, bool aside)
+{
+    char nth[16];
+    snprintf(nth, sizeof nth, ":%d", points[point].nth);
+    arm(points[point].name, rank, nth);
+    int rc = save_how(&ck_world, path, 2, false, aside);
+    disarm();
+    ck_all(&ck_world, rc == E_IO);
+    barrier();
+    ck_all(&ck_world, !fs_exists(path));
+    ck_all(&ck_world, count_names(dir, "tmp") == 0);
+    barrier();
+}
+
 START_TEST(a_failure_anywhere_leaves_nothing)
 {
     make_table(false);
     const char *before = path_of("before.h5"), *path = path_of("failed.h5");
     ck_all(&ck_world, save(&ck_world, before, 1, false) == OK);
-    for (int p = 0; p < N_POINTS; p++)
-        for (int rank = 0; rank < (points[p].root_alone ? 1 : ck_world.size); rank++) {
-            char nth[16];
-            snprintf(nth, sizeof nth, ":%d", points[p].nth);
-            arm(points[p].name, rank, nth);
-            int rc = save(&ck_world, path, 2, false);
-            disarm();
-            ck_all(&ck_world, rc == E_IO);
-            barrier();
-            ck_all(&ck_world, !fs_exists(path));
-            ck_all(&ck_world, count_names(dir, "tmp") == 0);
-            barrier();
-        }
+    for (int p = 0; p < N_POINTS; p++) {
+        int last = points[p].root_alone ? 0 : ck_world.size - 1;
+        for (int rank = 0; rank <= last; rank++)
+            fail_at(path, p, rank, false);
+        fail_at(path, p, last, true);
+    }
     ck_all(&ck_world, load(&ck_world, before, 1, false) == OK);
     ck_all(&ck_world, save(&ck_world, path, 2, false) == OK);
     ck_all(&ck_world, load(&ck_world, path, 2, false) == OK);
+}
+END_TEST
+
+START_TEST(where_no_thread_can_be_had_it_is_written_all_the_same)
+{
+    make_table(false);
+    const char *path = path_of("alone.h5");
+    for (int nth = 1; nth <= 2; nth++) {
+        arm("ckpt.thread", 0, nth == 1 ? ":1" : ":2");
+        ck_all(&ck_world, save_how(&ck_world, path, nth, false, true) == OK);
+        disarm();
+        ck_all(&ck_world, load(&ck_world, path, nth, false) == OK);
+    }
+}
+END_TEST
+
+START_TEST(a_save_that_is_given_up_leaves_nothing)
+{
+    struct state s;
+    struct ckpt_set set = {.meta = some_meta(1), .tensors = &table, .n_arrays = N_KINDS};
+    const char *path = path_of("given-up.h5");
+    make_table(true);
+    state_init(&s, &ck_world, false);
+    state_fill(&s, 1);
+    memcpy(set.array, s.array, sizeof s.array);
+    void *staging;
+    size_t bytes = 3 * table.n_elems * sizeof(float);
+    ck_assert_int_eq(mem_alloc(&staging, bytes, 1, "staging"), OK);
+    for (int advances = 0; advances < 2; advances++) {
+        struct ckpt_save *save;
+        ck_all(&ck_world,
+               ckpt_save_begin(&save, &ck_world, path, &set, true, staging, bytes) == OK);
+        ck_all(&ck_world, count_names(dir, "given-up.h5.tmp") == 1);
+        for (int i = 0; i < advances; i++)
+            ck_all(&ck_world, ckpt_save_advance(save) == OK && !ckpt_save_done(save));
+        barrier();
+        ckpt_save_free(save);
+        barrier();
+        ck_all(&ck_world, count_names(dir, "given-up") == 0);
+        barrier();
+    }
+    mem_free(staging);
+    state_release(&s);
 }
 END_TEST
 
@@ -675,7 +786,7 @@ START_TEST(who_lost_the_folder_publishes_nothing)
                            .may_publish_ctx = why};
     state_init(&s, &ck_world, false);
     memcpy(set.array, s.array, sizeof s.array);
-    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL, NULL) == E_IO);
+    ck_all(&ck_world, ckpt_write(&ck_world, path, &set, NULL) == E_IO);
     ck_all(&ck_world, strstr(err_message(), why) != NULL);
     ck_all(&ck_world, !fs_exists(path) && count_names(dir, "tmp") == 0);
     state_release(&s);
@@ -882,29 +993,91 @@ START_TEST(an_unfinished_file_is_refused)
 }
 END_TEST
 
+/* The sums of the first dataset under the second one's name, with a hash that fits. All have one
+ * block. */
+static void forge_sums(const char *path)
+{
+    struct h5x_array a;
+    char *name, hash[65];
+    uint32_t *block, *crc;
+    size_t n, m;
+    struct sha256 s;
+    hid_t f;
+    ck_assert_int_eq(h5x_open(&f, path, true), OK);
+    ck_assert_int_eq(h5x_describe(f, "/sums/dataset", &a), OK);
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, a.elem_bytes);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    H5Tset_strpad(type, H5T_STR_NULLPAD);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/dataset", type, a.n, (void **)&name, &n), OK);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/block", H5T_NATIVE_UINT32, a.n, (void **)&block, &m),
+                     OK);
+    ck_assert_int_eq(h5x_get_array(f, "/sums/crc32c", H5T_NATIVE_UINT32, a.n, (void **)&crc, &m),
+                     OK);
+    memcpy(name, name + a.elem_bytes, a.elem_bytes);
+    sha256_init(&s);
+    sha256_add(&s, name, n * a.elem_bytes);
+    sha256_add(&s, block, n * sizeof *block);
+    sha256_add(&s, crc, n * sizeof *crc);
+    sha256_hex(&s, hash);
+    ck_assert_int_eq(h5x_write_array(f, "/sums/dataset", type, name), OK);
+    ck_assert_int_eq(h5x_put_text(f, "sums_sha256", hash), OK);
+    H5Tclose(type);
+    ck_assert_int_eq(h5x_close(&f), OK);
+    mem_free(name);
+    mem_free(block);
+    mem_free(crc);
+}
+
+START_TEST(a_dataset_without_sums_is_refused)
+{
+    make_table(false);
+    const char *path = path_of("twice.h5");
+    ck_all(&ck_world, save(&ck_world, path, 1, false) == OK);
+    if (ck_world.rank == 0)
+        forge_sums(path);
+    barrier();
+    ck_all(&ck_world, ckpt_verify(&ck_world, path, NULL) == E_DATA);
+    ck_all(&ck_world, strstr(err_message(), "is there twice") != NULL);
+}
+END_TEST
+
 /* What pwrite at H5Dget_offset makes is what a collective H5Dwrite makes. */
 static int make_twin(void *ctx, hid_t file)
 {
     const struct tensor *t = ctx;
     const hsize_t dims[2] = {t->dims[0], t->dims[1]};
+    return h5x_make_dataset(file, "/x", H5T_IEEE_F32LE, 2, dims, NULL);
+}
+
+static hid_t open_together(const char *path)
+{
+    hid_t how = H5Pcreate(H5P_FILE_ACCESS);
+    H5Pset_fapl_mpio(how, ck_world.world, MPI_INFO_NULL);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, how);
+    H5Pclose(how);
+    return file;
+}
+
+static bool fill_twin(const char *path, const struct tensor *t)
+{
     struct range mine = split_even(t->dims[0], ck_world.size, ck_world.rank);
     hsize_t start[2] = {mine.first, 0}, count[2] = {mine.n, t->dims[1]};
     float *part;
-    TRY(mem_alloc(&part, mine.n * t->dims[1] + 1, sizeof *part, "part"));
+    ck_assert_int_eq(mem_alloc(&part, mine.n * t->dims[1] + 1, sizeof *part, "part"), OK);
     for (size_t i = 0; i < mine.n * t->dims[1]; i++)
         part[i] = value(0, 4, t->offset + mine.first * t->dims[1] + i);
-    TRY(h5x_make_dataset(file, "/x", H5T_IEEE_F32LE, 2, dims, NULL));
-    hid_t d = H5Dopen2(file, "/x", H5P_DEFAULT), to = H5Dget_space(d);
+    hid_t file = open_together(path), d = H5Dopen2(file, "/x", H5P_DEFAULT), to = H5Dget_space(d);
     hid_t from = H5Screate_simple(2, count, NULL), how = H5Pcreate(H5P_DATASET_XFER);
     H5Sselect_hyperslab(to, H5S_SELECT_SET, start, NULL, count, NULL);
     H5Pset_dxpl_mpio(how, H5FD_MPIO_COLLECTIVE);
-    int rc = H5Dwrite(d, H5T_NATIVE_FLOAT, from, to, how, part) >= 0 ? OK : E_IO;
+    bool written = H5Dwrite(d, H5T_NATIVE_FLOAT, from, to, how, part) >= 0;
     H5Pclose(how);
     H5Sclose(from);
     H5Sclose(to);
     H5Dclose(d);
     mem_free(part);
-    return rc;
+    return H5Fclose(file) >= 0 && written;
 }
 
 START_TEST(a_collective_write_gives_the_same_dataset)
@@ -912,6 +1085,7 @@ START_TEST(a_collective_write_gives_the_same_dataset)
     make_table(true);
     const char *twin = path_of("twin.h5"), *path = path_of("own.h5");
     ck_all(&ck_world, h5x_build(&ck_world, twin, 1, make_twin, &rows[4], "none") == OK);
+    ck_all(&ck_world, fill_twin(twin, &rows[4]));
     ck_all(&ck_world, save(&ck_world, path, 4, false) == OK);
     if (ck_world.rank == 0) {
         char name[1024];
@@ -945,22 +1119,22 @@ static int child(int argc, char **argv)
     make_table(true);
     int rc = ckpt_path(path, argv[2], 2);
     if (rc == OK)
-        rc = save(&ck_world, path, 2, false);
+        rc = save_how(&ck_world, path, 2, false, strcmp(argv[3], "aside") == 0);
     if (rc == OK)
         rc = retain(argv[2], 2, 2, 0, 0);
     comm_end(&ck_world);
     return rc;
 }
 
-static int run_child(const char *run, const char *fault)
+static int run_child(const char *run, const char *fault, bool aside)
 {
     char command[3 * FS_PATH_MAX];
     snprintf(command, sizeof command,
              "env -i PATH=\"$PATH\" HOME=\"$HOME\" OMPI_ALLOW_RUN_AS_ROOT=1 "
              "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
              "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none "
-             "CARAT_FAULT=%s timeout 60 mpirun -n 2 %s child %s >/dev/null 2>&1",
-             fault, self, run);
+             "CARAT_FAULT=%s timeout 60 mpirun -n 2 %s child %s %s >/dev/null 2>&1",
+             fault, self, run, aside ? "aside" : "now");
     int status = system(command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -970,10 +1144,13 @@ START_TEST(killed_anywhere_the_older_file_stands)
     static const struct {
         const char *fault;
         int step; /* which checkpoint must be found then */
-    } kill[] = {{"ckpt.create:1:1:kill", 1}, {"ckpt.pwrite:1:3:kill", 1},
-                {"ckpt.fsync:0:1:kill", 1},  {"ckpt.readback:1:2:kill", 1},
-                {"ckpt.commit:0:1:kill", 1}, {"ckpt.rename:0:1:kill", 1},
-                {"ckpt.folder:0:1:kill", 2}, {"ckpt.latest:0:1:kill", 2}};
+        bool aside;
+    } kill[] = {{"ckpt.create:1:1:kill", 1, false},  {"ckpt.pwrite:1:3:kill", 1, false},
+                {"ckpt.pwrite:0:3:kill", 1, true},   {"ckpt.fsync:0:1:kill", 1, false},
+                {"ckpt.fsync:1:1:kill", 1, true},    {"ckpt.readback:1:2:kill", 1, false},
+                {"ckpt.readback:0:2:kill", 1, true}, {"ckpt.commit:0:1:kill", 1, false},
+                {"ckpt.rename:0:1:kill", 1, false},  {"ckpt.folder:0:1:kill", 2, false},
+                {"ckpt.latest:0:1:kill", 2, false}};
     if (ck_world.size > 1)
         return;
     make_table(true);
@@ -983,7 +1160,7 @@ START_TEST(killed_anywhere_the_older_file_stands)
         snprintf(name, sizeof name, "killed-%zu", i);
         const char *run = fresh_run(name);
         save_step(run, 1);
-        int status = run_child(run, kill[i].fault);
+        int status = run_child(run, kill[i].fault, kill[i].aside);
         ck_assert_msg(status == 137, "%s: exit %d", kill[i].fault, status);
         snprintf(want, sizeof want, "step-%09d.h5", kill[i].step);
         ck_assert_int_eq(ckpt_newest(&ck_world, run, path), OK);
@@ -1002,6 +1179,7 @@ static void add(TCase *t)
 {
     snprintf(dir, sizeof dir, "%s", ck_folder());
     tcase_add_test(t, written_by_n_read_by_m);
+    tcase_add_test(t, a_copy_is_written_as_what_it_was);
     tcase_add_test(t, what_nobody_has_is_not_in_the_file);
     tcase_add_test(t, meta_round_trips);
     tcase_add_test(t, another_model_is_refused_by_name);
@@ -1009,6 +1187,8 @@ static void add(TCase *t)
     tcase_add_test(t, flipped_metadata_is_refused_or_without_effect);
     tcase_add_test(t, a_file_cut_short_is_refused);
     tcase_add_test(t, a_failure_anywhere_leaves_nothing);
+    tcase_add_test(t, where_no_thread_can_be_had_it_is_written_all_the_same);
+    tcase_add_test(t, a_save_that_is_given_up_leaves_nothing);
     tcase_add_test(t, a_disk_may_be_full_at_any_place);
     tcase_add_test(t, who_lost_the_folder_publishes_nothing);
     tcase_add_test(t, what_cannot_be_read_back_is_named);
@@ -1019,6 +1199,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_newest_whole_file_is_found);
     tcase_add_test(t, another_format_is_refused_and_left_alone);
     tcase_add_test(t, an_unfinished_file_is_refused);
+    tcase_add_test(t, a_dataset_without_sums_is_refused);
     tcase_add_test(t, a_collective_write_gives_the_same_dataset);
     tcase_add_test(t, killed_anywhere_the_older_file_stands);
 }
@@ -1028,7 +1209,7 @@ int main(int argc, char **argv)
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n < 0)
         return EXIT_FAILURE;
-    if (argc > 2 && strcmp(argv[1], "child") == 0)
+    if (argc > 3 && strcmp(argv[1], "child") == 0)
         return child(argc, argv);
     return run_suite_mpi(&argc, &argv, "train/ckpt", add);
 }

@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "data/perm.h"
 #include "io/h5x.h"
 #include "mpi_main.h"
@@ -87,6 +88,24 @@ START_TEST(a_value_may_be_nan)
     ck_assert_int_eq(events_append(run, &e), OK);
     ck_assert_int_eq(events_read(run, &list, &n, NULL), OK);
     ck_assert(n == 1 && isnan(list[0].value));
+    mem_free(list);
+}
+END_TEST
+
+/* A sentence that was too long for its room ends in the middle of a character. */
+START_TEST(a_cut_sentence_is_still_text)
+{
+    const char *run = fresh("cut");
+    struct event e = make(0), *list;
+    size_t n, n_bad;
+    for (size_t i = 0; i + 1 < sizeof e.text; i++)
+        e.text[i] = "\xc2\xb1"[i % 2];
+    e.text[sizeof e.text - 1] = '\0'; /* behind half a character, as the room is even */
+    ck_assert_int_eq(events_append(run, &e), OK);
+    ck_assert_int_eq(events_read(run, &list, &n, &n_bad), OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_uint_eq(strlen(list->text), utf8_valid(list->text, strlen(list->text)));
+    ck_assert_uint_eq(strlen(list->text), sizeof e.text - 2);
     mem_free(list);
 }
 END_TEST
@@ -199,6 +218,7 @@ static void add(TCase *t)
 {
     tcase_add_test(t, events_are_read_back);
     tcase_add_test(t, a_value_may_be_nan);
+    tcase_add_test(t, a_cut_sentence_is_still_text);
     tcase_add_test(t, a_torn_or_damaged_line_takes_itself_alone);
     tcase_add_test(t, a_line_has_its_fields);
     tcase_add_test(t, the_ids_of_its_samples_are_there);

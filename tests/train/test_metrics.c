@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MANY = 4500, KILL_AFTER = 300, GROUPS = 4 };
+enum { MANY = 4500, KILL_AFTER = 300, READ_EVERY = 37, GROUPS = 4 };
 
 static char dir[256], self[FS_PATH_MAX];
 
@@ -499,6 +499,164 @@ START_TEST(a_disk_may_be_full_at_any_place)
 }
 END_TEST
 
+/* ---- what is on the disk ---- */
+
+/* As soon as the thread's turn has come. */
+static bool durable_comes_to(const char *run, int64_t step, int64_t attempt)
+{
+    int64_t s = -1, a = -1;
+    for (int i = 0; i < 1000 && s != step; i++) {
+        ck_assert_int_eq(metrics_durable(run, &s, &a), OK);
+        usleep(10000);
+    }
+    return s == step && a == attempt;
+}
+
+START_TEST(the_durable_step_is_published)
+{
+    const char *run = run_path("durable");
+    struct metrics *m;
+    int64_t step, attempt;
+    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
+    ck_assert_int_eq(step, -1);
+    setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
+    unsetenv("CARAT_METRICS_SYNC_S");
+    for (int64_t s = 1; s <= 5; s++)
+        ck_all(&ck_world, write_step(m, s, 3, ck_world.rank) == OK);
+    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3));
+    barrier();
+    ck_all(&ck_world, metrics_renew(m, 4) == OK);
+    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3)); /* the new one is empty */
+    barrier();
+    ck_all(&ck_world, write_step(m, 6, 4, ck_world.rank) == OK);
+    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 6, 4));
+    barrier();
+    ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+/* Nothing is synced before its time, and all is at the end. */
+START_TEST(the_end_is_durable)
+{
+    const char *run = run_path("durable-end");
+    int64_t step, attempt;
+    struct metrics *m;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    for (int64_t s = 1; s <= 9; s++)
+        ck_all(&ck_world, write_step(m, s, 0, ck_world.rank) == OK);
+    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
+    ck_assert_int_eq(step, -1);
+    ck_all(&ck_world, metrics_close(m) == OK);
+    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
+    ck_assert_int_eq(step, 9);
+    barrier();
+}
+END_TEST
+
+static int unlink_durable(const char *path)
+{
+    hid_t f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    int rc = H5Ldelete(f, "/durable", H5P_DEFAULT);
+    H5Fclose(f);
+    return rc;
+}
+
+START_TEST(segments_without_it_are_read)
+{
+    const char *run = run_path("undurable");
+    char path[FS_PATH_MAX + 32];
+    int64_t step, attempt;
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, 3) == OK);
+    snprintf(path, sizeof path, "%s/metrics/seg-0000-0000.h5", run);
+    ck_all(&ck_world, ck_world.rank != 0 || unlink_durable(path) >= 0);
+    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
+    ck_assert_int_eq(step, -1);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, 3);
+    mem_free(r.v);
+    barrier();
+}
+END_TEST
+
+/* Said by the next step, and the file is not synced again as if nothing had been. */
+START_TEST(a_failed_sync_is_an_error_for_good)
+{
+    char spec[64];
+    int last = ck_world.size - 1, rc = OK;
+    struct metrics *m;
+    snprintf(spec, sizeof spec, "metrics.fdatasync:%d", last);
+    setenv("CARAT_FAULT", spec, 1);
+    setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
+    fault_rearm();
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run_path("unsynced"), 0, GROUPS) == OK);
+    for (int64_t s = 1; s <= 400; s++) {
+        rc = write_step(m, s, 0, ck_world.rank);
+        if (!ck_everywhere(&ck_world, rc == OK))
+            break;
+        usleep(10000);
+    }
+    unsetenv("CARAT_METRICS_SYNC_S");
+    unsetenv("CARAT_FAULT");
+    fault_rearm();
+    ck_all(&ck_world, rc == (ck_world.rank == last ? E_IO : OK));
+    ck_all(&ck_world, metrics_close(m) == E_IO);
+}
+END_TEST
+
+/* ---- followed ---- */
+
+static void expect(struct metrics_tail *t, enum tail want, int64_t step, int64_t attempt)
+{
+    double row[M_N];
+    enum tail what;
+    ck_assert_int_eq(metrics_tail_next(t, row, &what), OK);
+    ck_assert_int_eq(what, want);
+    if (what == TAIL_NONE)
+        return;
+    ck_assert_int_eq((int64_t)row[M_STEP], step);
+    ck_assert_int_eq((int64_t)row[M_ATTEMPT], attempt);
+    ck_assert(row[M_LOSS] == value(M_LOSS, step, attempt));
+    ck_assert((what == TAIL_AMENDED) == !isnan(row[M_VALID_LOSS]));
+}
+
+START_TEST(rows_are_followed_as_they_come)
+{
+    const char *run = run_path("tail");
+    struct metrics *m;
+    struct metrics_tail *t;
+    double row[M_N];
+    int rank = ck_world.rank;
+    ck_assert_int_eq(metrics_tail_new(&t, run, 0), OK);
+    expect(t, TAIL_NONE, 0, 0);
+    barrier();
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    expect(t, TAIL_NONE, 0, 0);
+    for (int64_t step = 1; step <= 3; step++) {
+        barrier();
+        ck_all(&ck_world, write_step(m, step, 0, rank) == OK);
+        expect(t, TAIL_ROW, step, 0);
+        expect(t, TAIL_NONE, 0, 0);
+    }
+    barrier();
+    make_row(row, 3, 0);
+    row[M_VALID_LOSS] = 1.5;
+    ck_all(&ck_world, rank != 0 || metrics_amend(m, row) == OK);
+    expect(t, TAIL_AMENDED, 3, 0);
+    expect(t, TAIL_NONE, 0, 0);
+    barrier();
+    ck_all(&ck_world, write_step(m, 4, 0, rank) == OK);
+    ck_all(&ck_world, metrics_renew(m, 1) == OK);
+    ck_all(&ck_world, write_step(m, 3, 1, rank) == OK);
+    expect(t, TAIL_ROW, 4, 0);
+    expect(t, TAIL_ROW, 3, 1);
+    expect(t, TAIL_NONE, 0, 0);
+    metrics_tail_free(t);
+    barrier();
+    ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
 /* ---- killed ---- */
 
 /* Writes steps for ever; root tells each one that all ranks have written. */
@@ -521,12 +679,39 @@ static int child(int argc, char **argv)
     }
 }
 
-START_TEST(a_killed_writer_loses_nothing)
+/* Every row that a reader sees is whole, and each step is there once, while the writer is at work
+ * and after its end. Returns how many there are. */
+static int64_t read_while_written(const char *run)
 {
-    if (ck_world.size > 1)
-        return;
+    double *v;
+    int64_t n, n_bad;
+    ck_assert_msg(metrics_read(run, &v, &n, &n_bad) == OK, "%s", err_message());
+    const struct rows r = {v, n, n_bad};
+    for (int64_t i = 0; i < n; i++)
+        check_row(&r, i, i + 1, 0);
+    mem_free(v);
+    return n;
+}
+
+static int64_t follow_all(struct metrics_tail *t, int64_t seen)
+{
+    double row[M_N], want[M_N];
+    enum tail what;
+    for (;;) {
+        ck_assert_msg(metrics_tail_next(t, row, &what) == OK, "%s", err_message());
+        if (what != TAIL_ROW)
+            return seen;
+        make_row(want, ++seen, 0);
+        ck_assert(memcmp(row, want, sizeof row) == 0);
+    }
+}
+
+static void kill_while_read(const char *run, long kill_after)
+{
     char command[3 * FS_PATH_MAX], line[64];
-    const char *run = run_path("killed");
+    struct metrics_tail *tail;
+    int64_t followed = 0;
+    ck_assert_int_eq(metrics_tail_new(&tail, run, 0), OK);
     snprintf(command, sizeof command,
              "env -i PATH=\"$PATH\" HOME=\"$HOME\" OMPI_ALLOW_RUN_AS_ROOT=1 "
              "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
@@ -540,13 +725,19 @@ START_TEST(a_killed_writer_loses_nothing)
         if (strchr(line, '\n') == NULL || sscanf(line, "%ld %ld", &step, &pid) != 2)
             continue;
         acknowledged = step;
-        if (!killed && step >= KILL_AFTER) {
+        if (step % READ_EVERY == 0)
+            ck_assert_int_ge(read_while_written(run), acknowledged);
+        followed = follow_all(tail, followed);
+        ck_assert_int_ge(followed, acknowledged);
+        if (!killed && step >= kill_after) {
             kill((pid_t)pid, SIGKILL);
             killed = true;
         }
     }
     ck_assert_int_ne(pclose(p), 0);
-    ck_assert(killed && acknowledged >= KILL_AFTER);
+    ck_assert(killed && acknowledged >= kill_after);
+    ck_assert_int_ge(follow_all(tail, followed), acknowledged);
+    metrics_tail_free(tail);
     struct rows r = read_back(run);
     ck_assert_int_ge(r.n, acknowledged);
     for (int64_t i = 0; i < acknowledged; i++)
@@ -555,6 +746,19 @@ START_TEST(a_killed_writer_loses_nothing)
     mem_free(r.v);
     ck_assert_int_eq(metrics_merge(run), OK);
     mem_free(merged(run, "/ranks/load_s", (size_t)r.n * 2));
+}
+
+/* Before the first segment's end, at it, and behind it. */
+START_TEST(a_killed_writer_loses_nothing)
+{
+    static const long kill_after[] = {KILL_AFTER, 512, 731};
+    char name[32];
+    if (ck_world.size > 1)
+        return;
+    for (size_t i = 0; i < sizeof kill_after / sizeof *kill_after; i++) {
+        snprintf(name, sizeof name, "killed-%zu", i);
+        kill_while_read(run_path(name), kill_after[i]);
+    }
 }
 END_TEST
 
@@ -574,6 +778,11 @@ static void add(TCase *t)
     tcase_add_test(t, a_run_without_metrics_has_no_rows);
     tcase_add_test(t, failures_are_everyones);
     tcase_add_test(t, a_disk_may_be_full_at_any_place);
+    tcase_add_test(t, the_durable_step_is_published);
+    tcase_add_test(t, the_end_is_durable);
+    tcase_add_test(t, segments_without_it_are_read);
+    tcase_add_test(t, a_failed_sync_is_an_error_for_good);
+    tcase_add_test(t, rows_are_followed_as_they_come);
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }
 

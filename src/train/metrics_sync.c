@@ -1,0 +1,174 @@
+#include "metrics_parts.h"
+
+#include "base/err.h"
+#include "base/fault.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct metrics_sync {
+    pthread_t thread;
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t turn;  /* it is to end, or a sync is over */
+    double every_s;
+    bool ends, busy;
+    int fd;                        /* -1: nothing to sync */
+    const struct segment *segment; /* NULL: nothing to publish */
+    int64_t step, attempt;         /* of the newest row; -1: none */
+    int64_t synced;                /* the newest step that is synced */
+    int error;                     /* errno of the sync that failed */
+};
+
+static int write_durable(int fd, const struct segment *s, int64_t step, int64_t attempt)
+{
+    double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
+    metrics_seal(row, DURABLE_WIDTH);
+    for (;;) {
+        ssize_t n = pwrite(fd, row, sizeof row, s->durable_at);
+        if (n == (ssize_t)sizeof row)
+            return 0;
+        if (n >= 0 || errno != EINTR)
+            return n < 0 ? errno : EIO;
+    }
+}
+
+static int sync_fd(int fd)
+{
+    if (fault_hit("metrics.fdatasync"))
+        return EIO;
+    return fdatasync(fd) != 0 ? errno : 0;
+}
+
+/* With the lock, which it gives up for as long as the disk takes. */
+static void sync_now(struct metrics_sync *s)
+{
+    int fd = s->fd;
+    const struct segment *segment = s->segment;
+    int64_t step = s->step, attempt = s->attempt;
+    s->busy = true;
+    pthread_mutex_unlock(&s->lock);
+    int error = sync_fd(fd);
+    if (error == 0 && segment != NULL)
+        error = write_durable(fd, segment, step, attempt);
+    pthread_mutex_lock(&s->lock);
+    s->busy = false;
+    s->error = error;
+    s->synced = error == 0 ? step : s->synced;
+    pthread_cond_broadcast(&s->turn);
+}
+
+static void *sync_sometimes(void *sync)
+{
+    struct metrics_sync *s = sync;
+    pthread_mutex_lock(&s->lock);
+    while (!s->ends) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        int64_t ns = until.tv_nsec + (int64_t)(s->every_s * 1e9);
+        until.tv_sec += (time_t)(ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+        while (!s->ends && pthread_cond_timedwait(&s->turn, &s->lock, &until) == 0)
+            ;
+        if (!s->ends && s->fd >= 0 && s->error == 0 && s->step > s->synced)
+            sync_now(s);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static int start(struct metrics_sync *s)
+{
+    pthread_condattr_t by_clock;
+    sigset_t all, before;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&by_clock);
+    pthread_condattr_setclock(&by_clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->turn, &by_clock);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int error = pthread_create(&s->thread, NULL, sync_sometimes, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0 ? OK : ERR(E_MEM, "no thread that syncs metrics: %s", strerror(error));
+}
+
+int metrics_sync_new(struct metrics_sync **out, double every_s)
+{
+    struct metrics_sync *s;
+    *out = NULL;
+    TRY(mem_alloc(&s, 1, sizeof *s, "metrics' thread"));
+    *s = (struct metrics_sync){.every_s = every_s, .fd = -1, .step = -1, .synced = -1};
+    int rc = start(s);
+    if (rc != OK)
+        mem_free(s);
+    else
+        *out = s;
+    return rc;
+}
+
+void metrics_sync_free(struct metrics_sync *s)
+{
+    if (s == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->ends = true;
+    pthread_cond_broadcast(&s->turn);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    pthread_cond_destroy(&s->turn);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s);
+}
+
+void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment)
+{
+    metrics_sync_wait(s);
+    pthread_mutex_lock(&s->lock);
+    s->fd = fd;
+    s->segment = segment;
+    s->step = s->synced = -1;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void metrics_sync_wait(struct metrics_sync *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->busy)
+        pthread_cond_wait(&s->turn, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt)
+{
+    pthread_mutex_lock(&s->lock);
+    s->step = step;
+    s->attempt = attempt;
+    pthread_mutex_unlock(&s->lock);
+}
+
+int metrics_sync_error(struct metrics_sync *s, const char *path)
+{
+    pthread_mutex_lock(&s->lock);
+    int error = s->error;
+    pthread_mutex_unlock(&s->lock);
+    return error == 0 ? OK : ERR(E_IO, "%s: cannot fdatasync: %s", path, strerror(error));
+}
+
+int metrics_sync_publish(struct metrics_sync *s)
+{
+    int error = 0;
+    pthread_mutex_lock(&s->lock);
+    if (s->segment != NULL && s->step >= 0) {
+        error = write_durable(s->fd, s->segment, s->step, s->attempt);
+        if (error == 0 && fdatasync(s->fd) != 0)
+            error = errno;
+        s->synced = s->step;
+    }
+    const char *path = s->segment != NULL ? s->segment->path : "metrics";
+    pthread_mutex_unlock(&s->lock);
+    return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", path, strerror(error));
+}

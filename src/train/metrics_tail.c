@@ -1,0 +1,152 @@
+/* A run's rows as they come. */
+#include "metrics_parts.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+struct metrics_tail {
+    char run_dir[FS_PATH_MAX];
+    int64_t from;
+    struct segment segment; /* the one that is read */
+    int fd;                 /* -1: none yet */
+    int64_t at;             /* its next row */
+    bool is_over;           /* there is a next one, so this one gets no more rows */
+    bool has_valid;         /* the row before that has its validation figures */
+    double *buf;            /* a row as it lies there */
+};
+
+int metrics_tail_new(struct metrics_tail **out, const char *run_dir, int64_t from)
+{
+    struct metrics_tail *t;
+    *out = NULL;
+    if (strlen(run_dir) >= sizeof t->run_dir)
+        return ERR(E_DATA, "%.60s...: the path is too long", run_dir);
+    TRY(mem_alloc(&t, 1, sizeof *t, "follower of metrics"));
+    *t = (struct metrics_tail){.fd = -1, .from = from};
+    memcpy(t->run_dir, run_dir, strlen(run_dir) + 1);
+    *out = t;
+    return OK;
+}
+
+void metrics_tail_free(struct metrics_tail *t)
+{
+    if (t == NULL)
+        return;
+    if (t->fd >= 0)
+        close(t->fd);
+    mem_free(t->buf);
+    mem_free(t);
+}
+
+static bool is_behind(const struct metrics_tail *t, const struct segment *s)
+{
+    if (t->fd < 0)
+        return s->attempt >= t->from;
+    return s->attempt > t->segment.attempt ||
+           (s->attempt == t->segment.attempt && s->n > t->segment.n);
+}
+
+static int open_segment(struct metrics_tail *t, const struct segment *s)
+{
+    struct segment next = *s;
+    double *buf;
+    TRY(segment_open(&next));
+    TRY(mem_alloc(&buf, (size_t)next.step_width, sizeof *buf, "a row of metrics"));
+    int fd = open(next.path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        mem_free(buf);
+        return ERR(E_IO, "%s: cannot open: %s", next.path, strerror(errno));
+    }
+    if (t->fd >= 0)
+        close(t->fd);
+    mem_free(t->buf);
+    t->segment = next;
+    t->fd = fd;
+    t->buf = buf;
+    t->at = 0;
+    t->is_over = false;
+    return OK;
+}
+
+/* The first segment behind the one at hand: that there is one is noted first, so that what was
+ * written until then is read before it is opened. */
+static int look_ahead(struct metrics_tail *t, bool *found)
+{
+    struct segment *list;
+    size_t n, i = 0;
+    int rc = OK;
+    TRY(segment_list(t->run_dir, &list, &n));
+    while (i < n && !is_behind(t, &list[i]))
+        i++;
+    *found = i < n;
+    if (*found && (t->is_over || t->fd < 0))
+        rc = open_segment(t, &list[i]);
+    else
+        t->is_over = *found;
+    mem_free(list);
+    return rc;
+}
+
+static int read_row(struct metrics_tail *t, int64_t at, double row[M_N], bool *whole)
+{
+    const struct segment *s = &t->segment;
+    TRY(fs_pread(t->fd, t->buf, (size_t)s->step_width * sizeof *t->buf, segment_step_at(s, at),
+                 s->path));
+    *whole = metrics_is_sealed(t->buf, s->step_width) && !metrics_is_empty(t->buf, s->step_width);
+    if (*whole)
+        metrics_take_columns(row, s, t->buf);
+    return OK;
+}
+
+/* Validation figures come into the last row, before the next is written. */
+static int look_back(struct metrics_tail *t, double row[M_N], bool *amended)
+{
+    bool whole;
+    *amended = false;
+    if (t->fd < 0 || t->at == 0 || t->has_valid)
+        return OK;
+    TRY(read_row(t, t->at - 1, row, &whole));
+    *amended = whole && !isnan(row[M_VALID_LOSS]);
+    t->has_valid = *amended;
+    return OK;
+}
+
+/* A row that is not whole may be under way; where nothing is, it is damaged and left out. */
+static int look_on(struct metrics_tail *t, double row[M_N], bool *whole)
+{
+    *whole = false;
+    while (t->fd >= 0 && t->at < t->segment.rows && !*whole) {
+        TRY(read_row(t, t->at, row, whole));
+        if (!*whole && (!t->is_over || metrics_is_empty(t->buf, t->segment.step_width)))
+            return OK;
+        t->at++;
+        t->has_valid = *whole && !isnan(row[M_VALID_LOSS]);
+    }
+    return OK;
+}
+
+int metrics_tail_next(struct metrics_tail *t, double row[M_N], enum tail *what)
+{
+    bool found = true;
+    *what = TAIL_NONE;
+    while (found) {
+        TRY(look_back(t, row, &found));
+        if (found) {
+            *what = TAIL_AMENDED;
+            return OK;
+        }
+        TRY(look_on(t, row, &found));
+        if (found) {
+            *what = TAIL_ROW;
+            return OK;
+        }
+        TRY(look_ahead(t, &found));
+    }
+    return OK;
+}
