@@ -6,6 +6,8 @@
 #ifndef CARAT_TRAIN_LOCK_H
 #define CARAT_TRAIN_LOCK_H
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,12 +21,15 @@ struct run_lock {
     time_t dead_until;     /* when who held it before must have been dead, where it died; else 0 */
     atomic_long beat_ms;   /* clock of the last heartbeat */
     atomic_bool lost;
+    bool has_thread; /* that shows signs of life while the main thread is long at work */
+    pthread_t thread;
+    sem_t ended;
 };
 
 /* Takes the lock of a run folder that is there. It is taken from a holder that is known to be gone
  * (the table of rules in the .c), with a warning that says why. Root. Local. E_CONFIG when another
  * has it, naming process, host, Slurm job and its last heartbeat; E_IO when the folder cannot be
- * written. */
+ * written. The struct stays where it is until it is given back: a thread uses it. */
 int run_lock_take(struct run_lock *lock, const char *run_dir);
 /* Shows that the holder is alive, at most every 15 s whoever calls how often; false once the lock
  * is another's. Any thread: no message is recorded. True where it is not held. */

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -278,6 +279,45 @@ static bool holders_job_ended(const char *path, const struct holder *me, struct 
            slurm_job_has_ended(old->job);
 }
 
+/* ---- signs of life ---- */
+
+static void *beat(void *of)
+{
+    struct run_lock *lock = of;
+    for (;;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += BEAT_MS / 1000;
+        int rc;
+        do
+            rc = sem_timedwait(&lock->ended, &until);
+        while (rc != 0 && errno == EINTR);
+        if (rc == 0 || !run_heartbeat(lock))
+            return NULL;
+    }
+}
+
+/* Where no thread can be had, steps show signs of life as well. */
+static void start_beating(struct run_lock *lock)
+{
+    sigset_t all, before;
+    sem_init(&lock->ended, 0, 0);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    lock->has_thread = pthread_create(&lock->thread, NULL, beat, lock) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void stop_beating(struct run_lock *lock)
+{
+    if (lock->has_thread) {
+        sem_post(&lock->ended);
+        pthread_join(lock->thread, NULL);
+    }
+    lock->has_thread = false;
+    sem_destroy(&lock->ended);
+}
+
 int run_lock_take(struct run_lock *lock, const char *run_dir)
 {
     struct holder me, old;
@@ -290,6 +330,8 @@ int run_lock_take(struct run_lock *lock, const char *run_dir)
     TRY(enter(&g, lock->path, &me));
     int rc = take_inside(lock, &g, &me, ended ? &old : NULL);
     leave(&g);
+    if (rc == OK)
+        start_beating(lock);
     return rc;
 }
 
@@ -361,6 +403,7 @@ void run_give_back(struct run_lock *lock)
     if (!lock->held)
         return;
     err_keep(&cause);
+    stop_beating(lock);
     holder_this(&me);
     if (enter(&g, lock->path, &me) == OK) {
         if (run_still_ours(lock) == OK)

@@ -83,7 +83,7 @@ exits 1 "another seed differs" "$carat" diff "$work/n1" "$work/seed"
 # Ends early, on request or by force, and goes on elsewhere.
 exits 75 "stop file" bash -c "mkdir -p $work/stop && touch $work/stop/stop && timeout 60 mpirun -n 2 \
     $carat train $work/job.yaml run.dir=$work/stop"
-exits 75 "time limit" train 2 stop train.time_limit=1s
+exits 75 "time limit" train 2 stop train.time_limit=0.01s
 ok "goes on after stops" train 4 stop
 says "resumed .*step [12] of 12" "what is resumed"
 ok "the same bits after stops" "$carat" diff "$work/n1" "$work/stop"

@@ -392,7 +392,7 @@ END_TEST
 /* Killed anywhere on its way; one that had made the guard and not yet signed it costs 2 s. */
 START_TEST(killed_racers_leave_it_takeable)
 {
-    enum { KILLS = 20, APART_US = 50 };
+    enum { KILLS = 8, APART_US = 100 };
     for (int i = 0; i < KILLS; i++) {
         struct run_lock lock;
         pid_t pid = fork();
