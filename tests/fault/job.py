@@ -32,9 +32,9 @@ class Ended:
         self.code, self.seconds, self.hung, self.text = code, seconds, hung, text
 
     def errors(self):
-        """carat's own error lines."""
-        return [s for s in self.text.splitlines()
-                if s.startswith("carat: ") and not s.startswith("carat: warning")]
+        """carat's own error lines; a watchdog's stack belongs to the line before it."""
+        return [s for s in self.text.splitlines() if s.startswith("carat: ")
+                and not s.startswith(("carat: warning", "carat: its main thread is at"))]
 
 
 def session_of(pid):
