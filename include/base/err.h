@@ -40,6 +40,14 @@ int err_code(void);
 /* Replaces what is recorded by an error that another rank or thread found. */
 void err_adopt(int code, const char *message, const char *place);
 
+/* For cleaning up behind an error: what is recorded, to be recorded again afterwards. */
+struct err_kept {
+    int code;
+    char message[2048], place[128];
+};
+void err_keep(struct err_kept *k);
+void err_restore(const struct err_kept *k);
+
 /* Forgets the recorded error: its cause has been dealt with. */
 void err_clear(void);
 
@@ -50,6 +58,8 @@ const char *err_name(int code);
  * set it, else _exit). For faults after which ranks cannot agree. Never returns. */
 _Noreturn void fatal(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void err_set_abort_hook(void (*hook)(int code));
+/* Called by fatal() before the end, with what it printed; NULL: nothing. */
+void err_set_last_words(void (*hook)(int code, const char *message));
 
 /* Passes a callee's error up at once. Not between two collectives: see par/agree.h. */
 #define TRY(call)                                                                                  \

@@ -125,6 +125,10 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
  * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
  * Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
+/* The same for the run itself, which goes on from what is found: counts the start
+ * (train/restart.h), and renames to *.failed, with a warning, a file from which too many came to
+ * nothing. Collective. */
+int ckpt_restart(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
  * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.
  * E_IO; E_DATA when there is none at all. */
@@ -146,7 +150,11 @@ int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
 int ckpt_clean_temporaries(const char *run_dir);
 
 /* The published checkpoints of a run folder by their names, newest first, unverified; *step is
- * mem_free'd. n_damaged (may be NULL): files that were set aside. Local. */
-int ckpt_list(const char *run_dir, int64_t **step, size_t *n, size_t *n_damaged);
+ * mem_free'd. aside (may be NULL): files that were set aside. Local. */
+struct ckpt_aside {
+    size_t damaged; /* they do not verify */
+    size_t failed;  /* they end whoever starts from them */
+};
+int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside *aside);
 
 #endif

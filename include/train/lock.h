@@ -16,6 +16,7 @@ struct run_lock {
     bool held;             /* by this process: root */
     int fd;                /* of the file while it is held */
     struct timespec since; /* by the file system's clock */
+    time_t dead_until;     /* when who held it before must have been dead, where it died; else 0 */
     atomic_long beat_ms;   /* clock of the last heartbeat */
     atomic_bool lost;
 };

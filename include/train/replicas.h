@@ -21,7 +21,7 @@ enum { REPLICA_CHUNK = 1 << 18 };
 struct trainer;
 
 struct replicas {
-    int n;              /* arrays: tensors, and slots of the optimizer's state in replicas */
+    int n;                  /* arrays: tensors, and slots of the optimizer's state in replicas */
     uint64_t *hash, *least; /* [n], [2·n]: what this rank hashed; on the way to all */
 };
 

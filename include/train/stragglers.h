@@ -37,7 +37,8 @@ bool stragglers_is_slow(double factor, const struct rank_work *work);
  * factors. Collective then. E_RANK. */
 int stragglers_step(struct stragglers *s, const struct comm *c, double compute_s, int64_t micros,
                     bool *looked);
-/* Root, after a look, once: the next rank that has become slow, of those from `from` on; -1: none. */
+/* Root, after a look, once: the next rank that has become slow, of those from `from` on; -1: none.
+ */
 int stragglers_next(struct stragglers *s, const struct comm *c, int from);
 
 #endif

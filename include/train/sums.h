@@ -14,7 +14,7 @@ struct sums {
     int64_t stop, save; /* ranks that ask for it */
     int64_t saving;     /* ranks that still write a checkpoint */
     int64_t errors;     /* ranks that failed */
-    uint32_t given; /* a checksum of what this rank added: not summed up */
+    uint32_t given;     /* a checksum of what this rank added: not summed up */
 };
 
 /* Adds what one micro-batch yielded. */

@@ -22,6 +22,7 @@
 #include "train/replicas.h"
 #include "train/run.h"
 #include "train/save.h"
+#include "train/slice.h"
 #include "train/state.h"
 #include "train/stragglers.h"
 
@@ -138,6 +139,10 @@ struct trainer {
     struct metrics *metrics;
     struct stragglers stragglers;
     double begun_s;                /* clock at the start of the process */
+    double init_s;                 /* clock at the start of this trainer */
+    struct slice_times slice;      /* of this start */
+    int64_t first_step;            /* where the loop began */
+    bool loaded;                   /* a checkpoint, whole and into place */
     double save_s;                 /* the last save's seconds, all of them */
     double save_held_s;            /* those that training waited for it */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */

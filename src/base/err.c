@@ -8,16 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MESSAGE_MAX = 2048, PLACE_MAX = 128 };
-
 /* Of each thread its own: one that works beside the main one hands over what it met. */
-static _Thread_local struct {
-    int code;
-    char message[MESSAGE_MAX];
-    char place[PLACE_MAX];
-} last;
+static _Thread_local struct err_kept last;
+
+enum { MESSAGE_MAX = sizeof last.message };
 
 static void (*abort_hook)(int code);
+static void (*last_words)(int code, const char *message);
 
 int err_set(int code, const char *file, int line, const char *fmt, ...)
 {
@@ -70,6 +67,16 @@ void err_adopt(int code, const char *message, const char *place)
         snprintf(last.place, sizeof last.place, "%s", place);
 }
 
+void err_keep(struct err_kept *k)
+{
+    *k = last;
+}
+
+void err_restore(const struct err_kept *k)
+{
+    last = *k;
+}
+
 void err_clear(void)
 {
     last.code = OK;
@@ -110,6 +117,11 @@ void err_set_abort_hook(void (*hook)(int code))
     abort_hook = hook;
 }
 
+void err_set_last_words(void (*hook)(int code, const char *message))
+{
+    last_words = hook;
+}
+
 void fatal(int code, const char *fmt, ...)
 {
     char raw[MESSAGE_MAX], text[MESSAGE_MAX];
@@ -123,6 +135,8 @@ void fatal(int code, const char *fmt, ...)
     const char *who = log_who();
     fprintf(stderr, "carat: fatal: %s%s%s: %s\n", who, *who ? ": " : "", err_name(code), text);
     fflush(stderr);
+    if (last_words != NULL)
+        last_words(code, text);
     if (abort_hook != NULL)
         abort_hook(code);
     _exit(code);

@@ -103,7 +103,8 @@ static int arm_from_environment(void)
         memcpy(spec, env, strlen(env) + 1);
         /* A mistyped fault would let a test pass that tests nothing. */
         if (!parse_spec(spec))
-            fatal(E_USAGE, "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop|exit|hang]]", env);
+            fatal(E_USAGE, "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop|exit|hang]]",
+                  env);
         state = 1;
     }
     atomic_store(&armed.state, state);

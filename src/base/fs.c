@@ -54,9 +54,10 @@ int64_t fs_size(const char *path)
 
 static int make_dir(const char *path)
 {
-    if (mkdir(path, 0777) == 0 || fs_is_dir(path))
+    int error = mkdir(path, 0777) == 0 ? 0 : errno;
+    if (error == 0 || fs_is_dir(path))
         return OK;
-    return ERR(E_IO, "%s: cannot make the folder: %s", path, strerror(errno));
+    return ERR(E_IO, "%s: cannot make the folder: %s", path, strerror(error));
 }
 
 int fs_mkdirs(const char *path)

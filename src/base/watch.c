@@ -129,7 +129,7 @@ double watch_limit_of(double least_s, double *last_s, int n)
 
 static double limit_by(const struct ring *r, double least_s)
 {
-    double s[LAST];
+    double s[LAST] = {0};
     unsigned n = atomic_load_explicit(&r->n, memory_order_acquire);
     n = n < LAST ? n : LAST;
     for (unsigned i = 0; i < n; i++)

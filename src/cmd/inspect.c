@@ -339,14 +339,17 @@ static void add_checkpoint(const char *run, int64_t step, json_t *list)
 static int add_checkpoints(const char *run, json_t *o)
 {
     int64_t *step;
-    size_t n, n_damaged;
-    TRY(ckpt_list(run, &step, &n, &n_damaged));
+    size_t n;
+    struct ckpt_aside aside;
+    TRY(ckpt_list(run, &step, &n, &aside));
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
         add_checkpoint(run, step[i], list);
     mem_free(step);
-    if (n_damaged > 0)
-        add_count(o, "set_aside", (int64_t)n_damaged);
+    if (aside.damaged > 0)
+        add_count(o, "set_aside", (int64_t)aside.damaged);
+    if (aside.failed > 0)
+        add_count(o, "failed_restarts", (int64_t)aside.failed);
     json_object_set_new(o, "checkpoints", list);
     return OK;
 }

@@ -22,9 +22,12 @@ static const struct shown {
     const char *name;
     int width, digits;
 } SHOWN[] = {
-    {M_STEP, "step", 8, 9},           {M_LOSS, "loss", 10, 6},
-    {M_LR, "lr", 11, 4},              {M_GRAD_NORM, "grad_norm", 10, 4},
-    {M_TOKENS_PER_S, "tokens/s", 10, 4}, {M_VALID_LOSS, "valid_loss", 11, 6},
+    {M_STEP, "step", 8, 9},
+    {M_LOSS, "loss", 10, 6},
+    {M_LR, "lr", 11, 4},
+    {M_GRAD_NORM, "grad_norm", 10, 4},
+    {M_TOKENS_PER_S, "tokens/s", 10, 4},
+    {M_VALID_LOSS, "valid_loss", 11, 6},
 };
 enum { N_SHOWN = sizeof SHOWN / sizeof *SHOWN };
 

@@ -1,6 +1,7 @@
 #include "model/kvcache.h"
 
 #include "base/err.h"
+#include "base/watch.h"
 #include "kern/attention.h"
 #include "kern/embed.h"
 #include "model/head.h"
@@ -93,6 +94,7 @@ static void feed_rows(struct kvcache *c, const float *params, const int32_t *tok
     struct pass p = {.B = 1, .T = n, .N = n, .first = (size_t)c->length};
     block_embed(net, &p, params, token);
     for (int l = 0; l < net->spec.L; l++) {
+        watch_beat();
         block_qkv(net, &p, l, params);
         attend(c, &p, l);
         block_rest(net, &p, l, params);

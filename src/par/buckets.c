@@ -139,8 +139,8 @@ static int may_fold(struct reducer *r, int *yes)
 {
     *yes = r->to_fold > r->to_send;
     if (*yes && r->n_requests > 0)
-        MPI_TRY(MPI_Testall(r->n_requests, slot_of(r, r->to_fold)->request, yes,
-                            MPI_STATUSES_IGNORE));
+        MPI_TRY(
+            MPI_Testall(r->n_requests, slot_of(r, r->to_fold)->request, yes, MPI_STATUSES_IGNORE));
     return OK;
 }
 

@@ -31,10 +31,9 @@ static void write_text(char *text, size_t size, const struct answer *a, int n)
         if (!a[r].me)
             continue;
         end = end_of_run(a, n, r);
-        size_t len = (size_t)snprintf(entry, sizeof entry,
-                                      end - r > 1 ? "%sranks %d-%d on %s" : "%srank %d%.0d on %s",
-                                      written > 0 ? ", " : "", r, end - r > 1 ? end - 1 : 0,
-                                      a[r].host);
+        size_t len = (size_t)snprintf(
+            entry, sizeof entry, end - r > 1 ? "%sranks %d-%d on %s" : "%srank %d%.0d on %s",
+            written > 0 ? ", " : "", r, end - r > 1 ? end - 1 : 0, a[r].host);
         used = written++ > 0 ? used : 0;
         if (used + len + sizeof more > size) {
             snprintf(text + used, size - used, "%s", more);
@@ -49,9 +48,9 @@ int who(char *text, size_t size, const struct comm *c, bool me)
     struct answer mine = {.me = me}, *all;
     TRY(agree(c, mem_alloc(&all, (size_t)c->size, sizeof *all, "names of ranks")));
     memcpy(mine.host, c->host, sizeof mine.host);
-    int rc = comm_check(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE,
-                                      c->world),
-                        "MPI_Allgather");
+    int rc = comm_check(
+        MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, c->world),
+        "MPI_Allgather");
     if (rc == OK)
         write_text(text, size, all, c->size);
     mem_free(all);

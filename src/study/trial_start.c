@@ -100,8 +100,10 @@ static int lay_checkpoint(const char *from, const char *run_dir)
 static bool has_begun(const char *run_dir)
 {
     int64_t *step = NULL;
-    size_t n = 0, n_damaged = 0;
-    bool begun = ckpt_list(run_dir, &step, &n, &n_damaged) == OK && n + n_damaged > 0;
+    size_t n = 0;
+    struct ckpt_aside aside = {0};
+    bool begun =
+        ckpt_list(run_dir, &step, &n, &aside) == OK && n + aside.damaged + aside.failed > 0;
     mem_free(step);
     err_clear();
     return begun;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
+#include "train/restart.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -56,7 +57,8 @@ static int each_name(const char *folder, void (*visit)(void *ctx, const char *na
 
 struct listing {
     int64_t *step;
-    size_t n, cap, n_damaged;
+    size_t n, cap;
+    struct ckpt_aside aside;
     int rc;
 };
 
@@ -78,7 +80,8 @@ static void list_one(void *ctx, const char *name)
 {
     struct listing *l = ctx;
     int64_t step = step_of(name, "");
-    l->n_damaged += step_of(name, ".damaged") >= 0;
+    l->aside.damaged += step_of(name, ".damaged") >= 0;
+    l->aside.failed += step_of(name, ".failed") >= 0;
     if (step < 0 || l->rc != OK)
         return;
     if (l->n == l->cap)
@@ -93,7 +96,7 @@ static int newest_first(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-int ckpt_list(const char *run_dir, int64_t **step, size_t *n, size_t *n_damaged)
+int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside *aside)
 {
     char folder[FS_PATH_MAX];
     struct listing l = {0};
@@ -110,8 +113,8 @@ int ckpt_list(const char *run_dir, int64_t **step, size_t *n, size_t *n_damaged)
         qsort(l.step, l.n, sizeof *l.step, newest_first);
     *step = l.step;
     *n = l.n;
-    if (n_damaged != NULL)
-        *n_damaged = l.n_damaged;
+    if (aside != NULL)
+        *aside = l.aside;
     return OK;
 }
 
@@ -123,21 +126,51 @@ struct search {
     size_t n, at;
     char path[FS_PATH_MAX];
     int64_t format; /* of that file */
+    bool counts;    /* starts from it, for the run goes on from what is found */
+    struct ckpt_aside aside;
 };
+
+/* It verifies, and yet no start from it ever got as far as a step. */
+static int set_failed_aside(struct search *s)
+{
+    char aside[FS_PATH_MAX + 16];
+    snprintf(aside, sizeof aside, "%s.failed", s->path);
+    TRY(fs_rename(s->path, aside));
+    log_warn("a checkpoint is passed over: %d starts from %s in a row ended before they had "
+             "completed a step; it is now named %s",
+             RESTART_MOST, s->path, aside);
+    s->aside.failed++;
+    return OK;
+}
+
+/* The newest that is not yet known to end whoever starts from it. */
+static int next_step(struct search *s, const char *run_dir, int64_t *step)
+{
+    for (*step = -1; s->at < s->n; s->at++) {
+        TRY(ckpt_path(s->path, run_dir, s->step[s->at]));
+        if (!s->counts || restart_tries(run_dir, s->step[s->at]) < RESTART_MOST) {
+            *step = s->step[s->at++];
+            return OK;
+        }
+        TRY(set_failed_aside(s));
+    }
+    s->path[0] = '\0';
+    return OK;
+}
 
 static int next_candidate(struct search *s, const char *run_dir)
 {
-    s->path[0] = '\0';
+    int64_t step;
     s->format = CKPT_FORMAT;
-    if (s->at == s->n)
+    TRY(next_step(s, run_dir, &step));
+    if (step < 0)
         return OK;
-    TRY(ckpt_path(s->path, run_dir, s->step[s->at++]));
     s->format = ckpt_format(s->path);
     /* Older files may be of this format, but they are not where the run stands. */
     if (s->format >= 0 && s->format != CKPT_FORMAT)
         return ERR(E_DATA, "%s: written in checkpoint format %lld; this carat reads format %d",
                    s->path, (long long)s->format, CKPT_FORMAT);
-    return OK;
+    return s->counts ? restart_begin(run_dir, step) : OK;
 }
 
 /* So that neither this run nor a requeued one tries it again. A file that only could not be read
@@ -158,8 +191,15 @@ static bool is_about_file(int rc)
     return rc == E_DATA || rc == E_IO;
 }
 
-static int nothing_whole(const char *run_dir, size_t n_seen)
+static int nothing_whole(const char *run_dir, const struct search *s)
 {
+    size_t n_seen = s->n + s->aside.damaged;
+    if (s->aside.failed > 0)
+        return ERR(E_DATA,
+                   "%s/checkpoints has no checkpoint left that is whole and lets a run go on; "
+                   "rename a step-*.h5.failed back to step-*.h5 to try it again once the cause is "
+                   "mended, or choose another run.dir",
+                   run_dir);
     if (n_seen == 0)
         return OK;
     return ERR(E_DATA,
@@ -168,14 +208,13 @@ static int nothing_whole(const char *run_dir, size_t n_seen)
                n_seen, run_dir);
 }
 
-static int search_newest(const struct comm *c, const char *run_dir, struct search *s,
-                         size_t n_damaged, char *path)
+static int search_newest(const struct comm *c, const char *run_dir, struct search *s, char *path)
 {
     for (;;) {
         int rc = c->rank == 0 ? next_candidate(s, run_dir) : OK;
         TRY(agree_bcast(c, 0, rc, s->path, sizeof s->path));
         if (s->path[0] == '\0')
-            return agree(c, c->rank == 0 ? nothing_whole(run_dir, s->n + n_damaged) : OK);
+            return agree(c, c->rank == 0 ? nothing_whole(run_dir, s) : OK);
         rc = ckpt_verify(c, s->path, NULL);
         if (rc == OK) {
             memcpy(path, s->path, FS_PATH_MAX);
@@ -189,16 +228,25 @@ static int search_newest(const struct comm *c, const char *run_dir, struct searc
     }
 }
 
-int ckpt_newest(const struct comm *c, const char *run_dir, char *path)
+static int find(const struct comm *c, const char *run_dir, bool counts, char *path)
 {
-    struct search s = {0};
-    size_t n_damaged = 0;
+    struct search s = {.counts = counts};
     path[0] = '\0';
-    int rc = agree(c, c->rank == 0 ? ckpt_list(run_dir, &s.step, &s.n, &n_damaged) : OK);
+    int rc = agree(c, c->rank == 0 ? ckpt_list(run_dir, &s.step, &s.n, &s.aside) : OK);
     if (rc == OK)
-        rc = search_newest(c, run_dir, &s, n_damaged, path);
+        rc = search_newest(c, run_dir, &s, path);
     mem_free(s.step);
     return rc;
+}
+
+int ckpt_newest(const struct comm *c, const char *run_dir, char *path)
+{
+    return find(c, run_dir, false, path);
+}
+
+int ckpt_restart(const struct comm *c, const char *run_dir, char *path)
+{
+    return find(c, run_dir, true, path);
 }
 
 /* ---- keeping and deleting ---- */
@@ -304,8 +352,10 @@ static void clean_one(void *ctx, const char *name)
     struct cleaning *k = ctx;
     char path[FS_PATH_MAX];
     const char *end = strstr(name, ".h5.tmp-");
-    bool ours = (end != NULL && strncmp(name, "step-", 5) == 0) ||
-                strncmp(name, "latest.tmp.", strlen("latest.tmp.")) == 0;
+    static const char *const begins[] = {"latest.tmp.", "restart.tmp.", "times.tmp."};
+    bool ours = end != NULL && strncmp(name, "step-", 5) == 0;
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+        ours = ours || strncmp(name, begins[i], strlen(begins[i])) == 0;
     if (!ours || fs_join(path, k->folder, name) != OK)
         return;
     if (unlink(path) != 0 && errno != ENOENT)

@@ -101,6 +101,7 @@ struct ckpt_payload {
     bool has_thread;
     atomic_bool busy;
     int (*work)(struct ckpt_payload *p);
+    atomic_uint pieces; /* that it has written or read back */
     double seconds;
     int rc;
     char message[2048], place[128];

@@ -6,12 +6,14 @@
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- what this rank has ---- */
@@ -138,11 +140,11 @@ static int write_part(struct ckpt_payload *p, int fd, const struct ckpt_part *pa
     return rc == OK ? OK : err_context(rc, "%s", d->name);
 }
 
-static int write_parts(struct ckpt_payload *p, int fd)
+/* For who waits: it gets on. */
+static void count_piece(struct ckpt_payload *p)
 {
-    for (size_t i = 0; i < p->n_parts; i++)
-        TRY(write_part(p, fd, &p->part[i]));
-    return OK;
+    atomic_fetch_add_explicit(&p->pieces, 1, memory_order_relaxed);
+    watch_beat();
 }
 
 /* Never retried: after a failed fsync the kernel may have dropped what it could not write. */
@@ -151,6 +153,23 @@ static int sync_parts(const struct ckpt_payload *p, int fd)
     errno = 0;
     if (fault_hit("ckpt.fsync") || fsync(fd) != 0)
         return ERR(E_IO, "%s: cannot fsync: %s", p->path, strerror(errno != 0 ? errno : EIO));
+    return OK;
+}
+
+/* A sync of all at once could take longer than a watchdog waits for a sign of life. */
+static int write_parts(struct ckpt_payload *p, int fd)
+{
+    const size_t at_once = (size_t)1 << 30;
+    size_t unsynced = 0;
+    for (size_t i = 0; i < p->n_parts; i++) {
+        TRY(write_part(p, fd, &p->part[i]));
+        unsynced += p->part[i].n;
+        if (unsynced >= at_once) {
+            TRY(sync_parts(p, fd));
+            unsynced = 0;
+        }
+        count_piece(p);
+    }
     return OK;
 }
 
@@ -178,7 +197,7 @@ static int write_mine(struct ckpt_payload *p)
 
 /* ---- reading back ---- */
 
-static int read_blocks(const struct ckpt_payload *p, int fd)
+static int read_blocks(struct ckpt_payload *p, int fd)
 {
     for (size_t i = 0; i < p->x->n_blocks; i++) {
         if (p->reader[i] != p->rank)
@@ -189,6 +208,7 @@ static int read_blocks(const struct ckpt_payload *p, int fd)
         int rc = ckpt_block_check(p->x, i, fd, p->block, p->path, E_IO);
         if (rc != OK)
             return err_context(rc, "what was written is not what is read back");
+        count_piece(p);
     }
     return OK;
 }
@@ -250,10 +270,25 @@ void ckpt_payload_read(struct ckpt_payload *p, bool aside)
     begin(p, read_mine, aside);
 }
 
+/* As long as the thread gets on, so does who waits for it. */
+static void wait_for_thread(struct ckpt_payload *p)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    unsigned seen = 0;
+    while (atomic_load_explicit(&p->busy, memory_order_acquire)) {
+        unsigned now = atomic_load_explicit(&p->pieces, memory_order_relaxed);
+        if (now != seen)
+            watch_beat();
+        seen = now;
+        nanosleep(&moment, NULL);
+    }
+    pthread_join(p->thread, NULL);
+}
+
 int ckpt_payload_join(struct ckpt_payload *p)
 {
     if (p->has_thread)
-        pthread_join(p->thread, NULL);
+        wait_for_thread(p);
     p->has_thread = false;
     if (p->rc != OK)
         err_adopt(p->rc, p->message, p->place);

@@ -40,7 +40,8 @@ static bool look_at_process(long pid, char *state, unsigned long long *start)
 /* One word, "-" where there is none: words of a line are told apart by blanks. */
 static void copy_word(char *to, size_t n, const char *from)
 {
-    snprintf(to, n, "%.*s", from != NULL ? (int)strcspn(from, " \t\n") : 0, from != NULL ? from : "");
+    snprintf(to, n, "%.*s", from != NULL ? (int)strcspn(from, " \t\n") : 0,
+             from != NULL ? from : "");
     if (*to == '\0')
         snprintf(to, n, "-");
 }

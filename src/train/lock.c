@@ -179,7 +179,8 @@ static const struct {
     {process_ended, "that process is gone"},
     {was_requeued, "it is an earlier start of this Slurm job"},
     {job_ended, "Slurm says that its job has ended"},
-    {is_silent, "it gave no sign of life for more than 10 minutes, so its node is taken to be lost"},
+    {is_silent,
+     "it gave no sign of life for more than 10 minutes, so its node is taken to be lost"},
 };
 
 static const char *why_taken(const struct contest *c)
@@ -202,11 +203,11 @@ static int refuse(const struct contest *c, const char *path)
         snprintf(alive, sizeof alive, ", last sign of life %.0f s ago", c->silent_s);
     if (strcmp(c->old.job, "-") != 0)
         snprintf(job, sizeof job, ", Slurm job %s", c->old.job);
-    return ERR(E_CONFIG,
-               "the run folder %.*s is in use by process %ld on %s%s%s; wait for it, choose another "
-               "run.dir, or remove %s if that process is gone",
-               (int)(strlen(path) - strlen("/lock")), path, c->old.pid, c->old.host, job, alive,
-               path);
+    return ERR(
+        E_CONFIG,
+        "the run folder %.*s is in use by process %ld on %s%s%s; wait for it, choose another "
+        "run.dir, or remove %s if that process is gone",
+        (int)(strlen(path) - strlen("/lock")), path, c->old.pid, c->old.host, job, alive, path);
 }
 
 /* ---- taking ---- */
@@ -261,6 +262,8 @@ static int take_inside(struct run_lock *lock, const struct guard *g, const struc
                  why);
     else
         log_warn("%s, which does not say who holds it, is taken over: %s", lock->path, why);
+    if (c.readable && !holder_was_requeued(&c.old, me))
+        lock->dead_until = st.st_mtim.tv_sec + BEAT_MS / 1000;
     return write_lock(lock, g, me);
 }
 
@@ -354,12 +357,10 @@ void run_give_back(struct run_lock *lock)
 {
     struct holder me;
     struct guard g;
-    char message[2048], place[128];
-    int code = err_code();
+    struct err_kept cause;
     if (!lock->held)
         return;
-    snprintf(message, sizeof message, "%s", err_message());
-    snprintf(place, sizeof place, "%s", err_place());
+    err_keep(&cause);
     holder_this(&me);
     if (enter(&g, lock->path, &me) == OK) {
         if (run_still_ours(lock) == OK)
@@ -368,15 +369,15 @@ void run_give_back(struct run_lock *lock)
     }
     close(lock->fd);
     lock->held = false;
-    err_adopt(code, message, place);
+    err_restore(&cause);
 }
 
 bool run_holder(const char *run_dir, char *text, size_t n, bool *gone)
 {
     char path[FS_PATH_MAX];
     struct holder who, me;
-    bool there = fs_join(path, run_dir, "lock") == OK && fs_exists(path) &&
-                 read_holder(path, &who) == OK;
+    bool there =
+        fs_join(path, run_dir, "lock") == OK && fs_exists(path) && read_holder(path, &who) == OK;
     err_clear();
     if (!there)
         return false;

@@ -5,10 +5,12 @@
 #include "base/mem.h"
 #include "base/watch.h"
 #include "par/agree.h"
+#include "par/vigil.h"
 #include "train/evaluate.h"
 #include "train/events.h"
 #include "train/generate.h"
 #include "train/progress.h"
+#include "train/restart.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -77,8 +79,14 @@ static int validate(struct trainer *t, double row[M_N])
     return monitor_validated(t, e.loss);
 }
 
-/* A sample of text, by root. That it could not be made is no reason to end a run. */
-static void show_sample(struct trainer *t)
+static void on_piece(void *vigil, const char *piece)
+{
+    (void)piece;
+    vigil_still(vigil);
+}
+
+/* That no sample of text could be made is no reason to end a run. */
+static void show_sample(struct trainer *t, struct vigil *v)
 {
     void *bytes = NULL;
     size_t n = 0;
@@ -94,8 +102,8 @@ static void show_sample(struct trainer *t)
     TRY_OUT(store_tokenizer(t->train_store.path, &bytes, &n));
     TRY_OUT(tokenizer_from_bytes(&tok, bytes, n, t->train_store.path));
     TRY_OUT(generator_new(&g, &t->spec, t->params, tok, (int)c->sample.tokens + 256));
-    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens, NULL,
-                     NULL, &text));
+    TRY_OUT(generate(g, &how, (uint64_t)t->at.step, c->sample.prompt, (int)c->sample.tokens,
+                     on_piece, v, &text));
     log_info("sample          %s%s", c->sample.prompt, text);
 out:
     if (rc != OK) {
@@ -106,6 +114,43 @@ out:
     generator_free(g);
     tokenizer_free(tok);
     mem_free(bytes);
+}
+
+/* By root. Collective. */
+static int sample(struct trainer *t)
+{
+    struct vigil v;
+    if (t->comm->rank != 0)
+        return vigil_wait(t->comm);
+    vigil_begin(&v, t->comm);
+    show_sample(t, &v);
+    return vigil_end(&v);
+}
+
+/* For the next slice to know, where slices are cut by time. */
+static void note_times(struct trainer *t)
+{
+    t->slice.save_s = t->save_s;
+    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0 && t->slice.step_s > 0)
+        slice_note(t->conf->run.dir, &t->slice, t->comm->size);
+}
+
+static int save(struct trainer *t)
+{
+    TRY(trainer_save(t));
+    note_times(t);
+    return OK;
+}
+
+/* The first step is done and all that followed it: this start came to something. */
+static void count_first(struct trainer *t, double step_s)
+{
+    if (t->slice.step_s > 0)
+        return;
+    t->slice.step_s = step_s;
+    note_times(t);
+    if (t->lock.held)
+        restart_clear(t->conf->run.dir);
 }
 
 static int tell_straggler(const struct trainer *t, int rank)
@@ -170,8 +215,8 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     if (validates)
         TRY(validate(t, row));
     watch_phase(samples ? PHASE_SAMPLE : PHASE_VALIDATE);
-    if (samples && t->comm->rank == 0)
-        show_sample(t);
+    if (samples)
+        TRY(sample(t));
     TRY(optimizer_hide(t));
     watch_phase(PHASE_METRICS);
     return OK;
@@ -193,7 +238,13 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
     /* Behind a checkpoint a row that could not be written would be missing for ever. */
     if (over || saves)
         TRY(agree(t->comm, t->pending));
-    return over ? OK : save_at_step(t, r->saving, saves);
+    if (over)
+        return OK;
+    int64_t before = t->saved_step;
+    TRY(save_at_step(t, r->saving, saves));
+    if (t->saved_step != before)
+        note_times(t);
+    return OK;
 }
 
 /* One step and what comes after it; what ended the run is worth its row. */
@@ -205,6 +256,20 @@ static int whole_step(struct trainer *t, struct step_result *r, bool *ends)
     return rc != OK ? rc : after_step(t, r, ends);
 }
 
+/* Who queues the job again on 75 must not do so for ever: that code says that a step was gained. */
+static int stop_here(struct trainer *t)
+{
+    TRY(agree(t->comm, t->pending));
+    TRY(save(t));
+    if (t->at.step > t->first_step)
+        return E_STOPPED;
+    return ERR(
+        E_CONFIG,
+        "the run stopped at step %lld and had begun at step %lld: no step was gained, for it "
+        "went back meanwhile; give it more time",
+        (long long)t->at.step, (long long)t->first_step);
+}
+
 static int run_steps(struct trainer *t)
 {
     bool ends = t->watcher != NULL && t->watcher->has_seen(t->watcher->ctx, t, NAN);
@@ -212,27 +277,25 @@ static int run_steps(struct trainer *t)
         struct step_result r;
         int rc = whole_step(t, &r, &ends);
         if (rc == E_DIVERGED && t->monitor.sound)
-            TRY(trainer_save(t));
+            TRY(save(t));
         TRY(rc);
-        if (r.stop && t->at.step < t->n_steps && !ends) {
-            TRY(trainer_save(t));
-            return E_STOPPED;
-        }
+        count_first(t, r.step_s);
+        if (r.stop && t->at.step < t->n_steps && !ends)
+            return stop_here(t);
     }
     save_settle(t);
-    return t->saved_step == t->at.step ? OK : trainer_save(t);
+    return t->saved_step == t->at.step ? OK : save(t);
 }
 
 /* A run that ends by an error all ranks know of keeps the checkpoint that is on its way. */
 static int end_of(struct trainer *t, int rc)
 {
-    char message[2048], place[128];
+    struct err_kept cause;
     if (rc == OK || rc == E_RANK || rc == E_BUG)
         return rc;
-    snprintf(message, sizeof message, "%s", err_message());
-    snprintf(place, sizeof place, "%s", err_place());
+    err_keep(&cause);
     save_settle(t);
-    err_adopt(rc, message, place);
+    err_restore(&cause);
     return rc;
 }
 
@@ -254,6 +317,8 @@ int train_loop(struct trainer *t)
                  (long long)t->at.step, (long long)t->n_steps);
     if (t->saved_step < 0 && monitor_may_go_back(t->conf))
         TRY(trainer_save(t));
+    t->first_step = t->at.step;
+    t->slice.startup_s = clock_now_s() - t->init_s;
     int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
@@ -265,6 +330,8 @@ int train_loop(struct trainer *t)
     if (rc == E_DIVERGED) /* said again: closing may have had words of its own */
         return *t->monitor.text != '\0' ? ERR(rc, "%s", t->monitor.text) : rc;
     drop_requests(t);
+    if (t->lock.held)
+        restart_clear(t->conf->run.dir);
     progress_end(t, rc);
     return rc;
 }

@@ -36,7 +36,7 @@ struct segment {
     int64_t rows;                        /* room for steps */
     int64_t n_beside[N_SIDES];           /* rows a step beside it; 0: the array is not there */
     int64_t step_at, beside_at[N_SIDES]; /* where the arrays lie in the file */
-    int64_t durable_at; /* likewise; -1: there is none, as in older files */
+    int64_t durable_at;                  /* likewise; -1: there is none, as in older files */
     int step_width;
     int column[M_N]; /* the place of each in a row of /step; -1: not there */
 };

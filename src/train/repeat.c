@@ -110,8 +110,9 @@ static int conclude(struct trainer *t, const struct step_result *r, const struct
     snprintf(e.text, sizeof e.text,
              "step %lld: computed again, the same samples gave other bits, %s; wrong was %s: the "
              "memory or arithmetic of that node is suspect: restart without it",
-             (long long)e.step, agreed ? "and two of three results agree and are used"
-                                       : "and no two of three results agree",
+             (long long)e.step,
+             agreed ? "and two of three results agree and are used"
+                    : "and no two of three results agree",
              suspects);
     monitor_record(t, &e);
     if (!agreed)

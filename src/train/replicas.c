@@ -135,9 +135,8 @@ static int is_odd(const struct trainer *t, uint64_t hash, bool *odd, bool *major
 {
     uint64_t *all, most;
     TRY(agree(t->comm, mem_alloc(&all, (size_t)t->comm->size, sizeof *all, "hashes of replicas")));
-    int rc = comm_check(
-        MPI_Allgather(&hash, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, t->comm->world),
-        "MPI_Allgather");
+    int rc = comm_check(MPI_Allgather(&hash, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, t->comm->world),
+                        "MPI_Allgather");
     if (rc == OK) {
         *majority = find_majority(&most, all, &t->holders.team);
         *odd = !*majority || hash != most;

@@ -222,7 +222,7 @@ static int look_for_newest(const struct trainer *t, char *path)
 {
     const char *dir = t->conf->run.dir;
     if (t->start == START_RUN)
-        return ckpt_newest(t->comm, dir, path);
+        return ckpt_restart(t->comm, dir, path);
     int rc = t->comm->rank == 0 ? find_newest(dir, path) : OK;
     TRY(agree_bcast(t->comm, 0, rc, path, FS_PATH_MAX));
     return path[0] != '\0' ? ckpt_verify(t->comm, path, NULL) : OK;
@@ -236,6 +236,7 @@ int resume_newest(struct trainer *t, bool *found)
     if (!*found)
         return OK;
     TRY(load(t, path));
+    t->loaded = true;
     log_info("resumed         %s: step %lld of %lld, attempt %lld; it is the newest checkpoint "
              "that verifies",
              path, (long long)t->at.step, (long long)t->n_steps, (long long)t->at.attempt);

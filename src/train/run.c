@@ -2,13 +2,16 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "par/agree.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Root is asked whether it may, so that a folder that cannot be written ends the job here and not
@@ -23,6 +26,25 @@ static int make_part(const char *run_dir, const char *name)
     return OK;
 }
 
+/* What processes that were killed left in the folder itself; in its parts those clean who write
+ * there. */
+static int clean(const char *run_dir)
+{
+    static const char *const begins[] = {"job.yaml.tmp.", "lock.tmp.", "lock.stale-",
+                                         "lock.guard.stale-", "metrics.h5.tmp-"};
+    char path[FS_PATH_MAX];
+    DIR *dir = opendir(run_dir);
+    if (dir == NULL)
+        return ERR(E_IO, "%s: cannot list it: %s", run_dir, strerror(errno));
+    for (const struct dirent *e; (e = readdir(dir)) != NULL;)
+        for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+            if (strncmp(e->d_name, begins[i], strlen(begins[i])) == 0 &&
+                fs_join(path, run_dir, e->d_name) == OK)
+                unlink(path);
+    closedir(dir);
+    return OK;
+}
+
 static int claim_as_root(const char *run_dir, struct run_lock *lock)
 {
     char path[FS_PATH_MAX];
@@ -31,7 +53,7 @@ static int claim_as_root(const char *run_dir, struct run_lock *lock)
     TRY(run_lock_take(lock, run_dir));
     TRY(fs_join(path, run_dir, "FAILED"));
     unlink(path);
-    return OK;
+    return clean(run_dir);
 }
 
 int run_claim(const struct comm *c, const char *run_dir, struct run_lock *lock)
@@ -50,6 +72,20 @@ bool run_asked(const char *run_dir, const char *what)
     return true;
 }
 
+void run_drop_stale(const char *run_dir, const struct run_lock *lock)
+{
+    static const char *const what[] = {"stop", "save"};
+    char path[FS_PATH_MAX];
+    struct stat st;
+    for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
+        if (fs_join(path, run_dir, what[i]) != OK || stat(path, &st) != 0 ||
+            st.st_mtim.tv_sec > lock->dead_until)
+            continue;
+        unlink(path);
+        log_info("dropped         %s: meant for a run that was killed before it saw it", path);
+    }
+}
+
 static void add_json_text(struct str *out, const char *text)
 {
     str_add(out, "\"");
@@ -62,6 +98,18 @@ static void add_json_text(struct str *out, const char *text)
             str_addn(out, p, 1);
     }
     str_add(out, "\"");
+}
+
+/* Another rank's error carries that rank's name in front (par/agree.h). */
+static const char *whose(const char *message, int *rank, char host[64])
+{
+    int n = 0, r;
+    char h[64];
+    if (sscanf(message, "rank %d on %63[^: ]: %n", &r, h, &n) != 2 || n == 0)
+        return message;
+    *rank = r;
+    snprintf(host, 64, "%s", h);
+    return message + n;
 }
 
 bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
@@ -80,8 +128,9 @@ bool run_record_failure(const char *run_dir, int rank, const char *host, long st
     str_addf(&out, ", \"step\": %ld, \"code\": %d, \"message\": ", step, code);
     add_json_text(&out, message);
     str_add(&out, "}\n");
-    ssize_t written = write(fd, out.s, out.len);
-    (void)written; /* its being there tells of the failure, if not of what it was */
+    /* Half a record would be none; on a full disk the exit code must do. */
+    if (write(fd, out.s, out.len) != (ssize_t)out.len)
+        unlink(path);
     close(fd);
     str_release(&out);
     return true;
@@ -89,7 +138,32 @@ bool run_record_failure(const char *run_dir, int rank, const char *host, long st
 
 void run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
 {
-    (void)run_record_failure(run_dir, c->rank, c->host, step, code, err_message());
+    char host[64];
+    int rank = c->rank;
+    snprintf(host, sizeof host, "%s", c->host);
+    const char *message = whose(err_message(), &rank, host);
+    (void)run_record_failure(run_dir, rank, host, step, code, message);
+}
+
+/* fatal() may come from anywhere and knows no run. */
+static struct {
+    const char *run_dir;
+    const struct comm *c;
+    const int64_t *step;
+} noted;
+
+static void write_last_words(int code, const char *message)
+{
+    err_adopt(code, message, "");
+    run_write_failed(noted.run_dir, noted.c, (long)*noted.step, code);
+}
+
+void run_note_fatal(const char *run_dir, const struct comm *c, const int64_t *step)
+{
+    noted.run_dir = run_dir;
+    noted.c = c;
+    noted.step = step;
+    err_set_last_words(run_dir != NULL ? write_last_words : NULL);
 }
 
 int run_new_id(char id[37])

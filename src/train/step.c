@@ -7,6 +7,7 @@
 #include "par/zero.h"
 #include "train/feed.h"
 #include "train/repeat.h"
+#include "train/slice.h"
 #include "train/stop.h"
 #include "train/sums.h"
 #include "train/trainer.h"
@@ -149,14 +150,22 @@ static bool is_asked(const struct trainer *t, const char *what)
     return t->start == START_RUN && run_asked(t->conf->run.dir, what);
 }
 
+/* Whether there is no time for what comes until the next occasion to save: a validation that is due
+ * after this step, and a step like this one. */
+static bool time_is_up(const struct trainer *t, double step_s)
+{
+    const struct config *c = t->conf;
+    bool validates = c->validate.every > 0 && (t->at.step + 1) % c->validate.every == 0;
+    double limit_s = c->train.time_limit_s, left_s = limit_s - (clock_now_s() - t->begun_s);
+    return slice_is_up(left_s, limit_s, t->save_s, step_s + (validates ? t->pace.valid_s : 0));
+}
+
 /* Root alone looks at files and clocks, so that there is one opinion. */
 static bool wants_stop(const struct trainer *t, double step_s)
 {
     if (stop_signal() != 0)
         return true;
-    return t->comm->rank == 0 &&
-           (is_asked(t, "stop") ||
-            stop_time_is_up(t->begun_s, t->conf->train.time_limit_s, t->save_s, step_s));
+    return t->comm->rank == 0 && (is_asked(t, "stop") || time_is_up(t, step_s));
 }
 
 /* What AdaScale goes by in the steps that follow. */

@@ -1,7 +1,5 @@
 #include "train/stop.h"
 
-#include "base/clock.h"
-
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -72,12 +70,4 @@ void stop_install(void)
 int stop_signal(void)
 {
     return caught;
-}
-
-bool stop_time_is_up(double begun_s, double limit_s, double save_s, double step_s)
-{
-    if (limit_s <= 0)
-        return false;
-    double left = limit_s - (clock_now_s() - begun_s);
-    return left < 2 * save_s + step_s + 10;
 }

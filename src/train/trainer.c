@@ -13,6 +13,7 @@
 #include "train/budget.h"
 #include "train/conditions.h"
 #include "train/feed.h"
+#include "train/restart.h"
 #include "train/resume.h"
 #include "train/watchdog.h"
 #include "train/weights.h"
@@ -229,7 +230,13 @@ static int take_folder(struct trainer *t)
 {
     const char *dir = t->conf->run.dir;
     TRY(run_claim(t->comm, dir, &t->lock));
-    return agree(t->comm, t->comm->rank == 0 ? ckpt_clean_temporaries(dir) : OK);
+    run_note_fatal(dir, t->comm, &t->at.step);
+    int rc = OK;
+    if (t->comm->rank == 0) {
+        rc = ckpt_clean_temporaries(dir);
+        rc = rc != OK ? rc : slice_check(dir, t->conf->train.time_limit_s, t->comm->size);
+    }
+    return agree(t->comm, rc);
 }
 
 static int is_ours(void *ctx)
@@ -243,6 +250,8 @@ static int open_run(struct trainer *t)
 {
     TRY(number_attempt(t));
     TRY(agree(t->comm, write_job_file(t)));
+    if (t->comm->rank == 0)
+        run_drop_stale(t->conf->run.dir, &t->lock);
     TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
                      t->monitor.vitals.n_groups));
     metrics_ask(t->metrics, is_ours, t);
@@ -307,6 +316,7 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->spec = *spec;
     t->comm = comm;
     t->begun_s = begun_s;
+    t->init_s = clock_now_s();
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
@@ -332,9 +342,20 @@ int trainer_init_apart(struct trainer *t, const struct config *conf, const struc
     return init(t, conf, spec, comm, clock_now_s(), start);
 }
 
+/* What carat says in good order is no fault of the checkpoint that it started from, unless that
+ * could not be loaded: machinery and settings fail from any. */
+static bool checkpoint_is_to_blame(const struct trainer *t, int rc)
+{
+    return rc == E_RANK || rc == E_BUG || (rc == E_DATA && !t->loaded);
+}
+
 void trainer_failed(struct trainer *t, int rc)
 {
-    if (t->lock.held && !run_is_lost(&t->lock) && rc != E_STOPPED)
+    if (!t->lock.held || run_is_lost(&t->lock))
+        return;
+    if (!checkpoint_is_to_blame(t, rc))
+        restart_forgive(t->conf->run.dir);
+    if (rc != E_STOPPED)
         run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
 }
 
@@ -360,6 +381,8 @@ void trainer_release(struct trainer *t)
     window_free(t->shared);
     str_release(&t->lr_derivation);
     str_release(&t->lr_warnings);
+    if (t->start == START_RUN)
+        run_note_fatal(NULL, NULL, NULL);
     if (t->lock.held)
         run_give_back(&t->lock);
     memset(t, 0, sizeof *t);

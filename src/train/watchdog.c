@@ -118,8 +118,7 @@ static bool is_first(const struct watchdog_report *r, const char *text)
 {
     if (dog.run_dir[0] == '\0')
         return atomic_exchange(&dog.peer[0].mark->spoken, 1) == 0;
-    bool first =
-        run_record_failure(dog.run_dir, dog.rank, dog.host, r->step, E_RANK, text);
+    bool first = run_record_failure(dog.run_dir, dog.rank, dog.host, r->step, E_RANK, text);
     /* A rank that failed earlier has not come to say why if it hangs at the end. */
     return first || (r->phase == PHASE_CLOSE && dog.rank == 0);
 }

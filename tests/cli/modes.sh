@@ -45,7 +45,7 @@ batch: {global: 4, micro: 1, seq_len: 16}
 train: {steps: 48, log_every: 24}
 optimizer: {lr: 8e-3}
 schedule: {name: cosine, warmup: 4 steps}
-checkpoint: {every: 12, keep: 9}
+checkpoint: {every: 12, keep: 9, async: off}
 validate: {samples: 16}
 YAML
 ends 0 "prepare" "$carat" prepare include -o "$work/tokens.h5" --train-tokenizer 400

@@ -72,9 +72,17 @@ END_TEST
 
 /* Limits of carat's own detectors, and its caps. */
 static const char *const OF_ITS_OWN[] = {
-    "optimizer.hyper_cap",    "monitor.spike_sigma", "monitor.spike_window",      "monitor.margin",
-    "monitor.diverged_steps", "monitor.oscillation", "monitor.oscillation_limit", "monitor.plateau",
+    "optimizer.hyper_cap",
+    "monitor.spike_sigma",
+    "monitor.spike_window",
+    "monitor.margin",
+    "monitor.diverged_steps",
+    "monitor.oscillation",
+    "monitor.oscillation_limit",
+    "monitor.plateau",
     "monitor.back_most",
+    "monitor.replicas_every",
+    "monitor.repeat",
 };
 
 static bool is_of_its_own(const char *name)

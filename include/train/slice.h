@@ -1,0 +1,29 @@
+/* A slice: the part of a run that one job with a time limit does. It must gain a step and save it,
+ * or a job that is queued again does nothing for ever. The file checkpoints/times keeps what the
+ * last slice measured, for the next one to know. */
+#ifndef CARAT_TRAIN_SLICE_H
+#define CARAT_TRAIN_SLICE_H
+
+#include <stdbool.h>
+
+/* Seconds. */
+struct slice_times {
+    double startup_s; /* from the start of the trainer to its first step */
+    double step_s;    /* the first step, which is the slowest as a rule */
+    double save_s;    /* a save */
+};
+
+/* What a slice needs at least: its start-up, a step and two saves, for one may come just before. */
+double slice_least_s(const struct slice_times *t);
+/* Whether to save now and end: of limit_s (0: none) left_s are left, next_s is what comes before
+ * the next occasion (the next step, a validation). Twice a save must fit behind that, and a margin
+ * of a tenth of the limit, at most a minute: Slurm may be so early. */
+bool slice_is_up(double left_s, double limit_s, double save_s, double next_s);
+
+/* E_CONFIG with the numbers when the last slice's times on as many ranks do not fit into limit_s
+ * (0: no limit). OK when they are not known. Root. Local. */
+int slice_check(const char *run_dir, double limit_s, int ranks);
+/* Keeps the times. What cannot be kept is only not known. Root. Local. */
+void slice_note(const char *run_dir, const struct slice_times *t, int ranks);
+
+#endif

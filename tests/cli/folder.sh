@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# timeout: 300
+# The run folder under adversity: two jobs, starts that come to nothing, time limits, and errors that
+# end all ranks alike.
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/cli/frame
+. tests/cli/frame
+
+cat >"$work/job.yaml" <<END
+data: {train: $work/tokens.h5}
+model: {preset: gemma3-nano, width: 16, layers: 1, heads: 2, kv_heads: 1, head_dim: 8, ffn: 16}
+batch: {global: 4, micro: 1, seq_len: 16}
+train: {steps: 6, log_every: 1}
+checkpoint: {every: 2}
+validate: {every: 3, samples: 4}
+sample: {every: 0}
+END
+ok "prepare" "$carat" prepare src include -o "$work/tokens.h5" --train-tokenizer 400
+is() { # WHAT TEST...
+    local what=$1; shift
+    checks=$((checks + 1))
+    "$@" || failed "$what"
+}
+newest() { find "$work/$1/checkpoints" -name 'step-*.h5' | sort | tail -n 1; }
+
+# A holder that was stopped, robbed and woken publishes nothing more, and leaves the robber's lock.
+train 1 robbed train.steps=1000000 checkpoint.every=20 >"$work/robbed.log" 2>&1 &
+for _ in $(seq 200); do [ -n "$(newest robbed 2>/dev/null)" ] && break; sleep 0.05; done
+pid=$(awk '{print $2}' "$work/robbed/lock")
+kill -STOP "$pid"
+exits 78 "a stopped holder is there" train 1 robbed
+says 'in use by process .* last sign of life [0-9]+ s ago' "who holds the folder"
+touch -d '11 minutes ago' "$work/robbed/lock"
+echo 'elsewhere 1 - 0 1 boot 1 -' >"$work/robber" # a live holder that cannot be looked at
+mv "$work/robber" "$work/robbed/lock"
+published() { find "$work/robbed" -name '*.h5' ! -path '*/metrics/*' | sort; cat "$work/robbed/checkpoints/latest"; }
+before=$(published)
+kill -CONT "$pid"; wait
+is "it publishes nothing" [ "$before" = "$(published)" ]
+is "no FAILED in the other's folder" [ ! -e "$work/robbed/FAILED" ]
+is "its last words" [ "$(grep -c "carat: another job took the run folder's lock" "$work/robbed.log")" = 1 ]
+is "the other's lock stays" grep -q '^elsewhere' "$work/robbed/lock"
+touch -d '11 minutes ago' "$work/robbed/lock"
+ok "a silent holder is replaced" train 1 robbed train.steps="$((10#$(newest robbed | tr -dc 0-9 | tail -c 10 | head -c 9) + 1))"
+says 'no sign of life for more than 10 minutes' "why it is taken over"
+
+# Two real jobs for one folder.
+for i in 1 2 3; do
+    for j in a b; do train 1 race train.steps=$((6 * i)) >"$work/race.$j" 2>&1 & done
+    wait
+    is "race $i has a winner" grep -q '^done' "$work/race.a" "$work/race.b"
+done
+
+# A checkpoint that ends every run that starts from it is set aside at the fourth start.
+ok "a run" train 1 loop
+for i in 1 2 3; do
+    exits 137 "start $i is killed" env CARAT_FAULT=store.read:0:1:kill "$carat" train "$work/job.yaml" run.dir="$work/loop" train.steps=8
+done
+says 'resumed .*step 6 of 8' "it starts from the newest"
+ok "the fourth start goes on from the next older" train 1 loop train.steps=8
+says 'step-000000006.h5 in a row ended|3 starts from .*step-000000006.h5 in a row' "what is passed over"
+says 'resumed .*step 4 of 8' "the older one"
+is "the file is kept" [ -e "$work/loop/checkpoints/step-000000006.h5.failed" ]
+is "the count is gone" [ ! -e "$work/loop/checkpoints/restart" ]
+ok "inspect tells" "$carat" inspect "$work/loop"
+says 'failed_restarts|failed restarts' "how many were set aside"
+for i in 1 2 3 4; do
+    exits 78 "wrong settings are not the checkpoint's fault" train 1 loop model.width=32
+done
+is "nothing is set aside for them" [ ! -e "$work/loop/checkpoints/step-000000008.h5.failed" ]
+
+# Time.
+exits 75 "a short slice gains a step" train 1 time train.time_limit=0.001s
+is "and saves it" [ -n "$(newest time)" ]
+exits 78 "the next, too short, is refused" train 1 time train.time_limit=0.001s
+says 'time_limit 0.001 s is too short .* first step, .* save, so at least' "with the numbers"
+is "FAILED says so" grep -q '"code": 78' "$work/time/FAILED"
+ok "without a limit it goes on" train 1 time
+
+# Requests that a killed run did not see.
+echo "$(hostname) 999999999 - 0 1" >"$work/time/lock"
+touch -d '1 minute ago' "$work/time/stop"
+ok "a stale stop is dropped" train 1 time train.steps=8
+says 'dropped .*stop' "with a line"
+touch "$work/time/stop"
+exits 75 "a stop between two slices stands" train 1 time train.steps=12
+
+# What killed processes left behind.
+touch "$work/time/job.yaml.tmp.n1.3" "$work/time/metrics.h5.tmp-3" "$work/time/lock.stale-3" \
+    "$work/time/checkpoints/latest.tmp.n1.3" "$work/time/checkpoints/step-000000009.h5.tmp-x-3"
+ok "goes on" train 1 time train.steps=12
+is "they are gone" [ -z "$(find "$work/time" -name '*tmp*' -o -name '*stale*')" ]
+
+if unshare -m true 2>/dev/null; then
+    mkdir -p "$work/readonly"
+    exits 74 "a folder that cannot be written" unshare -m bash -c "mount -t tmpfs -o ro none '$work/readonly' &&
+        '$carat' train '$work/job.yaml' run.dir='$work/readonly'"
+    says 'Read-only file system' "why"
+fi
+
+# Errors of one rank, at 1 to 4 ranks: the same code, one line, a whole FAILED, no hang.
+while read -r ranks fault code settings; do
+    name=fault-$ranks-${fault%%:*}
+    # shellcheck disable=SC2086
+    exits "$code" "$fault on $ranks" env CARAT_FAULT="$fault" \
+        timeout 60 $([ "$ranks" = 1 ] || echo mpirun -n "$ranks") "$carat" train "$work/job.yaml" run.dir="$work/$name" $settings
+    is "$fault on $ranks: one line" [ "$(grep '^carat: ' "$work/out" | grep -cv '^carat: warning')" = 1 ]
+    is "$fault on $ranks: FAILED" python3 -c 'import json, sys
+assert json.load(open(sys.argv[1]))["code"] == int(sys.argv[2])' "$work/$name/FAILED" "$code"
+    [ "$code" = 69 ] || # no rank can be waited for
+        is "$fault on $ranks: no lock" [ ! -e "$work/$name/lock" ]
+done <<END
+1 store.read:0:3 74
+2 store.read:1:3 74
+3 reduce:2:2 69
+4 metrics.row:3:2 74
+2 metrics.row:0:6 74
+1 metrics.fsync:0 74
+3 metrics.fsync:2 74
+2 ckpt.pwrite:1:1 74 checkpoint.every=0
+3 ckpt.rename:0:1 74 checkpoint.every=0
+1 ckpt.latest:0:1 74 checkpoint.every=0
+2 h5x.reserve:0:1 74
+END
+
+conclude

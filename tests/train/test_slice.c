@@ -1,0 +1,99 @@
+/* Slices of a run under a time limit: never one that gains nothing. */
+#include "base/err.h"
+#include "base/fs.h"
+#include "check_main.h"
+#include "train/restart.h"
+#include "train/slice.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static char folder[64];
+
+static void make_folder(void)
+{
+    char path[FS_PATH_MAX];
+    snprintf(folder, sizeof folder, "/tmp/carat-slice-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(fs_join(path, folder, "checkpoints"), OK);
+    ck_assert_int_eq(fs_mkdirs(path), OK);
+}
+
+static void remove_folder(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* Seconds left, limit, save, what comes next: is it up? */
+START_TEST(the_end_leaves_room_for_a_save)
+{
+    static const struct {
+        double left, limit, save, next;
+        bool up;
+    } rows[] = {
+        {-5, 0, 10, 10, false},                                     /* no limit */
+        {1000, 14400, 100, 50, false}, {309, 14400, 100, 50, true}, /* 200 + 50 + 60 */
+        {311, 14400, 100, 50, false},  {65, 100, 10, 35, false},    /* 20 + 35 + 10 */
+        {64, 100, 10, 35, true},       {0.5, 1, 0.1, 0.1, false},   /* short limits are of use */
+        {0.3, 1, 0.1, 0.1, true},      {-1, 10, 0, 0, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        ck_assert_msg(slice_is_up(rows[i].left, rows[i].limit, rows[i].save, rows[i].next) ==
+                          rows[i].up,
+                      "row %zu", i);
+}
+END_TEST
+
+START_TEST(too_short_a_slice_is_refused)
+{
+    const struct slice_times t = {.startup_s = 30, .step_s = 8, .save_s = 4};
+    ck_assert_double_eq(slice_least_s(&t), 46);
+    ck_assert_int_eq(slice_check(folder, 10, 2), OK); /* nothing is known */
+    slice_note(folder, &t, 2);
+    ck_assert_int_eq(slice_check(folder, 46, 2), OK);
+    ck_assert_int_eq(slice_check(folder, 0, 2), OK);
+    ck_assert_int_eq(slice_check(folder, 45, 4), OK); /* other ranks are as fast as they are */
+    ck_assert_int_eq(slice_check(folder, 45, 2), E_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err_message(), "train.time_limit 45 s"));
+    ck_assert_ptr_nonnull(strstr(err_message(), "30 s to its first step, 8 s for that step and 4 s "
+                                                "a save, so at least 46 s"));
+}
+END_TEST
+
+START_TEST(starts_are_counted_by_checkpoint)
+{
+    ck_assert_int_eq(restart_tries(folder, 7), 0);
+    for (int i = 1; i <= 3; i++) {
+        ck_assert_int_eq(restart_begin(folder, 7), OK);
+        ck_assert_int_eq(restart_tries(folder, 7), i);
+    }
+    ck_assert_int_eq(restart_tries(folder, 6), 0);
+    (void)ERR(E_IO, "a full disk");
+    restart_forgive(folder);
+    ck_assert_str_eq(err_message(), "a full disk");
+    ck_assert_int_eq(restart_tries(folder, 7), 2);
+    ck_assert_int_eq(restart_begin(folder, 6), OK); /* another begins anew */
+    ck_assert_int_eq(restart_tries(folder, 7), 0);
+    restart_forgive(folder);
+    restart_forgive(folder);
+    ck_assert_int_eq(restart_tries(folder, 6), 0);
+    ck_assert_int_eq(restart_begin(folder, 6), OK);
+    restart_clear(folder);
+    ck_assert_int_eq(restart_tries(folder, 6), 0);
+}
+END_TEST
+
+static void add(TCase *t)
+{
+    tcase_add_checked_fixture(t, make_folder, remove_folder);
+    tcase_add_test(t, the_end_leaves_room_for_a_save);
+    tcase_add_test(t, too_short_a_slice_is_refused);
+    tcase_add_test(t, starts_are_counted_by_checkpoint);
+}
+
+int main(void)
+{
+    return run_suite("train/slice", add);
+}
