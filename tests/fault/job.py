@@ -16,11 +16,11 @@ data: {{train: {work}/tokens.h5, boundary: attention}}
 model: {{preset: gemma3-nano, width: 16, layers: 1, heads: 2, kv_heads: 1, head_dim: 8, ffn: 24,
         window: 9, window_pattern: 2}}
 batch: {{global: 8, micro: 1, seq_len: 17}}
-train: {{steps: 5, log_every: 1}}
+train: {{steps: 3, log_every: 1}}
 optimizer: {{lr: 3e-3}}
 schedule: {{warmup: 2 steps}}
 checkpoint: {{every: 2, keep: 2}}
-validate: {{every: 4, samples: 4}}
+validate: {{every: 2, samples: 4}}
 """
 LONG = ("train.steps=40", "checkpoint.every=3", "validate.every=10")  # leaves time for faults
 
