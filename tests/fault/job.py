@@ -65,8 +65,10 @@ class Place:
     """A temporary folder with the job, its tokens, and what its runs share."""
 
     def __init__(self, work, carat, tools):
-        self.work, self.carat = work, carat
-        self.shim, self.flips = f"{tools}/shim.so", f"{tools}/flips"
+        """Works with copies of the programs: they may be built anew meanwhile."""
+        self.work = work
+        self.carat, self.shim, self.flips = [
+            shutil.copy(path, work) for path in (carat, f"{tools}/shim.so", f"{tools}/flips")]
         self.memory = f"/dev/shm/{os.path.basename(work)}" if os.path.isdir("/dev/shm") else work
         self.env = self._environment()
         for folder in (self.memory, f"{work}/tmp"):
