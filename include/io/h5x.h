@@ -21,7 +21,7 @@ int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* Files, by HDF5's serial driver. Created with V18 bounds and alignment; create fails when the file
  * exists (O_EXCL). */
 int h5x_create(hid_t *file, const char *path);
-/* E_DATA: no regular file, not HDF5, or with a user block. */
+/* E_DATA: no regular file, not HDF5, or with a user block; E_IO: cannot be opened for writing. */
 int h5x_open(hid_t *file, const char *path, bool write);
 /* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);

@@ -153,7 +153,7 @@ int h5x_open(hid_t *file, const char *path, bool write)
     if (rc == OK) {
         *file = H5Fopen(path, write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, fapl);
         if (*file < 0)
-            rc = h5x_error(E_DATA, "%s: cannot open as HDF5", path);
+            rc = h5x_error(write ? E_IO : E_DATA, "%s: cannot open as HDF5", path);
     }
     close_list(fapl);
     return rc;
