@@ -20,8 +20,6 @@ struct saving {
     struct ckpt_set set;      /* of it */
     int64_t step;             /* of it */
     double held_s;            /* that training waited for it so far */
-    bool owed;                /* another has come due meanwhile */
-    int64_t n_put_off;        /* so often */
 };
 
 /* Bytes that a rank's staging takes; 0 where every save waits. Local. */
@@ -37,9 +35,8 @@ void save_release(struct trainer *t);
 /* Whether this rank still writes. Local. */
 bool save_is_busy(const struct trainer *t);
 /* At a step's boundary: takes a save on its way further once no rank is busy, and begins one where
- * it is due; one that comes due while another is on its way is put off until that is done, but at
- * multiples of checkpoint.keep_every training waits. What fails is tried again when the next is
- * due, with a warning, but not for ever. Collective. E_IO. */
+ * it is due, after one that is still on its way. What fails is tried again when the next is due,
+ * with a warning, but not for ever. Collective. E_IO. */
 int save_at_step(struct trainer *t, bool busy, bool due);
 /* Waits for a save on its way; where it fails, warns. Collective. */
 void save_settle(struct trainer *t);

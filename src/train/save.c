@@ -113,7 +113,6 @@ static int begin(struct trainer *t, bool aside)
     struct saving *s = &t->saving;
     s->step = t->at.step;
     s->held_s = 0;
-    s->owed = false;
     int rc = ckpt_path(path, t->conf->run.dir, s->step);
     if (rc == OK)
         rc = resume_describe(t, &s->set);
@@ -206,32 +205,16 @@ static int forgive_few(struct trainer *t, int rc)
     return OK;
 }
 
-/* A checkpoint that is kept for ever is of that very step. */
-static bool must_be_now(const struct trainer *t)
-{
-    int64_t every = t->conf->checkpoint.keep_every;
-    return every > 0 && t->at.step % every == 0;
-}
-
-static void put_off(struct saving *s)
-{
-    s->owed = true;
-    if (s->n_put_off++ == 0)
-        log_info("saving          the next checkpoint is due and the last still being written: it "
-                 "waits for that; checkpoint.every may be too low");
-}
-
 int save_at_step(struct trainer *t, bool busy, bool due)
 {
     struct saving *s = &t->saving;
     if (s->flight != NULL && !busy)
         TRY(forgive_few(t, go_on(t, ckpt_save_advance)));
-    if (s->flight != NULL && due && must_be_now(t))
-        save_settle(t);
-    if (s->flight != NULL && due)
-        put_off(s);
-    if (s->flight != NULL || !(due || s->owed))
+    if (!due)
         return OK;
+    /* Of which steps there are checkpoints must not hang on how busy a disk is. */
+    if (s->flight != NULL)
+        TRY(forgive_few(t, go_on(t, ckpt_save_finish)));
     TRY(replicas_check(t)); /* each rank is to write a part of its own */
     return forgive_few(t, start(t, s->aside));
 }

@@ -1,7 +1,7 @@
 /* What saving costs a run: how long training stands still, with and without checkpoint.async, and
  * what it loses beside that while a checkpoint is being written, against the copy of the memory and
- * a plain fsynced write of the same bytes. An argument is the folder to write in (else $TMPDIR or
- * /tmp). For `make bench`: ranks: 2 */
+ * a plain fsynced write of the same bytes. Arguments are the folder to write in (else $TMPDIR or
+ * /tmp) and the one shape that is to be measured, from 0. For `make bench`: ranks: 2 */
 #include "train/save.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { VOCAB = 4096, N_TOKENS = 200000, ROUNDS = 7, WARM = 3, PLAIN_MOST = 400 };
+enum { VOCAB = 4096, N_TOKENS = 200000, ROUNDS = 5, WARM = 3, PLAIN_MOST = 400 };
 
 static char folder[FS_PATH_MAX];
 
@@ -225,6 +225,8 @@ int main(int argc, char **argv)
     MPI_Barrier(world.world);
     log_quiet(true);
     for (int i = 0; i < (int)(sizeof shapes / sizeof *shapes); i++) {
+        if (argc > 2 && atoi(argv[2]) != i)
+            continue;
         bench_shape(i);
         remove_folder("/run");
     }
