@@ -52,6 +52,7 @@ def calls(place, ranks):
 
 
 def call_rows(place):
+    place.reference()  # and with it Open MPI's folder, which two at once cannot make
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         seen = dict(zip((1, 2, 4), pool.map(lambda n: calls(place, n), (1, 2, 4))))
     for row, ranks, classes, action, codes in AT_CALLS:
