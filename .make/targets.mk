@@ -105,6 +105,7 @@ $(BUILD)/tests/fault/shim.so: tests/fault/shim.c
 	$(call say,LD)
 	$(Q)gcc -std=c11 -O1 -g $(WARN) -D_GNU_SOURCE -shared -fPIC -o $@ $< -ldl
 
+tests: $(FAULTS)
 fault: ## the fault matrix, ends with its table (N=1000 SEED= JOBS=4 CASE=one)
 	@.make/deps --quiet --tests
 	@$(MAKE) --no-print-directory -j2 all $(FAULTS)

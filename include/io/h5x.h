@@ -6,7 +6,6 @@
 #include "par/comm.h"
 
 #include <hdf5.h>
-#include <mpi.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,17 +18,18 @@ int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* Arrays of a stripe or more begin on one; smaller ones would leave mostly holes. */
 #define H5X_ALIGN (1 << 20)
 
-/* Files. comm MPI_COMM_NULL: serial driver; else MPI-IO, collective. Created with V18 bounds and
- * alignment; create fails when the file exists (O_EXCL). */
-int h5x_create(hid_t *file, const char *path, MPI_Comm comm);
-/* E_DATA: no regular file, not HDF5, or with a user block. */
+/* Files, by HDF5's serial driver. Created with V18 bounds and alignment; create fails when the file
+ * exists (O_EXCL). */
+int h5x_create(hid_t *file, const char *path);
+/* E_DATA: no regular file, not HDF5, or with a user block; E_IO: cannot be opened for writing. */
 int h5x_open(hid_t *file, const char *path, bool write);
 /* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);
-/* A new file whose groups and datasets (about n_objects) `make` creates, the same on every rank,
- * through parallel HDF5. What HDF5 itself writes goes into memory first and from there, by root, to
- * the disk, so that no rank hangs where that fails; room for the values is h5x_reserve's. `fault`
- * names the fault point. Collective. E_IO; what was begun is then the caller's to remove. */
+/* A new file whose groups and datasets (about n_objects) `make` creates, for all ranks to write
+ * into at the places of its datasets. Root alone makes it: through MPI-IO, an open or a write of
+ * HDF5's own that failed on one rank left the others waiting for ever (HDF5 1.10 on Open MPI 4.1);
+ * the file is the same. Room for the values is h5x_reserve's. `fault` names the fault point.
+ * Collective. E_IO; what was begun is then the caller's to remove. */
 int h5x_build(const struct comm *c, const char *path, size_t n_objects,
               int (*make)(void *ctx, hid_t file), void *ctx, const char *fault);
 /* Reserves the present extent of a file: a full disk shows before anything is written into it. File

@@ -4,7 +4,7 @@
  * shape, contiguous, under Hugging Face names; /tokenizer, /history: bytes and text; /sums: a row
  * for each 4 MiB block of every dataset, in the columns dataset (its name), block (its number
  * there) and crc32c; the rest are attributes of /, among them sums_sha256 (of the three columns'
- * bytes, one after the other) and committed (1). The file is created by parallel HDF5, its payload
+ * bytes, one after the other) and committed (1). The file is created through HDF5, its payload
  * written by each rank with pwrite at H5Dget_offset, read back by another rank, and published by
  * rename. */
 #ifndef CARAT_TRAIN_CKPT_H

@@ -6,6 +6,8 @@
 #ifndef CARAT_TRAIN_LOCK_H
 #define CARAT_TRAIN_LOCK_H
 
+#include "train/holder.h"
+
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -15,6 +17,7 @@
 
 struct run_lock {
     char path[4096];
+    struct holder me;      /* as the file says it */
     bool held;             /* by this process: root */
     int fd;                /* of the file while it is held */
     struct timespec since; /* by the file system's clock */

@@ -367,7 +367,7 @@ int store_writer_finish(struct store_writer *w, const struct store_facts *f,
     TRY(count_split(w, d, SPLIT_TRAIN, &c->train_docs, &c->train_tokens));
     TRY(count_split(w, d, SPLIT_VALID, &c->valid_docs, &c->valid_tokens));
     unlink(w->temp);
-    TRY(h5x_create(&file, w->temp, MPI_COMM_NULL));
+    TRY(h5x_create(&file, w->temp));
     int rc = write_parts(file, w, f, d, c);
     int closed = h5x_close(&file);
     if (rc == OK)

@@ -65,24 +65,12 @@ int h5x_error(int code, const char *fmt, ...)
 
 /* ---- files ---- */
 
-/* So that its memory holds all of them. */
-static bool root_writes_metadata(hid_t fapl)
-{
-    H5AC_cache_config_t cache = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
-    if (H5Pget_mdc_config(fapl, &cache) < 0)
-        return false;
-    cache.metadata_write_strategy = H5AC_METADATA_WRITE_STRATEGY__PROCESS_0_ONLY;
-    return H5Pset_mdc_config(fapl, &cache) >= 0 && H5Pset_coll_metadata_write(fapl, false) >= 0;
-}
-
-static int access_list(hid_t *fapl, MPI_Comm comm, H5F_libver_t newest)
+static int access_list(hid_t *fapl, H5F_libver_t newest)
 {
     *fapl = H5Pcreate(H5P_FILE_ACCESS);
     bool ok = *fapl >= 0 && H5Pset_libver_bounds(*fapl, H5F_LIBVER_V18, newest) >= 0 &&
               H5Pset_alignment(*fapl, H5X_ALIGN, H5X_ALIGN) >= 0 &&
               H5Pset_fclose_degree(*fapl, H5F_CLOSE_STRONG) >= 0;
-    if (ok && comm != MPI_COMM_NULL)
-        ok = H5Pset_fapl_mpio(*fapl, comm, MPI_INFO_NULL) >= 0 && root_writes_metadata(*fapl);
     return ok ? OK : h5x_error(E_IO, "cannot set up HDF5's file access");
 }
 
@@ -100,12 +88,12 @@ static void close_list(hid_t list)
         H5Pclose(list);
 }
 
-int create_packed(hid_t *file, const char *path, MPI_Comm comm, hsize_t own_bytes)
+int create_packed(hid_t *file, const char *path, hsize_t own_bytes)
 {
     h5x_start();
     *file = H5I_INVALID_HID;
     hid_t fapl = H5I_INVALID_HID, fcpl = H5I_INVALID_HID;
-    int rc = access_list(&fapl, comm, H5F_LIBVER_V18);
+    int rc = access_list(&fapl, H5F_LIBVER_V18);
     if (rc == OK && own_bytes > 0 && H5Pset_meta_block_size(fapl, own_bytes) < 0)
         rc = h5x_error(E_IO, "cannot set up HDF5's file access");
     if (rc == OK)
@@ -120,9 +108,9 @@ int create_packed(hid_t *file, const char *path, MPI_Comm comm, hsize_t own_byte
     return rc;
 }
 
-int h5x_create(hid_t *file, const char *path, MPI_Comm comm)
+int h5x_create(hid_t *file, const char *path)
 {
-    return create_packed(file, path, comm, 0);
+    return create_packed(file, path, 0);
 }
 
 /* Older forms keep metadata without checksums: HDF5 takes damage there for what the file says, and
@@ -161,31 +149,21 @@ int h5x_open(hid_t *file, const char *path, bool write)
         return ERR(E_DATA, "%s: is no regular file", path);
     TRY(check_form(path));
     hid_t fapl = H5I_INVALID_HID;
-    int rc = access_list(&fapl, MPI_COMM_NULL, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
+    int rc = access_list(&fapl, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {
         *file = H5Fopen(path, write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, fapl);
         if (*file < 0)
-            rc = h5x_error(E_DATA, "%s: cannot open as HDF5", path);
+            rc = h5x_error(write ? E_IO : E_DATA, "%s: cannot open as HDF5", path);
     }
     close_list(fapl);
     return rc;
 }
 
-static bool is_parallel(hid_t f)
-{
-    hid_t fapl = H5Fget_access_plist(f);
-    bool yes = fapl >= 0 && H5Pget_driver(fapl) == H5FD_MPIO;
-    close_list(fapl);
-    return yes;
-}
-
-/* Room for all that is not written yet. What a parallel file writes is h5x_build's business. */
-static int prepare_close(hid_t f, bool parallel)
+/* Room for all that is not written yet. */
+static int prepare_close(hid_t f)
 {
     char path[FS_PATH_MAX];
     hsize_t end;
-    if (parallel)
-        return OK;
     if (H5Fget_name(f, path, sizeof path) <= 0 || H5Fget_filesize(f, &end) < 0)
         return h5x_error(E_IO, "cannot tell an HDF5 file's name and length");
     int rc = room_reserve(path, (int64_t)end), memory;
@@ -207,7 +185,7 @@ int h5x_close(hid_t *file)
     if (f < 0)
         return OK;
     bool writable = H5Fget_intent(f, &intent) >= 0 && (intent & H5F_ACC_RDWR) != 0;
-    int rc = writable ? prepare_close(f, is_parallel(f)) : OK;
+    int rc = writable ? prepare_close(f) : OK;
     if (H5Fclose(f) >= 0)
         return rc;
     h5x_error(E_IO, "cannot close an HDF5 file");

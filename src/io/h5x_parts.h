@@ -1,11 +1,9 @@
 /* Room on the disk before HDF5 wants it: HDF5 1.10 does not survive a write that fails. Where the
- * close of a file fails it frees the file but keeps its number, and crashes over it in the end; a
- * collective write of metadata that fails on one rank leaves the others waiting. */
+ * close of a file fails it frees the file but keeps its number, and crashes over it in the end. */
 #ifndef CARAT_IO_H5X_PARTS_H
 #define CARAT_IO_H5X_PARTS_H
 
 #include <hdf5.h>
-#include <mpi.h>
 #include <stdint.h>
 
 /* Reserves the file's first `bytes` bytes without making it longer. File systems that cannot are
@@ -21,6 +19,6 @@ int room_copy(int memory, const char *path);
 
 /* h5x_create with all of HDF5's own structures in one place at the beginning, up to so many bytes;
  * 0: wherever they come to lie. */
-int create_packed(hid_t *file, const char *path, MPI_Comm comm, hsize_t own_bytes);
+int create_packed(hid_t *file, const char *path, hsize_t own_bytes);
 
 #endif

@@ -140,7 +140,7 @@ static int write_file(const char *path, const struct study *s, const struct hist
                       const struct column *c, int n)
 {
     hid_t file;
-    TRY(h5x_create(&file, path, MPI_COMM_NULL));
+    TRY(h5x_create(&file, path));
     int rc = put_all(file, s, h, c, n);
     int closed = h5x_close(&file);
     TRY(rc);

@@ -126,9 +126,9 @@ int ckpt_payload_join(struct ckpt_payload *p);
 
 /* ---- ckpt_file.c ---- */
 
-/* Creates the file with every dataset of the index, through parallel HDF5. Collective. E_IO. */
+/* Creates the file with every dataset of the index. Collective. E_IO. */
 int ckpt_file_create(const struct comm *c, const char *temp, struct ckpt_index *x);
-/* Root's: checks that what parallel HDF5 made is there, finds the places of the datasets, adds the
+/* Root's: checks that what HDF5 made is there, finds the places of the datasets, adds the
  * attributes, and reserves the file's extent. Local. */
 int ckpt_file_describe(const char *temp, struct ckpt_index *x, const struct ckpt_meta *m);
 /* Root's: writes the sums and the commit mark, fsyncs, and reads the result as a loader will. */

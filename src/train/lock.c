@@ -320,15 +320,15 @@ static void stop_beating(struct run_lock *lock)
 
 int run_lock_take(struct run_lock *lock, const char *run_dir)
 {
-    struct holder me, old;
+    struct holder old;
     struct guard g;
     memset(lock, 0, sizeof *lock);
     lock->fd = -1;
     TRY(fs_join(lock->path, run_dir, "lock"));
-    holder_this(&me);
-    bool ended = holders_job_ended(lock->path, &me, &old);
-    TRY(enter(&g, lock->path, &me));
-    int rc = take_inside(lock, &g, &me, ended ? &old : NULL);
+    holder_this(&lock->me);
+    bool ended = holders_job_ended(lock->path, &lock->me, &old);
+    TRY(enter(&g, lock->path, &lock->me));
+    int rc = take_inside(lock, &g, &lock->me, ended ? &old : NULL);
     leave(&g);
     if (rc == OK)
         start_beating(lock);
@@ -369,14 +369,13 @@ bool run_is_lost(const struct run_lock *lock)
 /* A lock that cannot be read for the moment is not another's. */
 static int look_again(struct run_lock *lock)
 {
-    struct holder me, now;
-    holder_this(&me);
+    struct holder now;
     int rc = fs_exists(lock->path) ? read_holder(lock->path, &now) : E_DATA;
     if (rc != OK && rc != E_DATA)
         return rc;
     if (rc != OK)
         err_clear();
-    if (rc != OK || !holder_same(&me, &now))
+    if (rc != OK || !holder_same(&lock->me, &now))
         atomic_store(&lock->lost, true);
     return OK;
 }
@@ -397,15 +396,13 @@ int run_still_ours(struct run_lock *lock)
 /* What ended the run is recorded and stays so. */
 void run_give_back(struct run_lock *lock)
 {
-    struct holder me;
     struct guard g;
     struct err_kept cause;
     if (!lock->held)
         return;
     err_keep(&cause);
     stop_beating(lock);
-    holder_this(&me);
-    if (enter(&g, lock->path, &me) == OK) {
+    if (enter(&g, lock->path, &lock->me) == OK) {
         if (run_still_ours(lock) == OK)
             unlink(lock->path);
         leave(&g);

@@ -329,7 +329,7 @@ static int put_events(hid_t file, const char *run_dir)
 static int write_merged(const char *temp, const char *run_dir, const struct history *h)
 {
     hid_t file;
-    TRY(h5x_create(&file, temp, MPI_COMM_NULL));
+    TRY(h5x_create(&file, temp));
     int rc = put_step_columns(file, h);
     for (int i = 0; rc == OK && i < N_SIDES; i++)
         rc = make_columns(file, h, (enum side)i);

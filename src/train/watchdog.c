@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/watch.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -113,14 +115,23 @@ static void trace_main(void)
         say("nowhere that it can tell: it does not take signals");
 }
 
+/* Whether FAILED is from before this rank hung, and not another watchdog's. */
+static bool failed_before(double still_s)
+{
+    char path[FS_PATH_MAX];
+    struct stat st;
+    return fs_join(path, dog.run_dir, "FAILED") == OK && stat(path, &st) == 0 &&
+           difftime(time(NULL), st.st_mtime) > still_s / 2;
+}
+
 /* Whether this rank is the first to fail, and so the one that speaks. */
 static bool is_first(const struct watchdog_report *r, const char *text)
 {
-    if (dog.run_dir[0] == '\0')
-        return atomic_exchange(&dog.peer[0].mark->spoken, 1) == 0;
-    bool first = run_record_failure(dog.run_dir, dog.rank, dog.host, r->step, E_RANK, text);
+    bool first = dog.run_dir[0] == '\0' ||
+                 run_record_failure(dog.run_dir, dog.rank, dog.host, r->step, E_RANK, text);
     /* A rank that failed earlier has not come to say why if it hangs at the end. */
-    return first || (r->phase == PHASE_CLOSE && dog.rank == 0);
+    first = first || (r->phase == PHASE_CLOSE && dog.rank == 0 && failed_before(r->still_s));
+    return first && atomic_exchange(&dog.peer[0].mark->spoken, 1) == 0;
 }
 
 static char last_words[2048];

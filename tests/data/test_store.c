@@ -476,7 +476,7 @@ START_TEST(no_store_at_all)
     H5Fclose(file);
     refused("without metadata checksums");
     unlink(fixture_path);
-    ck_assert_int_eq(h5x_create(&file, fixture_path, MPI_COMM_NULL), OK);
+    ck_assert_int_eq(h5x_create(&file, fixture_path), OK);
     ck_assert_int_eq(h5x_close(&file), OK);
     refused("no token store");
     fixture_leave();

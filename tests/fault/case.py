@@ -1,5 +1,6 @@
 """One case of the table, and what most of them do."""
 
+import job
 import judge
 
 KILLED = None  # any exit code: mpirun's, a signal's
@@ -13,14 +14,14 @@ class Case:
         self.row, self.name, self.do, self.weight = row, f"{row}: {name}", do, weight
 
 
-def suffer(place, folder, ranks, env, codes, keys=(), later=None):
+def suffer(place, folder, ranks, env, codes, keys=(), later=None, limit=job.LIMIT_S):
     """A run that suffers a fault; what it must have kept; and the same command again, without the
     fault (and with the keys `later`), to the bits of the uninterrupted run. Returns how it ended,
     or None when it was not interrupted at all."""
     run, log = f"{folder}/run", f"{folder}/log"
     later = keys if later is None else later
     reference = place.reference(later)
-    done = place.run(place.train(ranks, run, keys), log, env)
+    done = place.run(place.train(ranks, run, keys), log, env, limit)
     if done.code == 0 and codes is KILLED:
         return None
     judge.check_ended(done, codes)

@@ -152,7 +152,7 @@ def replica_rows(place, n, seed):
     draw = random.Random(f"{seed}/replicas")
     for i in range(max(1, n // 10)):
         ranks = draw.choice((2, 3, 4))
-        rank, step = draw.randrange(ranks), draw.randrange(1, 6)
+        rank, step = draw.randrange(ranks), draw.randrange(1, 4)
         yield Case("a bit flipped in one replica", f"{ranks} ranks, {rank} in step {step}, number {i}",
                    with_flipped_replica(place, ranks, rank, step))
 

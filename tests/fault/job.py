@@ -16,11 +16,11 @@ data: {{train: {work}/tokens.h5, boundary: attention}}
 model: {{preset: gemma3-nano, width: 16, layers: 1, heads: 2, kv_heads: 1, head_dim: 8, ffn: 24,
         window: 9, window_pattern: 2}}
 batch: {{global: 8, micro: 1, seq_len: 17}}
-train: {{steps: 5, log_every: 1}}
+train: {{steps: 3, log_every: 1}}
 optimizer: {{lr: 3e-3}}
 schedule: {{warmup: 2 steps}}
 checkpoint: {{every: 2, keep: 2}}
-validate: {{every: 4, samples: 4}}
+validate: {{every: 2, samples: 4}}
 """
 LONG = ("train.steps=40", "checkpoint.every=3", "validate.every=10")  # leaves time for faults
 
@@ -32,9 +32,9 @@ class Ended:
         self.code, self.seconds, self.hung, self.text = code, seconds, hung, text
 
     def errors(self):
-        """carat's own error lines."""
-        return [s for s in self.text.splitlines()
-                if s.startswith("carat: ") and not s.startswith("carat: warning")]
+        """carat's own error lines; a watchdog's stack belongs to the line before it."""
+        return [s for s in self.text.splitlines() if s.startswith("carat: ")
+                and not s.startswith(("carat: warning", "carat: its main thread is at"))]
 
 
 def session_of(pid):
@@ -65,8 +65,10 @@ class Place:
     """A temporary folder with the job, its tokens, and what its runs share."""
 
     def __init__(self, work, carat, tools):
-        self.work, self.carat = work, carat
-        self.shim, self.flips = f"{tools}/shim.so", f"{tools}/flips"
+        """Works with copies of the programs: they may be built anew meanwhile."""
+        self.work = work
+        self.carat, self.shim, self.flips = [
+            shutil.copy(path, work) for path in (carat, f"{tools}/shim.so", f"{tools}/flips")]
         self.memory = f"/dev/shm/{os.path.basename(work)}" if os.path.isdir("/dev/shm") else work
         self.env = self._environment()
         for folder in (self.memory, f"{work}/tmp"):

@@ -75,6 +75,7 @@ def random_rows(place, n, seed):
 # ---- phases ----
 
 WATCHDOG_S = 2
+UNREAD_S = 150
 SAMPLES = ("sample.every=2", "sample.tokens=4")
 # The job as it is, or with text samples; a watchdog that does not wait long.
 SHORT = (*SAMPLES, f"run.watchdog={WATCHDOG_S}s")
@@ -94,10 +95,21 @@ def phases():
     return sorted(names - {"phase.off"})
 
 
+def spots(ranks):
+    """Where a rank can stop. Before the job has been read its watchdog waits for two minutes."""
+    for phase in phases():
+        for rank in range(ranks):
+            for visit in (1, 2):
+                if phase != "phase.job" or (ranks, visit) == (2, 1):
+                    yield f"{phase}:{rank}:{visit}"
+
+
 def in_phase(place, ranks, spec):
+    limit = UNREAD_S if spec.startswith("phase.job") else job.LIMIT_S
+
     def do(folder):
         env = {"CARAT_FAULT": spec, **place.shim_env(f"{folder}/run")}
-        done = suffer(place, folder, ranks, env, KILLED, SHORT, SAMPLES)
+        done = suffer(place, folder, ranks, env, KILLED, SHORT, SAMPLES, limit)
         if done is not None:
             judge.insist(done.code in PHASE_CODES, f"exit {done.code}")
         return 0 if done is None else 1
@@ -107,11 +119,9 @@ def in_phase(place, ranks, spec):
 def phase_rows(place):
     for row, action, numbers in ACTIONS:
         for ranks in numbers:
-            for phase in phases():
-                for rank in range(ranks):
-                    for visit in (1, 2):
-                        spec = f"{phase}:{rank}:{visit}:{action}"
-                        yield Case(row, f"{ranks} {spec}", in_phase(place, ranks, spec))
+            for spot in spots(ranks):
+                spec = f"{spot}:{action}"
+                yield Case(row, f"{ranks} {spec}", in_phase(place, ranks, spec))
 
 
 def all_rows(place, n, seed):

@@ -20,7 +20,7 @@ int __wrap_h5x_build(const struct comm *c, const char *path, size_t n_objects,
 {
     hid_t file;
     (void)c, (void)n_objects, (void)fault;
-    MUST(h5x_create(&file, path, MPI_COMM_NULL) == OK);
+    MUST(h5x_create(&file, path) == OK);
     MUST(make(ctx, file) == OK);
     return h5x_close(&file);
 }

@@ -214,7 +214,7 @@ static void make_old_segment(const char *run)
         for (int k = 0; k < 3 + R_N; k++)
             names_only[i][0][k] = NAN;
     }
-    ck_assert_int_eq(h5x_create(&f, path, MPI_COMM_NULL), OK);
+    ck_assert_int_eq(h5x_create(&f, path), OK);
     ck_assert_int_eq(h5x_put_text(f, "kind", "carat metrics"), OK);
     ck_assert_int_eq(h5x_put_i64(f, "format", 1), OK);
     ck_assert_int_eq(h5x_put_i64(f, "attempt", 0), OK);
