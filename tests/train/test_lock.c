@@ -336,8 +336,8 @@ END_TEST
 
 enum { RACES = 50 };
 
-/* Tries once it is let go, tells how that ended, and holds what it got until it is let go again. */
-static void race(int go, int told)
+/* Tries once it is let go, tells how that ended, and holds what it got until `over` is closed. */
+static void race(int go, int told, int over)
 {
     char byte, end = 'x';
     struct run_lock lock;
@@ -345,7 +345,7 @@ static void race(int go, int told)
         _exit(1);
     int rc = run_lock_take(&lock, folder);
     end = rc == OK ? 'w' : rc == E_CONFIG ? 'r' : 'x';
-    if (write(told, &end, 1) != 1 || read(go, &byte, 1) != 1)
+    if (write(told, &end, 1) != 1 || read(over, &byte, 1) != 0)
         _exit(1);
     _exit(0); /* as if killed: the lock stays */
 }
@@ -358,24 +358,27 @@ static void let_go(int to, int n)
 
 static void run_race(int n)
 {
-    int go[2], told[2], winners = 0, refused = 0;
+    int go[2], told[2], over[2], winners = 0, refused = 0;
     pid_t pid[8];
     char end;
     ck_assert_int_eq(pipe(go), 0);
     ck_assert_int_eq(pipe(told), 0);
+    ck_assert_int_eq(pipe(over), 0);
     for (int i = 0; i < n; i++)
-        if ((pid[i] = fork()) == 0)
-            race(go[0], told[1]);
+        if ((pid[i] = fork()) == 0) {
+            close(over[1]);
+            race(go[0], told[1], over[0]);
+        }
     let_go(go[1], n);
     for (int i = 0; i < n; i++) {
         ck_assert_int_eq(read(told[0], &end, 1), 1);
         winners += end == 'w';
         refused += end == 'r';
     }
-    let_go(go[1], n);
+    close(over[1]);
     for (int i = 0; i < n; i++)
         waitpid(pid[i], NULL, 0);
-    close(go[0]), close(go[1]), close(told[0]), close(told[1]);
+    close(over[0]), close(go[0]), close(go[1]), close(told[0]), close(told[1]);
     ck_assert_int_eq(winners, 1);
     ck_assert_int_eq(refused, n - 1);
 }
