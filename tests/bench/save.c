@@ -156,20 +156,28 @@ static void report(double bytes, const double *plain, struct round *aside, doubl
           extra, extra / typical, extra / typical / 5);
 }
 
+/* The median of about so many steps without a save. */
+static double plain_step(struct trainer *t, int like)
+{
+    double each[PLAIN_MOST] = {0};
+    bool saving;
+    int n = like < 5 ? 5 : like < PLAIN_MOST ? like : PLAIN_MOST;
+    for (int k = 0; k < n; k++)
+        each[k] = step(t, &saving);
+    return median(each, n);
+}
+
 static void measure(struct trainer *t)
 {
     struct round aside[ROUNDS];
-    double plain[ROUNDS], waiting[ROUNDS], floor[ROUNDS], each[PLAIN_MOST], bytes = 0;
+    double plain[ROUNDS], waiting[ROUNDS], floor[ROUNDS], bytes = 0;
     bool saving;
     for (int i = 0; i < WARM; i++)
         step(t, &saving);
     save_aside(t);
     for (int i = 0; i < ROUNDS; i++) {
         aside[i] = save_aside(t);
-        int n = aside[i].steps < 5 ? 5 : aside[i].steps < PLAIN_MOST ? aside[i].steps : PLAIN_MOST;
-        for (int k = 0; k < n; k++)
-            each[k] = step(t, &saving);
-        plain[i] = median(each, n);
+        plain[i] = plain_step(t, aside[i].steps);
         waiting[i] = save_waiting(t);
         step(t, &saving);
         floor[i] = plain_write(t);
