@@ -9,6 +9,18 @@
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The number of a process that was there and has gone. */
+static inline long ck_dead_process(void)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    waitpid(pid, NULL, 0);
+    return (long)pid;
+}
 
 /* Runs the tests that add() puts into the suite, in this process; the exit status of the program.
  * Check's own time limit is off: .make/check gives each program one. */

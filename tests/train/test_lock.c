@@ -64,15 +64,6 @@ static void silent_for(long s)
     ck_assert_int_eq(utimensat(AT_FDCWD, in_folder("lock"), t, 0), 0);
 }
 
-static long dead_process(void)
-{
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(0);
-    waitpid(pid, NULL, 0);
-    return (long)pid;
-}
-
 /* Somebody on a host that nobody here can look at. */
 static struct holder elsewhere(void)
 {
@@ -174,7 +165,7 @@ START_TEST(a_dead_process_of_this_host_is_replaced)
 {
     struct holder h;
     holder_this(&h);
-    h.pid = dead_process();
+    h.pid = ck_dead_process();
     put_holder("lock", &h);
     ck_assert_int_eq(try_to_take(), OK);
     h.pid = (long)getppid();
@@ -189,7 +180,7 @@ START_TEST(a_number_counts_where_it_was_given)
 {
     struct holder here, h;
     holder_this(&here);
-    here.pid = dead_process();
+    here.pid = ck_dead_process();
     h = here;
     snprintf(h.boot, sizeof h.boot, "another-boot");
     put_holder("lock", &h);
@@ -275,7 +266,7 @@ START_TEST(who_died_while_it_took_the_lock_is_no_hindrance)
 {
     struct holder h;
     holder_this(&h);
-    h.pid = dead_process();
+    h.pid = ck_dead_process();
     put_holder("lock.guard", &h);
     ck_assert_int_eq(try_to_take(), OK);
     ck_assert(!fs_exists(in_folder("lock.guard")));

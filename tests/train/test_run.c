@@ -21,15 +21,6 @@ static void root_writes(const struct comm *c, const char *name, const char *text
     MPI_Barrier(c->world);
 }
 
-static long dead_process(void)
-{
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(0);
-    waitpid(pid, NULL, 0);
-    return (long)pid;
-}
-
 START_TEST(claim_and_give_back)
 {
     const struct comm *c = &ck_world;
@@ -66,7 +57,7 @@ START_TEST(a_dead_holder_is_replaced)
     struct run_lock a;
     char line[128], host[64];
     gethostname(host, sizeof host);
-    snprintf(line, sizeof line, "%s %ld - 0\n", host, dead_process());
+    snprintf(line, sizeof line, "%s %ld - 0\n", host, ck_dead_process());
     root_writes(c, "lock", line);
     ck_all(c, run_claim(c, ck_folder(), &a) == OK);
     run_give_back(&a);
