@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -52,15 +51,7 @@ static void put_line(int fd, unsigned long long count, const char *hold)
 
 static void wait_until(struct beat *b)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    double s = floor(b->every_s);
-    until.tv_sec += (time_t)s;
-    until.tv_nsec += (long)((b->every_s - s) * 1e9);
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = clock_after(CLOCK_MONOTONIC, b->every_s);
     while (!b->end && pthread_cond_timedwait(&b->wake, &b->lock, &until) != ETIMEDOUT)
         continue;
 }

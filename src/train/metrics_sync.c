@@ -1,5 +1,6 @@
 #include "metrics_parts.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/mem.h"
@@ -67,11 +68,7 @@ static void *sync_sometimes(void *sync)
     struct metrics_sync *s = sync;
     pthread_mutex_lock(&s->lock);
     while (!s->ends) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        int64_t ns = until.tv_nsec + (int64_t)(s->every_s * 1e9);
-        until.tv_sec += (time_t)(ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
+        struct timespec until = clock_after(CLOCK_MONOTONIC, s->every_s);
         while (!s->ends && pthread_cond_timedwait(&s->turn, &s->lock, &until) == 0)
             ;
         if (!s->ends && s->fd >= 0 && s->error == 0 && s->step > s->synced)

@@ -100,11 +100,7 @@ static int trace_signal(void)
 
 static bool wait_for(sem_t *s, double seconds)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + (int64_t)(seconds * 1e9);
-    until.tv_sec += (time_t)(ns / 1000000000);
-    until.tv_nsec = (long)(ns % 1000000000);
+    struct timespec until = clock_after(CLOCK_REALTIME, seconds);
     return sem_timedwait(s, &until) == 0;
 }
 
