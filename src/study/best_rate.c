@@ -19,7 +19,8 @@ static int by_lr(const void *a, const void *b)
 static int merge_seeds(struct rate_score *x, int n)
 {
     int m = 0;
-    qsort(x, (size_t)n, sizeof *x, by_lr);
+    if (n > 0)
+        qsort(x, (size_t)n, sizeof *x, by_lr);
     for (int i = 0, end; i < n; i = end) {
         double sum = 0;
         for (end = i; end < n && x[end].lr <= x[i].lr * (1 + SAME); end++)

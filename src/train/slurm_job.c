@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,8 +48,8 @@ static bool all_ended(const char *answer)
 static bool start(pid_t *pid, const char *job, int to)
 {
     char name[] = "squeue", header[] = "-h", states[] = "-t", all[] = "all", of[] = "-j",
-         format[] = "-o", state[] = "%T", number[64] = "";
-    strncat(number, job, sizeof number - 1);
+         format[] = "-o", state[] = "%T", number[64];
+    snprintf(number, sizeof number, "%s", job);
     char *const args[] = {name, header, states, all, of, number, format, state, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);

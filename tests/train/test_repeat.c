@@ -68,7 +68,8 @@ static void take_events(struct outcome *o)
     size_t n;
     if (ck_world.rank == 0 && events_read(conf.run.dir, &list, &n, NULL) == OK) {
         o->n = (int)n;
-        memcpy(o->event, list, (n < MOST_EVENTS ? n : MOST_EVENTS) * sizeof *list);
+        if (n > 0)
+            memcpy(o->event, list, (n < MOST_EVENTS ? n : MOST_EVENTS) * sizeof *list);
         mem_free(list);
     }
     MPI_Bcast(o, (int)sizeof *o, MPI_BYTE, 0, ck_world.world);
