@@ -285,7 +285,7 @@ static void *beat(void *of)
 {
     struct run_lock *lock = of;
     for (;;) {
-        struct timespec until = clock_after(CLOCK_REALTIME, BEAT_MS / 1000);
+        struct timespec until = clock_after(CLOCK_REALTIME, BEAT_MS / 1e3);
         int rc;
         do
             rc = sem_timedwait(&lock->ended, &until);
