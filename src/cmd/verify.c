@@ -18,6 +18,7 @@
 #include "train/events.h"
 #include "train/metrics.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -268,23 +269,45 @@ static int verify_file(struct tally *t, const char *path)
 
 /* ---- folders ---- */
 
-/* Collective: root's list of names, the same on every rank. */
-static int verify_names(struct tally *t, const char *pattern)
+static int cannot_list(const char *folder, int error)
 {
-    glob_t g = {0};
-    int rc = OK, n = 0;
-    if (t->c->rank == 0 && glob(pattern, 0, NULL, &g) == 0)
-        n = (int)g.gl_pathc;
-    rc = agree_bcast(t->c, 0, OK, &n, sizeof n);
+    (void)folder;
+    errno = error;
+    return error != ENOENT && error != ENOTDIR;
+}
+
+/* Root alone. The folder's own name matches itself, whatever is in it. */
+static int list_names(glob_t *names, const char *folder, const char *inside)
+{
+    struct str pattern = {0};
+    for (const char *at = folder; *at != '\0'; at++)
+        str_addf(&pattern, strchr("*?[\\", *at) != NULL ? "\\%c" : "%c", *at);
+    str_addf(&pattern, "/%s", inside);
+    int rc = glob(pattern.s, 0, cannot_list, names);
+    str_release(&pattern);
+    if (rc == GLOB_NOSPACE)
+        return ERR(E_MEM, "no memory for the names of files");
+    if (rc == GLOB_ABORTED)
+        return ERR(E_IO, "%s: cannot list %s: %s", folder, inside, strerror(errno));
+    return OK;
+}
+
+/* Collective: root's list of names, the same on every rank. */
+static int verify_names(struct tally *t, const char *folder, const char *inside)
+{
+    glob_t names = {0};
+    int rc = t->c->rank == 0 ? list_names(&names, folder, inside) : OK;
+    int n = (int)names.gl_pathc;
+    rc = agree_bcast(t->c, 0, rc, &n, sizeof n);
     for (int i = 0; rc == OK && i < n; i++) {
         char path[FS_PATH_MAX] = "";
-        if (g.gl_pathv != NULL)
-            snprintf(path, sizeof path, "%s", g.gl_pathv[i]);
-        rc = agree_bcast(t->c, 0, OK, path, sizeof path);
+        if (t->c->rank == 0 && snprintf(path, sizeof path, "%s", names.gl_pathv[i]) >= FS_PATH_MAX)
+            rc = ERR(E_IO, "%s: too long a name", names.gl_pathv[i]);
+        rc = agree_bcast(t->c, 0, rc, path, sizeof path);
         if (rc == OK)
             rc = verify_file(t, path);
     }
-    globfree(&g);
+    globfree(&names);
     return rc;
 }
 
@@ -293,11 +316,10 @@ static int verify_runs(struct tally *t, const char *folder, const char *inside)
 {
     static const char *const parts[] = {"checkpoints/step-*.h5", "metrics/seg-*.h5",
                                         "metrics/events.jsonl", "metrics.h5"};
-    char pattern[FS_PATH_MAX], part[64];
+    char part[64];
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         snprintf(part, sizeof part, "%s%s", inside, parts[i]);
-        TRY(agree(t->c, fs_join(pattern, folder, part)));
-        TRY(verify_names(t, pattern));
+        TRY(verify_names(t, folder, part));
     }
     return OK;
 }

@@ -21,13 +21,10 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* The next place behind `at` where the part's zone may be cut, or a block of it ends. */
-static size_t next_cut(const struct squares_of *part, size_t at)
+/* The next place behind `at` where a block that is counted from `origin` ends. */
+static size_t next_block(size_t origin, size_t at)
 {
-    size_t unit = part->unit, here = at - part->origin;
-    size_t begin = unit > 0 ? here / unit * unit : 0;
-    size_t block = begin + ((here - begin) / SHARD_BLOCK + 1) * SHARD_BLOCK;
-    return part->origin + (unit > 0 ? least(block, begin + unit) : block);
+    return origin + ((at - origin) / SHARD_BLOCK + 1) * SHARD_BLOCK;
 }
 
 void squares_add(const struct squares *q, struct exactsum *sum, const float *x, size_t first,
@@ -35,8 +32,8 @@ void squares_add(const struct squares *q, struct exactsum *sum, const float *x, 
 {
     size_t at = first, end = first + n;
     for (int i = part_of(q, first); at < end;) {
-        size_t stop = least((at / SHARD_BLOCK + 1) * SHARD_BLOCK, least(end, q->part[i].end));
-        stop = least(stop, next_cut(&q->part[i], at));
+        size_t stop = least(next_block(0, at), next_block(q->part[i].origin, at));
+        stop = least(stop, least(end, q->part[i].end));
         exactsum_add(&sum[q->part[i].group], fold_sumsq(x + (at - first), stop - at));
         at = stop;
         i += i + 1 < q->n_parts && at == q->part[i].end;

@@ -87,10 +87,8 @@ static void find_parts(struct vitals *v, const struct tensor_table *t)
                                          .group = group_of(row, v->n_groups)};
         while (z < s->n_zones && zone[z].first + zone[z].n <= row->offset)
             z++;
-        if (z < s->n_zones && zone[z].first <= row->offset) {
+        if (z < s->n_zones && zone[z].first <= row->offset)
             v->part[i].origin = zone[z].first;
-            v->part[i].unit = zone[z].unit;
-        }
     }
     v->by = (struct squares){.part = v->part, .n_parts = t->n, .n_groups = v->n_groups};
 }

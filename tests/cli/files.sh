@@ -79,6 +79,10 @@ says "^whole .*tokens.h5: token store"
 exits 0 mpirun -n 3 "$carat" verify "$last"
 exits 0 "$carat" verify "$work/a" --json
 json 'len(j) == 4 and all(f["whole"] for f in j)'
+mv "$work/a" "$work/[a]*?"
+exits 0 mpirun -n 2 "$carat" verify "$work/[a]*?"
+says "^whole .*step-000000008.h5: checkpoint"
+mv "$work/[a]*?" "$work/a"
 
 # What files hold.
 exits 0 "$carat" inspect "$last"

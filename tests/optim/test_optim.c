@@ -721,6 +721,22 @@ START_TEST(rows_are_complete)
 }
 END_TEST
 
+START_TEST(zones_are_cut_by_whole_blocks)
+{
+    for (int i = 0; optim_row(i) != NULL; i++)
+        for (size_t cols = 2; cols < 3000; cols += 7) {
+            const struct optim_group matrix = {.at = {32, 40 * cols}, .rate = 1, .cols = cols};
+            struct optim_layout l;
+            ck_assert_int_eq(
+                optim_layout_init(&l, optim_row(i), &matrix, 1, 32 + 40 * cols, 1, ck_world.size),
+                OK);
+            for (int z = 0; z < l.n_zones; z++)
+                ck_assert_uint_eq(l.zones[z].unit % SHARD_BLOCK, 0);
+            optim_layout_release(&l);
+        }
+}
+END_TEST
+
 START_TEST(what_is_planned_is_what_is_held)
 {
     for (int i = 0; optim_row(i) != NULL; i++) {
@@ -756,6 +772,7 @@ static void add(TCase *t)
     tcase_add_test(t, adamw_follows_its_double_twin);
     tcase_add_test(t, corrections_are_those_of_all_decays_so_far);
     tcase_add_test(t, updates_are_counted_or_assumed);
+    tcase_add_test(t, zones_are_cut_by_whole_blocks);
     tcase_add_test(t, ranks_and_buckets_change_no_bit);
     tcase_add_test(t, frozen_tensors_have_no_state_and_stay);
     tcase_add_test(t, hidden_matrices_are_whole_and_lack_a_slot);

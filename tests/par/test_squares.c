@@ -11,11 +11,11 @@ enum { N = 3 * SHARD_BLOCK + 77, N_PARTS = 5, N_GROUPS = 3 };
 /* Blocks are summed in double, the twin too: rounding of a few thousand additions. */
 static const double TOLERANCE = 1e-13;
 
-static const struct squares_of part[N_PARTS] = {{10, 0, 0, 0},
-                                                {SHARD_BLOCK, 1, 0, 0},
-                                                {SHARD_BLOCK + 5, 0, 0, 0},
-                                                {2 * SHARD_BLOCK + 9, 2, 0, 0},
-                                                {N, 1, 0, 0}};
+static const struct squares_of part[N_PARTS] = {{10, 0, 0},
+                                                {SHARD_BLOCK, 1, 0},
+                                                {SHARD_BLOCK + 5, 0, 0},
+                                                {2 * SHARD_BLOCK + 9, 2, SHARD_BLOCK + 5},
+                                                {N, 1, 2 * SHARD_BLOCK + 9}};
 static const struct squares by = {.part = part, .n_parts = N_PARTS, .n_groups = N_GROUPS};
 
 static float *values(void)
@@ -57,13 +57,16 @@ START_TEST(the_cut_changes_no_bit)
     float *x = values();
     const size_t whole[] = {0, N}, blocks[] = {0, SHARD_BLOCK, 3 * SHARD_BLOCK, N};
     const size_t tensors[] = {0, 10, SHARD_BLOCK + 5, 2 * SHARD_BLOCK + 9, N};
-    struct exactsum a[N_GROUPS], b[N_GROUPS], c[N_GROUPS];
+    const size_t units[] = {0, 2 * SHARD_BLOCK + 5, 3 * SHARD_BLOCK + 9, N}; /* of two zones */
+    struct exactsum a[N_GROUPS], b[N_GROUPS], c[N_GROUPS], d[N_GROUPS];
     sum_in_pieces(a, x, whole, 1);
     sum_in_pieces(b, x, blocks, 3);
     sum_in_pieces(c, x, tensors, 4);
+    sum_in_pieces(d, x, units, 3);
     for (int g = 0; g < N_GROUPS; g++) {
         ck_assert(exactsum_value(&a[g]) == exactsum_value(&b[g]));
         ck_assert(exactsum_value(&a[g]) == exactsum_value(&c[g]));
+        ck_assert(exactsum_value(&a[g]) == exactsum_value(&d[g]));
     }
     free(x);
 }
