@@ -13,11 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* All ids, however many: a file has those of small batches alone. */
+/* A file has the ids of small batches alone; more than that are reckoned here. A forged event may
+ * claim any number. */
+enum { IDS_SHOWN = 1 << 20 };
+
+static uint64_t n_ids(const struct event *e)
+{
+    uint64_t n = e->order_n > 0 ? e->sample_n : 0;
+    return n < IDS_SHOWN ? n : IDS_SHOWN;
+}
+
 static json_t *ids_of(const struct event *e)
 {
     json_t *ids = json_array();
-    for (uint64_t i = 0; e->order_n > 0 && i < e->sample_n; i++)
+    for (uint64_t i = 0; i < n_ids(e); i++)
         json_array_append_new(ids, json_integer((json_int_t)event_sample_id(e, i)));
     return ids;
 }
@@ -57,8 +66,10 @@ static void print_samples(const struct event *e)
     if (e->order_n == 0)
         return;
     printf("  sample ids");
-    for (uint64_t i = 0; i < e->sample_n; i++)
+    for (uint64_t i = 0; i < n_ids(e); i++)
         printf(" %" PRIu64, event_sample_id(e, i));
+    if (n_ids(e) < e->sample_n)
+        printf(" and %" PRIu64 " more", e->sample_n - n_ids(e));
     printf("\n");
 }
 

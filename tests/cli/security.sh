@@ -139,8 +139,8 @@ exits 65 'imported' "$carat" import "$work/index" -o "$work/stolen.h5"
 says 'u001b'
 no_controls 'an error'
 
-events() { # RUN TEXT: one event, with its sum
-    python3 - "$1/metrics/events.jsonl" "$2" <<'END'
+events() { # RUN TEXT [SAMPLES]: one event, with its sum
+    python3 - "$1/metrics/events.jsonl" "$2" "${3:-4}" <<'END'
 import json, sys
 def crc32c(data):
     c = 0xffffffff
@@ -150,7 +150,7 @@ def crc32c(data):
     return c ^ 0xffffffff
 text = sys.argv[2]
 e = json.dumps({"step": 2, "attempt": 0, "kind": text[:15], "action": text[:15], "value": 1.0, "sample_first": 0,
-                "sample_n": 4, "order_seed": 1, "order_n": 9, "text": text}, separators=(",", ":"))[:-1]
+                "sample_n": int(sys.argv[3]), "order_seed": 1, "order_n": 9, "text": text}, separators=(",", ":"))[:-1]
 open(sys.argv[1], "w").write('%s,"crc32c":%d}\n' % (e, crc32c(e.encode())))
 END
 }
@@ -173,6 +173,10 @@ for look in inspect 'inspect --events' 'inspect --events --json' verify 'report 
     says . "$look"
     no_controls "$look"
 done
+cp -r "$work/run" "$work/greedy"
+events "$work/greedy" 'of very many samples' 4611686018427387904
+ok 'an event of very many samples' timeout 60 "$carat" inspect --events "$work/greedy"
+says ' and [0-9]+ more$' 'an event of very many samples'
 ok 'a table of two runs' "$carat" report "$work/run" "$bad" --csv
 no_controls 'CSV'
 says_not '^"?[=+@-]' 'CSV without formulas'
