@@ -14,9 +14,12 @@
 enum { WATCHDOG_FIRST_S = 120 };
 
 /* Watches this process from here on, or by this limit from here on: base_s seconds without a mark,
- * or 10 times what a phase usually takes (0: not at all). run_dir "" where no FAILED is kept.
- * Without room for shared memory or a thread it does without. Collective. */
-void watchdog_begin(const struct comm *c, const char *run_dir, double base_s);
+ * or 10 times what a phase usually takes (0: not at all). Without room for shared memory or a
+ * thread it does without. No FAILED is written yet. Collective. */
+void watchdog_begin(const struct comm *c, double base_s);
+/* Has FAILED written in the run's folder from here on, which the job must hold: in another's it
+ * would speak of the other's run. Local. */
+void watchdog_keep_record(const char *run_dir);
 /* Lets go of the memory that it shares; phases that follow are watched by this rank alone. Before
  * c ends. Collective. */
 void watchdog_end(void);

@@ -231,6 +231,7 @@ static int take_folder(struct trainer *t)
     const char *dir = t->conf->run.dir;
     TRY(run_claim(t->comm, dir, &t->lock));
     run_note_fatal(dir, t->comm, &t->at.step);
+    watchdog_keep_record(dir);
     int rc = OK;
     if (t->comm->rank == 0) {
         rc = ckpt_clean_temporaries(dir);
@@ -320,7 +321,7 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
-    watchdog_begin(comm, start == START_RUN ? conf->run.dir : "", conf->run.watchdog_s);
+    watchdog_begin(comm, conf->run.watchdog_s);
     watch_phase(PHASE_START);
     int rc = build(t);
     if (rc != OK) {

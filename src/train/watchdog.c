@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/watch.h"
+#include "par/agree.h"
 #include "par/window.h"
 #include "train/run.h"
 
@@ -26,6 +27,8 @@ enum { FRAMES = 64, STACK_BYTES = 1 << 16, MOST_BEHIND = 4 };
 static const double LOOKS = 8, LOOK_MOST_S = 1;
 /* What is said must be said within this, whatever hangs: a file system may be the cause. */
 static const double SPEAK_S = 3, TRACE_S = 2;
+/* Who is not the first to speak gives that one so long to end the job. */
+static const double LISTEN_S = 2.5;
 /* Who waits lets those speak first who hang themselves, and who sees none that is behind, those who
  * do. */
 static const double YIELD_S = 0.5;
@@ -139,7 +142,7 @@ static void *speak(void *report)
         say(last_words);
         trace_main();
     } else {
-        wait_for(&traced, SPEAK_S); /* never posted here: the first is to have the time it needs */
+        wait_for(&traced, LISTEN_S); /* never posted here */
     }
     sem_post(&spoken);
     return NULL;
@@ -276,11 +279,13 @@ static void share(const struct comm *c)
 {
     int team = team_of(&c->team, c->rank), first = team_first(&c->team, team);
     int n = team_size(&c->team, team);
-    struct peer *peer;
+    struct peer *peer = NULL;
     struct window *page = NULL;
     int rc = window_new(&page, c, sizeof(struct watch_mark), "marks of progress");
-    if (rc != OK || mem_alloc(&peer, (size_t)n, sizeof *peer, "marks of progress") != OK) {
+    rc = agree(c, rc != OK ? rc : mem_alloc(&peer, (size_t)n, sizeof *peer, "marks of progress"));
+    if (rc != OK) {
         err_clear();
+        mem_free(peer);
         window_free(page);
         return;
     }
@@ -295,7 +300,7 @@ static void share(const struct comm *c)
     pthread_mutex_unlock(&dog.lock);
 }
 
-void watchdog_begin(const struct comm *c, const char *run_dir, double base_s)
+void watchdog_begin(const struct comm *c, double base_s)
 {
     watchdog_end();
     pthread_mutex_lock(&dog.lock);
@@ -303,7 +308,7 @@ void watchdog_begin(const struct comm *c, const char *run_dir, double base_s)
     dog.rank = c->rank;
     dog.size = c->size;
     snprintf(dog.host, sizeof dog.host, "%s", c->host);
-    snprintf(dog.run_dir, sizeof dog.run_dir, "%s", run_dir);
+    dog.run_dir[0] = '\0';
     alone();
     pthread_mutex_unlock(&dog.lock);
     watch_forget();
@@ -311,6 +316,13 @@ void watchdog_begin(const struct comm *c, const char *run_dir, double base_s)
         start_thread();
     if (base_s > 0)
         share(c);
+}
+
+void watchdog_keep_record(const char *run_dir)
+{
+    pthread_mutex_lock(&dog.lock);
+    snprintf(dog.run_dir, sizeof dog.run_dir, "%s", run_dir);
+    pthread_mutex_unlock(&dog.lock);
 }
 
 void watchdog_end(void)

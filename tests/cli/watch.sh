@@ -19,8 +19,11 @@ END
 ok "prepare" "$carat" prepare src/base -o "$work/tokens.h5" --train-tokenizer 400
 
 faulty() { # RANKS POINT:RANK:NTH:ACTION key=value...
-    local n=$1 fault=$2; shift 2
     rm -rf "$work/run"
+    faulty_there "$@"
+}
+faulty_there() {
+    local n=$1 fault=$2; shift 2
     CARAT_FAULT=$fault timeout -k 5 60 mpirun -n "$n" "$carat" train "$work/job.yaml" \
         run.dir="$work/run" "$@"
 }
@@ -49,6 +52,15 @@ hangs "a loop in compute" 3 phase.compute:1:3:hang '(carat: rank 1 .* in phase c
 hangs "stopped in compute" 3 phase.compute:1:3:stop 'behind it: rank 1 \(compute of step 3\)'
 hangs "stopped in a save" 2 phase.save:0:1:stop 'in phase save'
 hangs "a loop in one rank alone" 1 phase.save:0:1:hang 'rank 0 .* in phase save'
+# Before the folder is this job's, FAILED is another's and says nothing of it.
+mkdir "$work/other"
+echo '{"code": 65}' >"$work/other/FAILED"
+rm -rf "$work/run"; cp -r "$work/other" "$work/run"
+exits 69 "a loop before the folder is held" faulty_there 3 phase.start:1:1:hang
+says 'carat\(cmd_train\+' "a loop before the folder is held: its main thread's frames"
+one_message "a loop before the folder is held"
+nobody_left "a loop before the folder is held"
+ok "the other's FAILED" diff -r "$work/other" "$work/run"
 # The end is watched as well, up to MPI_Finalize.
 hangs "stopped at the end" 2 phase.close:1:1:stop 'in phase close'
 

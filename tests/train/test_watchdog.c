@@ -1,6 +1,9 @@
-/* What the watchdog says of a rank that hangs. */
+/* What the watchdog says of a rank that hangs, and how it begins and ends.
+ * ranks: 1 2 3 */
+#include "base/fault.h"
 #include "base/watch.h"
-#include "check_main.h"
+#include "mpi_main.h"
+#include "par/agree.h"
 #include "train/watchdog.h"
 
 #include <string.h>
@@ -50,13 +53,31 @@ START_TEST(a_rank_that_waits_names_those_that_are_behind)
 }
 END_TEST
 
+START_TEST(a_rank_without_memory_leaves_none_waiting)
+{
+    for (int nth = 1; nth <= 6; nth++) {
+        char spec[64];
+        snprintf(spec, sizeof spec, "mem:%d:%d", ck_world.size - 1, nth);
+        setenv("CARAT_FAULT", spec, 1);
+        fault_rearm();
+        watchdog_begin(&ck_world, 1000);
+        ck_assert_int_eq(agree(&ck_world, OK), OK);
+        watchdog_end();
+        ck_assert_int_eq(agree(&ck_world, OK), OK);
+    }
+    unsetenv("CARAT_FAULT");
+    fault_rearm();
+}
+END_TEST
+
 static void add(TCase *t)
 {
+    tcase_add_test(t, a_rank_without_memory_leaves_none_waiting);
     tcase_add_test(t, a_rank_that_hangs_by_itself_is_to_blame);
     tcase_add_test(t, a_rank_that_waits_names_those_that_are_behind);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return run_suite("train/watchdog", add);
+    return run_suite_mpi(&argc, &argv, "train/watchdog", add);
 }
