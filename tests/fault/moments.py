@@ -79,11 +79,10 @@ UNREAD_S = 150
 SAMPLES = ("sample.every=2", "sample.tokens=4")
 # The job as it is, or with text samples; a watchdog that does not wait long.
 SHORT = (*SAMPLES, f"run.watchdog={WATCHDOG_S}s")
-PHASE_CODES = tuple(range(1, 256))
-ACTIONS = (  # row, action, ranks: a stopped process cannot end itself
-    ("SIGSTOP in a phase", "stop", (2, 3)),
-    ("endless loop in a phase", "hang", (1, 2, 3)),
-    ("a rank leaves alone in a phase", "exit", (2, 3)),
+ACTIONS = (  # row, action, ranks: a stopped process cannot end itself; code, lines that say why
+    ("SIGSTOP in a phase", "stop", (2, 3), 69, 1),
+    ("endless loop in a phase", "hang", (1, 2, 3), 69, 1),
+    ("a rank leaves alone in a phase", "exit", (2, 3), 1, 0),
 )
 
 
@@ -104,24 +103,25 @@ def spots(ranks):
                     yield f"{phase}:{rank}:{visit}"
 
 
-def in_phase(place, ranks, spec):
+def in_phase(place, ranks, spec, code, lines):
     limit = UNREAD_S if spec.startswith("phase.job") else job.LIMIT_S
 
     def do(folder):
         env = {"CARAT_FAULT": spec, **place.shim_env(f"{folder}/run")}
         done = suffer(place, folder, ranks, env, KILLED, SHORT, SAMPLES, limit)
         if done is not None:
-            judge.insist(done.code in PHASE_CODES, f"exit {done.code}")
+            judge.insist(done.code == code, f"exit {done.code}, not {code}")
+            judge.insist(len(done.errors()) == lines, f"{len(done.errors())} lines, not {lines}")
         return 0 if done is None else 1
     return do
 
 
 def phase_rows(place):
-    for row, action, numbers in ACTIONS:
+    for row, action, numbers, code, lines in ACTIONS:
         for ranks in numbers:
             for spot in spots(ranks):
                 spec = f"{spot}:{action}"
-                yield Case(row, f"{ranks} {spec}", in_phase(place, ranks, spec))
+                yield Case(row, f"{ranks} {spec}", in_phase(place, ranks, spec, code, lines))
 
 
 def all_rows(place, n, seed):
