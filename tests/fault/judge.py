@@ -25,14 +25,22 @@ def shown_steps(run):
 def published(run):
     """Checkpoints whose rename and whose folder's fsync returned success, and that were not removed
     since, by the shim's log."""
-    renamed, kept = {}, set()
+    renamed, kept, going = {}, set(), set()
     try:
         with open(f"{run}.calls", errors="replace") as f:
             calls = [s.rstrip("\n").split(" ") for s in f]
     except FileNotFoundError:
         return kept
-    for call in (c for c in calls if len(c) == 7 and c[3] == "0"):
-        kind, path, other = call[1], call[5], call[6]
+    for call in (c for c in calls if len(c) == 7):
+        kind, number, result, path, other = call[1], call[2], call[3], call[5], call[6]
+        if kind == "unlink" and number == "0" and path in kept:
+            going.add(path)
+        elif kind == "unlink" and path in going:
+            going.discard(path)
+            if result != "0":
+                kept.add(path)
+        if result != "0":
+            continue
         if kind == "rename" and re.search(r"/step-\d+\.h5$", other):
             renamed[os.path.dirname(other)] = other
         if kind == "sync" and path in renamed:

@@ -3,7 +3,7 @@
  *
  * FAULT_DIR     the folder, an absolute path without symbolic links; without it nothing is done
  * FAULT_LOG     a file outside of it to which each call that returned adds a line:
- *               rank class number result error path [new path]
+ *               rank class number result error path [new path]; an unlink also before
  * FAULT_SPEC    class:rank:number:action[+]: the number-th call (from 1) of that class by that
  *               rank, or by any ('*', each counting its own); with '+' also all that follow
  *
@@ -370,9 +370,12 @@ int link(const char *from, const char *to)
     GUARD(LINK, inside(to), from, to, real(from, to));
 }
 
+/* Told before as well, as number 0: who is killed after the call cannot tell any more. */
 int unlink(const char *path)
 {
     REAL(unlink);
+    if (inside(path))
+        note(UNLINK, 0, 0, path, "");
     GUARD(UNLINK, inside(path), path, "", real(path));
 }
 
