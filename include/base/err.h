@@ -5,6 +5,8 @@
 #ifndef CARAT_BASE_ERR_H
 #define CARAT_BASE_ERR_H
 
+#include <stdbool.h>
+
 enum err {
     OK = 0,
     E_USAGE = 64,    /* the command line is wrong */
@@ -58,8 +60,9 @@ const char *err_name(int code);
  * set it, else _exit). For faults after which ranks cannot agree. Never returns. */
 _Noreturn void fatal(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void err_set_abort_hook(void (*hook)(int code));
-/* Called by fatal() before the end, with what it printed; NULL: nothing. */
-void err_set_last_words(void (*hook)(int code, const char *message));
+/* Called by fatal() with what it is to print, which it does unless the hook returns false: another
+ * rank has spoken. NULL: it always does. */
+void err_set_last_words(bool (*hook)(int code, const char *message));
 
 /* Passes a callee's error up at once. Not between two collectives: see par/agree.h. */
 #define TRY(call)                                                                                  \

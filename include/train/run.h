@@ -22,15 +22,15 @@ bool run_asked(const char *run_dir, const char *what);
 void run_drop_stale(const char *run_dir, const struct run_lock *lock);
 
 /* Writes FAILED (JSON: rank, host, step, code, message) unless an earlier one exists; run_claim
- * removes it. Any rank. */
-void run_write_failed(const char *run_dir, const struct comm *c, long step, int code);
-/* The same in any thread: records no error. True when there is no earlier one, so that the caller
- * is the one to tell. */
+ * removes it. True when there is no earlier one, so that the caller is the one to tell. Any rank.
+ */
+bool run_write_failed(const char *run_dir, const struct comm *c, long step, int code);
+/* The same in any thread: takes no recorded error. */
 bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
                         const char *message);
 
-/* From here on fatal() in this process writes FAILED too; step (borrowed) is read then. run_dir
- * NULL: no longer. Local, all ranks. */
+/* From here on fatal() in this process writes FAILED too, and is silent where there is one; step
+ * (borrowed) is read then. run_dir NULL: no longer. Local, all ranks. */
 void run_note_fatal(const char *run_dir, const struct comm *c, const int64_t *step);
 
 /* A new random UUID in text (37 bytes). */

@@ -14,7 +14,7 @@ static _Thread_local struct err_kept last;
 enum { MESSAGE_MAX = sizeof last.message };
 
 static void (*abort_hook)(int code);
-static void (*last_words)(int code, const char *message);
+static bool (*last_words)(int code, const char *message);
 
 int err_set(int code, const char *file, int line, const char *fmt, ...)
 {
@@ -117,7 +117,7 @@ void err_set_abort_hook(void (*hook)(int code))
     abort_hook = hook;
 }
 
-void err_set_last_words(void (*hook)(int code, const char *message))
+void err_set_last_words(bool (*hook)(int code, const char *message))
 {
     last_words = hook;
 }
@@ -133,10 +133,9 @@ void fatal(int code, const char *fmt, ...)
     log_status_end();
     fflush(stdout);
     const char *who = log_who();
-    fprintf(stderr, "carat: fatal: %s%s%s: %s\n", who, *who ? ": " : "", err_name(code), text);
+    if (last_words == NULL || last_words(code, text))
+        fprintf(stderr, "carat: fatal: %s%s%s: %s\n", who, *who ? ": " : "", err_name(code), text);
     fflush(stderr);
-    if (last_words != NULL)
-        last_words(code, text);
     if (abort_hook != NULL)
         abort_hook(code);
     _exit(code);

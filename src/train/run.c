@@ -136,13 +136,13 @@ bool run_record_failure(const char *run_dir, int rank, const char *host, long st
     return true;
 }
 
-void run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
+bool run_write_failed(const char *run_dir, const struct comm *c, long step, int code)
 {
     char host[64];
     int rank = c->rank;
     snprintf(host, sizeof host, "%s", c->host);
     const char *message = whose(err_message(), &rank, host);
-    (void)run_record_failure(run_dir, rank, host, step, code, message);
+    return run_record_failure(run_dir, rank, host, step, code, message);
 }
 
 /* fatal() may come from anywhere and knows no run. */
@@ -152,10 +152,10 @@ static struct {
     const int64_t *step;
 } noted;
 
-static void write_last_words(int code, const char *message)
+static bool write_last_words(int code, const char *message)
 {
     err_adopt(code, message, "");
-    run_write_failed(noted.run_dir, noted.c, (long)*noted.step, code);
+    return run_write_failed(noted.run_dir, noted.c, (long)*noted.step, code);
 }
 
 void run_note_fatal(const char *run_dir, const struct comm *c, const int64_t *step)

@@ -357,7 +357,7 @@ void trainer_failed(struct trainer *t, int rc)
     if (!checkpoint_is_to_blame(t, rc))
         restart_forgive(t->conf->run.dir);
     if (rc != E_STOPPED)
-        run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
+        (void)run_write_failed(t->conf->run.dir, t->comm, (long)t->at.step, rc);
 }
 
 void trainer_release(struct trainer *t)

@@ -133,6 +133,17 @@ static void hook(int code)
     _exit(code + 1);
 }
 
+static bool another_has_spoken(int code, const char *message)
+{
+    return !(code == E_BUG && strcmp(message, "arena 5") == 0);
+}
+
+static void die_after_another(void)
+{
+    err_set_last_words(another_has_spoken);
+    die();
+}
+
 static void die_through_hook(void)
 {
     err_set_abort_hook(hook);
@@ -146,6 +157,9 @@ START_TEST(fatal_ends_with_the_code)
     ck_assert(WIFEXITED(status));
     ck_assert_int_eq(WEXITSTATUS(status), E_BUG);
     ck_assert_str_eq(text, "carat: fatal: a bug in carat: arena 5\n");
+    status = in_child(die_after_another, text, sizeof text);
+    ck_assert_int_eq(WEXITSTATUS(status), E_BUG);
+    ck_assert_str_eq(text, "");
     status = in_child(die_through_hook, text, sizeof text);
     ck_assert_int_eq(WEXITSTATUS(status), E_BUG + 1);
 }

@@ -111,9 +111,9 @@ START_TEST(requests_and_failures)
     ck_assert(run_asked(ck_folder(), "save"));
     ck_assert(!run_asked(ck_folder(), "save"));
     (void)ERR(E_IO, "disk \"a\\b\"\n gone");
-    run_write_failed(ck_folder(), c, 41, E_IO);
+    ck_assert(run_write_failed(ck_folder(), c, 41, E_IO));
     (void)ERR(E_BUG, "a later one");
-    run_write_failed(ck_folder(), c, 42, E_BUG);
+    ck_assert(!run_write_failed(ck_folder(), c, 42, E_BUG));
     fs_join(path, ck_folder(), "FAILED");
     ck_assert_int_eq(fs_read_file(path, 0, &text, &n), OK);
     ck_assert_ptr_nonnull(strstr(text, "\"step\": 41, \"code\": 74"));
