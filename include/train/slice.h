@@ -23,6 +23,9 @@ bool slice_is_up(double left_s, double limit_s, double save_s, double next_s);
 /* E_CONFIG with the numbers when the last slice's times on as many ranks do not fit into limit_s
  * (0: no limit). OK when they are not known. Root. Local. */
 int slice_check(const char *run_dir, double limit_s, int ranks);
+/* Seconds of the last save that a run in this folder measured, on any number of ranks; 0: none. An
+ * attempt goes by them until it has saved itself. Root. Local. */
+double slice_save_s(const char *run_dir);
 /* Keeps the times. What cannot be kept is only not known. Root. Local. */
 void slice_note(const char *run_dir, const struct slice_times *t, int ranks);
 

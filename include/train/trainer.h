@@ -143,7 +143,8 @@ struct trainer {
     struct slice_times slice;      /* of this start */
     int64_t first_step;            /* where the loop began */
     bool loaded;                   /* a checkpoint, whole and into place */
-    double save_s;                 /* the last save's seconds, all of them */
+    double save_s;                 /* the last save's seconds, all of them, of this attempt or an
+                                      earlier one; 0: none was measured */
     double save_held_s;            /* those that training waited for it */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */
     int64_t saved_step;            /* step of the newest checkpoint, -1 when there is none */

@@ -222,11 +222,18 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     return OK;
 }
 
+/* To measure a save takes a fixed step, the attempt's first: of which steps there are checkpoints
+ * must not hang on how fast a machine is. */
+static bool is_to_save(const struct trainer *t, const struct step_result *r)
+{
+    bool measures = t->at.step == t->first_step + 1 && save_is_unmeasured(t);
+    return measures || r->save || due(t->at.step, t->conf->checkpoint.every);
+}
+
 /* *ends: whoever watches the run has seen enough. */
 static int after_step(struct trainer *t, const struct step_result *r, bool *ends)
 {
     double row[M_N];
-    const struct config *c = t->conf;
     const struct watcher *w = t->watcher;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
@@ -234,7 +241,7 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
         return monitor_go_back(t);
     TRY(look(t, row, last || (w != NULL && w->wants_loss(w->ctx, t, r))));
     *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
-    bool over = last || r->stop || *ends, saves = r->save || due(t->at.step, c->checkpoint.every);
+    bool over = last || r->stop || *ends, saves = is_to_save(t, r);
     /* Behind a checkpoint a row that could not be written would be missing for ever. */
     if (over || saves)
         TRY(agree(t->comm, t->pending));

@@ -41,6 +41,16 @@ static bool read_times(const char *path, struct slice_times *t, int *ranks)
     return whole;
 }
 
+double slice_save_s(const char *run_dir)
+{
+    char path[FS_PATH_MAX];
+    struct slice_times t;
+    int ranks;
+    if (times_path(path, run_dir) == OK && read_times(path, &t, &ranks))
+        return t.save_s;
+    return 0;
+}
+
 int slice_check(const char *run_dir, double limit_s, int ranks)
 {
     char path[FS_PATH_MAX];

@@ -235,8 +235,9 @@ static int take_folder(struct trainer *t)
     if (t->comm->rank == 0) {
         rc = ckpt_clean_temporaries(dir);
         rc = rc != OK ? rc : slice_check(dir, t->conf->train.time_limit_s, t->comm->size);
+        t->save_s = slice_save_s(dir);
     }
-    return agree(t->comm, rc);
+    return agree_bcast(t->comm, 0, rc, &t->save_s, sizeof t->save_s);
 }
 
 static int is_ours(void *ctx)

@@ -77,6 +77,25 @@ says 'time_limit 0.001 s is too short .* first step, .* save, so at least' "with
 is "FAILED says so" grep -q '"code": 78' "$work/time/FAILED"
 ok "without a limit it goes on" train 1 time
 
+# What a save takes is known before the limit comes, however rarely one is due.
+has() { [ -e "$work/$1/checkpoints/step-$(printf %09d "$2").h5" ]; }
+measured() { sed -n 's/.* save_s //p' "$work/$1/checkpoints/times"; }
+ok "a limit far away" train 2 limit train.time_limit=1h checkpoint.every=0
+is "a save is measured at the first step" has limit 1
+is "and none at the next" [ "$(find "$work/limit/checkpoints" -name 'step-*.h5' | wc -l)" = 2 ]
+save_s=$(measured limit)
+is "its seconds are kept" awk "BEGIN { exit !($save_s > 0) }"
+ok "the same without a limit" train 1 unlimited checkpoint.every=0
+is "measures none" [ "$(find "$work/unlimited/checkpoints" -name 'step-*.h5' | wc -l)" = 1 ]
+ok "to the same bits" "$carat" diff "$work/limit" "$work/unlimited"
+exits 137 "killed before it saved" env CARAT_FAULT=phase.compute:0:6:kill "$carat" train "$work/job.yaml" \
+    run.dir="$work/limit" train.time_limit=1h checkpoint.every=0 train.steps=20
+is "what was measured is still known" [ "$(measured limit)" = "$save_s" ]
+is "and is not measured again" [ ! -e "$work/limit/checkpoints/step-000000007.h5" ]
+echo "ranks 1 startup_s 0.1 step_s 0.1 save_s 1790" >"$work/limit/checkpoints/times"
+exits 75 "a slow save begins in time" train 1 limit train.time_limit=1h checkpoint.every=0 train.steps=20
+is "after the first step" has limit 7
+
 # Requests that a killed run did not see.
 echo "$(hostname) 999999999 - 0 1" >"$work/time/lock"
 touch -d '1 minute ago' "$work/time/stop"

@@ -62,6 +62,15 @@ START_TEST(too_short_a_slice_is_refused)
 }
 END_TEST
 
+START_TEST(a_save_is_known_to_later_slices)
+{
+    const struct slice_times t = {.startup_s = 30, .step_s = 8, .save_s = 4};
+    ck_assert_double_eq(slice_save_s(folder), 0);
+    slice_note(folder, &t, 2);
+    ck_assert_double_eq(slice_save_s(folder), 4);
+}
+END_TEST
+
 START_TEST(starts_are_counted_by_checkpoint)
 {
     ck_assert_int_eq(restart_tries(folder, 7), 0);
@@ -90,6 +99,7 @@ static void add(TCase *t)
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, the_end_leaves_room_for_a_save);
     tcase_add_test(t, too_short_a_slice_is_refused);
+    tcase_add_test(t, a_save_is_known_to_later_slices);
     tcase_add_test(t, starts_are_counted_by_checkpoint);
 }
 
