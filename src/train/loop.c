@@ -127,11 +127,15 @@ static int sample(struct trainer *t)
     return vigil_end(&v);
 }
 
-/* For the next slice to know, where slices are cut by time. */
+/* For the next slice to know, where slices are cut by time: once there is a step, and a save was
+ * measured, without which none can be kept in time. */
 static void note_times(struct trainer *t)
 {
+    if (t->slice.step_s == 0 || save_is_unmeasured(t))
+        return;
+    cut_watch_end(&t->cut);
     t->slice.save_s = t->save_s;
-    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0 && t->slice.step_s > 0)
+    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0)
         slice_note(t->conf->run.dir, &t->slice, t->comm->size);
 }
 
