@@ -1,7 +1,7 @@
 /* How often the run was started from its newest checkpoint without gaining a step: the file
  * checkpoints/restart, one line "step <step> tries <tries>". A checkpoint may be whole and yet end
  * every run that starts from it; without a count, a job that is queued again does so for ever. All
- * for root, local. */
+ * for root, local; for the main thread, but where it says otherwise. */
 #ifndef CARAT_TRAIN_RESTART_H
 #define CARAT_TRAIN_RESTART_H
 
@@ -15,7 +15,8 @@ enum { RESTART_MOST = 3 };
 int64_t restart_tries(const char *run_dir, int64_t step);
 /* Counts one more, durably, before the file is touched. E_IO. */
 int restart_begin(const char *run_dir, int64_t step);
-/* Takes the last one back: what ended it was not the checkpoint. Errors are passed over. */
+/* Takes this process's present start back, once, if it was counted: what ends it is not the
+ * checkpoint. Errors are passed over. Any thread. */
 void restart_forgive(const char *run_dir);
 /* A step was gained. */
 void restart_clear(const char *run_dir);

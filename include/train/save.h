@@ -34,6 +34,10 @@ void save_release(struct trainer *t);
 
 /* Whether this rank still writes. Local. */
 bool save_is_busy(const struct trainer *t);
+/* Whether a time limit is to be kept and nobody knows what a save takes: the same on all ranks. The
+ * attempt's first step is saved then, and every save waits until one is measured: at the slice's
+ * end it is the waiting one that must fit. Local. */
+bool save_is_unmeasured(const struct trainer *t);
 /* At a step's boundary: takes a save on its way further once no rank is busy, and begins one where
  * it is due, after one that is still on its way. What fails is tried again when the next is due,
  * with a warning, but not for ever. Collective. E_IO. */

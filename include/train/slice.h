@@ -9,8 +9,9 @@
 /* Seconds. */
 struct slice_times {
     double startup_s; /* from the start of the trainer to its first step */
-    double step_s;    /* the first step, which is the slowest as a rule */
-    double save_s;    /* a save */
+    double step_s;    /* the first step, which is the slowest as a rule; 0: it was not done yet, and
+                         startup_s is for how long it was not */
+    double save_s;    /* a save; 0: none was measured */
 };
 
 /* What a slice needs at least: its start-up, a step and two saves, for one may come just before. */
@@ -21,9 +22,13 @@ double slice_least_s(const struct slice_times *t);
 bool slice_is_up(double left_s, double limit_s, double save_s, double next_s);
 
 /* E_CONFIG with the numbers when the last slice's times on as many ranks do not fit into limit_s
- * (0: no limit). OK when they are not known. Root. Local. */
+ * (0: no limit), or it had not come to a step when such a limit's time was up. OK when they are not
+ * known. Root. Local. */
 int slice_check(const char *run_dir, double limit_s, int ranks);
-/* Keeps the times. What cannot be kept is only not known. Root. Local. */
+/* Seconds of the last save that a run in this folder measured, on any number of ranks; 0: none. An
+ * attempt goes by them until it has saved itself. Root. Local. */
+double slice_save_s(const char *run_dir);
+/* Keeps the times. What cannot be kept is only not known. Root, one thread at a time. Local. */
 void slice_note(const char *run_dir, const struct slice_times *t, int ranks);
 
 #endif

@@ -12,6 +12,7 @@
 #include "par/reduce.h"
 #include "par/window.h"
 #include "train/ckpt.h"
+#include "train/cut.h"
 #include "train/derive.h"
 #include "train/metrics.h"
 #include "train/monitor.h"
@@ -141,9 +142,11 @@ struct trainer {
     double begun_s;                /* clock at the start of the process */
     double init_s;                 /* clock at the start of this trainer */
     struct slice_times slice;      /* of this start */
+    struct cut_watch cut;          /* until this start has gained a step */
     int64_t first_step;            /* where the loop began */
     bool loaded;                   /* a checkpoint, whole and into place */
-    double save_s;                 /* the last save's seconds, all of them */
+    double save_s;                 /* the last save's seconds, all of them, of this attempt or an
+                                      earlier one; 0: none was measured */
     double save_held_s;            /* those that training waited for it */
     double unreported_save_s;      /* seconds spent saving since the last metrics row */
     int64_t saved_step;            /* step of the newest checkpoint, -1 when there is none */

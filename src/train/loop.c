@@ -127,11 +127,15 @@ static int sample(struct trainer *t)
     return vigil_end(&v);
 }
 
-/* For the next slice to know, where slices are cut by time. */
+/* For the next slice to know, where slices are cut by time: once there is a step, and a save was
+ * measured, without which none can be kept in time. */
 static void note_times(struct trainer *t)
 {
+    if (t->slice.step_s == 0 || save_is_unmeasured(t))
+        return;
+    cut_watch_end(&t->cut);
     t->slice.save_s = t->save_s;
-    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0 && t->slice.step_s > 0)
+    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0)
         slice_note(t->conf->run.dir, &t->slice, t->comm->size);
 }
 
@@ -222,11 +226,18 @@ static int look(struct trainer *t, double row[M_N], bool asked)
     return OK;
 }
 
+/* To measure a save takes a fixed step, the attempt's first: of which steps there are checkpoints
+ * must not hang on how fast a machine is. */
+static bool is_to_save(const struct trainer *t, const struct step_result *r)
+{
+    bool measures = t->at.step == t->first_step + 1 && save_is_unmeasured(t);
+    return measures || r->save || due(t->at.step, t->conf->checkpoint.every);
+}
+
 /* *ends: whoever watches the run has seen enough. */
 static int after_step(struct trainer *t, const struct step_result *r, bool *ends)
 {
     double row[M_N];
-    const struct config *c = t->conf;
     const struct watcher *w = t->watcher;
     bool last = t->at.step == t->n_steps;
     loop_report(t, r, row);
@@ -234,7 +245,7 @@ static int after_step(struct trainer *t, const struct step_result *r, bool *ends
         return monitor_go_back(t);
     TRY(look(t, row, last || (w != NULL && w->wants_loss(w->ctx, t, r))));
     *ends = w != NULL && w->has_seen(w->ctx, t, row[M_VALID_LOSS]);
-    bool over = last || r->stop || *ends, saves = r->save || due(t->at.step, c->checkpoint.every);
+    bool over = last || r->stop || *ends, saves = is_to_save(t, r);
     /* Behind a checkpoint a row that could not be written would be missing for ever. */
     if (over || saves)
         TRY(agree(t->comm, t->pending));

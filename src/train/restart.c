@@ -4,12 +4,19 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
 struct count {
     long long step, tries;
 };
+
+/* Whether this process's present start is in the count. */
+static struct {
+    pthread_mutex_t lock; /* of it and of the file */
+    bool counted;
+} start = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static int count_path(char *path, const char *run_dir)
 {
@@ -51,30 +58,44 @@ int64_t restart_tries(const char *run_dir, int64_t step)
 int restart_begin(const char *run_dir, int64_t step)
 {
     char path[FS_PATH_MAX];
-    struct count c = {step, restart_tries(run_dir, step) + 1};
     TRY(count_path(path, run_dir));
-    return write_count(path, &c);
+    pthread_mutex_lock(&start.lock);
+    struct count c = {step, restart_tries(run_dir, step) + 1};
+    int rc = write_count(path, &c);
+    start.counted = rc == OK;
+    pthread_mutex_unlock(&start.lock);
+    return rc;
 }
 
-void restart_forgive(const char *run_dir)
+static void take_back(const char *path)
 {
-    char path[FS_PATH_MAX];
-    if (count_path(path, run_dir) != OK || !fs_exists(path))
-        return;
-    struct err_kept cause;
-    err_keep(&cause);
     struct count c = read_count(path);
     c.tries--;
     if (c.tries <= 0)
         unlink(path);
     else
         (void)write_count(path, &c);
+}
+
+void restart_forgive(const char *run_dir)
+{
+    char path[FS_PATH_MAX];
+    struct err_kept cause;
+    err_keep(&cause);
+    pthread_mutex_lock(&start.lock);
+    if (start.counted && count_path(path, run_dir) == OK)
+        take_back(path);
+    start.counted = false;
+    pthread_mutex_unlock(&start.lock);
     err_restore(&cause);
 }
 
 void restart_clear(const char *run_dir)
 {
     char path[FS_PATH_MAX];
+    pthread_mutex_lock(&start.lock);
     if (count_path(path, run_dir) == OK)
         unlink(path);
+    start.counted = false;
+    pthread_mutex_unlock(&start.lock);
 }

@@ -205,6 +205,11 @@ static int forgive_few(struct trainer *t, int rc)
     return OK;
 }
 
+bool save_is_unmeasured(const struct trainer *t)
+{
+    return t->conf->train.time_limit_s > 0 && t->save_s == 0;
+}
+
 int save_at_step(struct trainer *t, bool busy, bool due)
 {
     struct saving *s = &t->saving;
@@ -216,7 +221,7 @@ int save_at_step(struct trainer *t, bool busy, bool due)
     if (s->flight != NULL)
         TRY(forgive_few(t, go_on(t, ckpt_save_finish)));
     TRY(replicas_check(t)); /* each rank is to write a part of its own */
-    return forgive_few(t, start(t, s->aside));
+    return forgive_few(t, start(t, s->aside && !save_is_unmeasured(t)));
 }
 
 void save_settle(struct trainer *t)

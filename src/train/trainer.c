@@ -225,6 +225,19 @@ static int number_attempt(struct trainer *t)
     return OK;
 }
 
+/* Root. */
+static void look_for_a_cut(struct trainer *t)
+{
+    const struct cut_terms terms = {.run_dir = t->conf->run.dir,
+                                    .lock = &t->lock,
+                                    .ranks = t->comm->size,
+                                    .limit_s = t->conf->train.time_limit_s,
+                                    .begun_s = t->begun_s,
+                                    .init_s = t->init_s,
+                                    .save_s = t->save_s};
+    cut_watch_begin(&t->cut, &terms);
+}
+
 /* The run folder is this trainer's from here on. */
 static int take_folder(struct trainer *t)
 {
@@ -236,8 +249,12 @@ static int take_folder(struct trainer *t)
     if (t->comm->rank == 0) {
         rc = ckpt_clean_temporaries(dir);
         rc = rc != OK ? rc : slice_check(dir, t->conf->train.time_limit_s, t->comm->size);
+        t->save_s = slice_save_s(dir);
     }
-    return agree(t->comm, rc);
+    TRY(agree_bcast(t->comm, 0, rc, &t->save_s, sizeof t->save_s));
+    if (t->comm->rank == 0)
+        look_for_a_cut(t);
+    return OK;
 }
 
 static int is_ours(void *ctx)
@@ -363,6 +380,7 @@ void trainer_failed(struct trainer *t, int rc)
 void trainer_release(struct trainer *t)
 {
     watch_phase(PHASE_CLOSE);
+    cut_watch_end(&t->cut);
     save_release(t);
     metrics_free(t->metrics);
     loader_free(t->feed.loader);

@@ -69,6 +69,36 @@ for i in 1 2 3 4; do
 done
 is "nothing is set aside for them" [ ! -e "$work/loop/checkpoints/step-000000008.h5.failed" ]
 
+# A start that is cut is not the checkpoint's fault: by its time limit, in its first step or in the
+# save that is to keep it, or soon after a signal.
+newest_stays() { # WHAT
+    is "$1: the checkpoint is not blamed" [ -e "$work/cut/checkpoints/step-000000006.h5" ]
+    is "$1: nor counted against" [ ! -e "$work/cut/checkpoints/restart" ]
+}
+cut() { timeout -s KILL 3 "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 "$@"; }
+ok "a run" train 1 cut
+for point in phase.load phase.compute phase.save; do
+    CARAT_FAULT=$point:0:1:hang exits 137 "cut in $point" cut train.time_limit=1.5s
+    newest_stays "$point"
+    exits 78 "the next is refused" cut train.time_limit=1.5s
+    says 'time_limit 1.5 s is too short to gain a step: after [0-9.]+ s the last start was not through' "with the numbers"
+    newest_stays "refused after $point"
+    rm "$work/cut/checkpoints/times"
+done
+CARAT_FAULT=phase.compute:0:1:hang exits 137 "killed after a signal" timeout -s TERM -k 1 2 \
+    "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20
+newest_stays "after a signal"
+CARAT_FAULT=phase.compute:0:1:kill exits 137 "killed before anything" cut
+is "is counted" grep -q 'step 6 tries 1' "$work/cut/checkpoints/restart"
+echo "ranks 1 startup_s 50 step_s 1 save_s 1" >"$work/cut/checkpoints/times"
+exits 78 "a refusal in between" cut train.time_limit=10s
+is "is another start's and takes none back" grep -q 'step 6 tries 1' "$work/cut/checkpoints/restart"
+CARAT_FAULT=phase.load:0:1:stop "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 >"$work/out" 2>&1 &
+for _ in $(seq 200); do grep -q '^State:.*stopped' /proc/$!/status && break; sleep 0.05; done
+kill -USR1 $!; kill -CONT $!; wait $!
+is "asked to end while it starts: 75" [ $? = 75 ]
+is "one step is gained" [ "$(newest cut)" = "$work/cut/checkpoints/step-000000007.h5" ]
+
 # Time.
 exits 75 "a short slice gains a step" train 1 time train.time_limit=0.001s
 is "and saves it" [ -n "$(newest time)" ]
@@ -76,6 +106,29 @@ exits 78 "the next, too short, is refused" train 1 time train.time_limit=0.001s
 says 'time_limit 0.001 s is too short .* first step, .* save, so at least' "with the numbers"
 is "FAILED says so" grep -q '"code": 78' "$work/time/FAILED"
 ok "without a limit it goes on" train 1 time
+
+# What a save takes is known before the limit comes, however rarely one is due.
+has() { [ -e "$work/$1/checkpoints/step-$(printf %09d "$2").h5" ]; }
+measured() { sed -n 's/.* save_s //p' "$work/$1/checkpoints/times"; }
+ok "a limit far away" train 2 limit train.time_limit=1h checkpoint.every=0
+is "a save is measured at the first step" has limit 1
+is "and none at the next" [ "$(find "$work/limit/checkpoints" -name 'step-*.h5' | wc -l)" = 2 ]
+save_s=$(measured limit)
+is "its seconds are kept" awk "BEGIN { exit !($save_s > 0) }"
+ok "the same without a limit" train 1 unlimited checkpoint.every=0
+is "measures none" [ "$(find "$work/unlimited/checkpoints" -name 'step-*.h5' | wc -l)" = 1 ]
+ok "to the same bits" "$carat" diff "$work/limit" "$work/unlimited"
+exits 137 "killed before it saved" env CARAT_FAULT=phase.compute:0:6:kill "$carat" train "$work/job.yaml" \
+    run.dir="$work/limit" train.time_limit=1h checkpoint.every=0 train.steps=20
+is "what was measured is still known" [ "$(measured limit)" = "$save_s" ]
+is "and is not measured again" [ ! -e "$work/limit/checkpoints/step-000000007.h5" ]
+echo "ranks 1 startup_s 0.1 step_s 0.1 save_s 1790" >"$work/limit/checkpoints/times"
+exits 75 "a slow save begins in time" train 1 limit train.time_limit=1h checkpoint.every=0 train.steps=20
+is "after the first step" has limit 7
+
+CARAT_FAULT=ckpt.pwrite:0:1 ok "a measured save that fails" train 1 retry train.time_limit=1h checkpoint.every=0
+says 'was not saved and will be tried again' "is warned of"
+is "another is measured" awk "BEGIN { exit !($(measured retry) > 0) }"
 
 # Requests that a killed run did not see.
 echo "$(hostname) 999999999 - 0 1" >"$work/time/lock"

@@ -74,6 +74,60 @@ ok 'submits what it prints' cmp "$work/got" "$work/out"
 ok 'a refused job' env REFUSE=1 PATH="$work:$PATH" bash -c '"$0" slurm "$1" --submit >/dev/null 2>&1; [ $? = 78 ]' \
     "$carat" "$work/job.yaml"
 
+# ---- what the script decides when it is cut: stand-ins play Slurm and, as $ACT tells, carat ----
+
+mkdir -p "$work/cluster"
+cat >"$work/cluster/srun" <<'END'
+#!/bin/bash
+[ "$1" != --mpi=list ] || { echo pmix; exit; }
+while [[ $1 = --* ]]; do shift; done
+exec "$@"
+END
+cat >"$work/cluster/scontrol" <<'END'
+#!/bin/bash
+[ "$1" != requeue ] || echo "requeued $2"
+END
+cat >"$work/cluster/carat" <<'END'
+#!/bin/bash
+[ "$1" = train ] || { echo "$RUN"; exit; }
+cd "$RUN/checkpoints" || exit
+saves() { rm -f "$1"; touch "$1"; }
+act() {
+    case $ACT in
+    back)    mv step-000000200.h5 step-000000200.h5.damaged; saves step-000000150.h5 ;;
+    again)   mv step-000000200.h5 step-000000200.h5.damaged; saves step-000000200.h5 ;;
+    aside)   mv step-000000200.h5 step-000000200.h5.damaged ;;
+    further) saves step-1000000000.h5 ;;
+    masked)  saves step-000000300.h5; kill -TERM $$ ;;
+    esac
+    exit 75
+}
+trap act USR1
+touch "$RUN/ready"
+for ((i = 0; i < 300; i++)); do sleep 0.1; done
+END
+chmod +x "$work/cluster/"*
+cut() { # ACT: a slice of a run at step 200, which gets the signal before its limit
+    local pid i
+    rm -rf "$work/run"; mkdir -p "$work/run/checkpoints"
+    touch "$work/run/checkpoints/step-000000"{100,200}.h5
+    echo step-000000200.h5 >"$work/run/checkpoints/latest"
+    env PATH="$work/cluster:$PATH" CARAT=carat ACT="$1" RUN="$work/run" SLURM_JOB_ID=7 \
+        bash slurm/train.sbatch "$work/job.yaml" >"$work/out" 2>&1 &
+    pid=$!
+    for ((i = 0; i < 200; i++)); do [ -e "$work/run/ready" ] && break; sleep 0.05; done
+    kill -USR1 $pid; wait $pid
+}
+decides() { # LINE REQUEUED, of the last cut
+    grep -q "$1" "$work/out" && is "$(grep -c '^requeued 7$' "$work/out")" "$2"
+}
+cut none;    ok 'cut, nothing saved' decides 'no step was gained (checkpoint at step 200)' 0
+cut back;    ok 'cut behind a checkpoint that was set aside' decides 'saved at step 150: to be queued again' 1
+cut again;   ok 'cut where that one was' decides 'saved at step 200: to be queued again' 1
+cut aside;   ok 'cut, one set aside, nothing saved' decides 'no step was gained (checkpoint at step 100)' 0
+cut further; ok 'cut at a step of ten digits' decides 'saved at step 1000000000: to be queued again' 1
+cut masked;  ok 'cut, exit code lost' decides 'saved at step 300: to be queued again' 1
+
 # ---- studies: an array of workers ----
 
 study_values() { bash -c "$(grep -E '^(command|job|settings|carat|study_dir|max_restarts)=' "$work/out")"'

@@ -126,6 +126,37 @@ START_TEST(saving_aside_changes_no_bit)
 }
 END_TEST
 
+/* A time limit is kept by what a save takes: the first step's, whatever is due, and no other more.
+ */
+START_TEST(a_time_limit_has_a_save_measured_at_the_first_step)
+{
+    struct outcome none = outcome_of("checkpoint.every: 0\n", "");
+    for (int every = 0; every <= EVERY; every += EVERY) {
+        char saving[64];
+        snprintf(saving, sizeof saving, "checkpoint: {every: %d, async: on}\n", every);
+        struct outcome limited = outcome_of(saving, "train.time_limit: 200000h\n");
+        ck_assert_uint_eq(limited.weights, none.weights);
+        for (int i = 1; i <= N_STEPS; i++)
+            ck_assert_int_eq(limited.saved[i],
+                             i == 1 || (every > 0 && i % every == 0) || i == N_STEPS);
+    }
+}
+END_TEST
+
+START_TEST(an_unmeasured_save_under_a_limit_waits)
+{
+    struct trainer t;
+    begin(&t, "checkpoint.every: 1000\ntrain.time_limit: 200000h\n");
+    step(&t);
+    ck_all(&ck_world, save_is_unmeasured(&t) && save_at_step(&t, false, true) == OK);
+    ck_all(&ck_world, t.saved_step == 1 && t.saving.flight == NULL && t.save_s > 0);
+    step(&t);
+    ck_all(&ck_world, save_at_step(&t, false, true) == OK && t.saving.flight != NULL);
+    trainer_release(&t);
+    leave_folder();
+}
+END_TEST
+
 /* ---- one at a time ---- */
 
 START_TEST(each_is_of_the_step_at_which_it_was_due)
@@ -256,6 +287,8 @@ static void add(TCase *t)
 {
     tcase_add_test(t, a_store_to_train_on);
     tcase_add_test(t, saving_aside_changes_no_bit);
+    tcase_add_test(t, a_time_limit_has_a_save_measured_at_the_first_step);
+    tcase_add_test(t, an_unmeasured_save_under_a_limit_waits);
     tcase_add_test(t, each_is_of_the_step_at_which_it_was_due);
     tcase_add_test(t, a_step_beside_a_save_allocates_nothing);
     tcase_add_test(t, a_save_that_fails_is_tried_again_but_not_for_ever);

@@ -1,12 +1,15 @@
 /* Slices of a run under a time limit: never one that gains nothing. */
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
 #include "check_main.h"
+#include "train/cut.h"
 #include "train/restart.h"
 #include "train/slice.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char folder[64];
 
@@ -62,6 +65,26 @@ START_TEST(too_short_a_slice_is_refused)
 }
 END_TEST
 
+START_TEST(a_slice_that_came_to_no_step_is_refused)
+{
+    const struct slice_times t = {.startup_s = 38, .save_s = 1};
+    slice_note(folder, &t, 2);
+    ck_assert_int_eq(slice_check(folder, 45, 2), OK); /* 7 s left for 2 saves and 4.5 */
+    ck_assert_int_eq(slice_check(folder, 40, 4), OK);
+    ck_assert_int_eq(slice_check(folder, 40, 2), E_CONFIG); /* 2 s left for 2 saves and 4 */
+    ck_assert_ptr_nonnull(strstr(err_message(), "after 38 s the last start was not through"));
+}
+END_TEST
+
+START_TEST(a_save_is_known_to_later_slices)
+{
+    const struct slice_times t = {.startup_s = 30, .step_s = 8, .save_s = 4};
+    ck_assert_double_eq(slice_save_s(folder), 0);
+    slice_note(folder, &t, 2);
+    ck_assert_double_eq(slice_save_s(folder), 4);
+}
+END_TEST
+
 START_TEST(starts_are_counted_by_checkpoint)
 {
     ck_assert_int_eq(restart_tries(folder, 7), 0);
@@ -85,12 +108,78 @@ START_TEST(starts_are_counted_by_checkpoint)
 }
 END_TEST
 
+START_TEST(a_start_is_taken_back_once)
+{
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(restart_begin(folder, 7), OK);
+    for (int i = 0; i < 2; i++) {
+        restart_forgive(folder);
+        ck_assert_int_eq(restart_tries(folder, 7), 1);
+    }
+    ck_assert_int_eq(restart_begin(folder, 7), OK);
+    restart_clear(folder);
+    ck_assert_int_eq(restart_tries(folder, 7), 0);
+}
+END_TEST
+
+static struct run_lock lock; /* not lost */
+
+static struct cut_terms terms_of(double limit_s)
+{
+    double now = clock_now_s();
+    return (struct cut_terms){.run_dir = folder,
+                              .lock = &lock,
+                              .ranks = 2,
+                              .limit_s = limit_s,
+                              .begun_s = now,
+                              .init_s = now,
+                              .save_s = 0.125};
+}
+
+START_TEST(a_start_out_of_time_is_told_from_a_crash)
+{
+    struct cut_watch w;
+    const struct cut_terms terms = terms_of(0.5);
+    cut_watch_begin(&w, &terms);
+    for (int i = 0; i < 1000 && slice_check(folder, 0.5, 2) == OK; i++)
+        usleep(10000);
+    ck_assert_int_eq(slice_check(folder, 0.5, 2), E_CONFIG);
+    ck_assert_double_eq(slice_save_s(folder), 0.125); /* what was known stays so */
+    ck_assert_int_eq(restart_begin(folder, 7), OK);   /* late as it is */
+    for (int i = 0; i < 1000 && restart_tries(folder, 7) > 0; i++)
+        usleep(10000);
+    cut_watch_end(&w);
+    ck_assert_int_eq(restart_tries(folder, 7), 0);
+}
+END_TEST
+
+START_TEST(a_start_in_time_stays_counted)
+{
+    struct cut_watch w;
+    const struct cut_terms none = terms_of(0), far = terms_of(1000);
+    ck_assert_int_eq(restart_begin(folder, 7), OK);
+    for (int i = 0; i < 2; i++) {
+        cut_watch_begin(&w, i == 0 ? &none : &far);
+        usleep(300000);
+        cut_watch_end(&w);
+        cut_watch_end(&w);
+    }
+    ck_assert_int_eq(restart_tries(folder, 7), 1);
+    ck_assert_int_eq(slice_check(folder, 0.1, 2), OK);
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, the_end_leaves_room_for_a_save);
     tcase_add_test(t, too_short_a_slice_is_refused);
+    tcase_add_test(t, a_slice_that_came_to_no_step_is_refused);
+    tcase_add_test(t, a_save_is_known_to_later_slices);
     tcase_add_test(t, starts_are_counted_by_checkpoint);
+    tcase_add_test(t, a_start_is_taken_back_once);
+    tcase_add_test(t, a_start_out_of_time_is_told_from_a_crash);
+    tcase_add_test(t, a_start_in_time_stays_counted);
 }
 
 int main(void)
