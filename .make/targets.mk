@@ -50,6 +50,15 @@ comma := ,
 ubsan: ## the tests under UndefinedBehaviorSanitizer alone, which is faster
 	@$(call instrumented,ubsan,-O1,-fsanitize=undefined -fno-sanitize-recover=all)
 
+# Without the vector instructions that valgrind does not know.
+VALGRIND = valgrind -q --error-exitcode=9 --suppressions=$(CURDIR)/.make/valgrind.supp \
+           $(addprefix --suppressions=,$(wildcard /usr/share/openmpi/openmpi-valgrind.supp))
+valgrind: ## the test programs under valgrind, which takes long (one room: T=train)
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: apt-get install valgrind'; exit 69; }
+	@.make/deps --quiet --tests && $(MAKE) --no-print-directory -j2 BUILD=.build/valgrind ARCH=x86-64-v3 \
+	  OPT='-O1 -march=x86-64-v3' tests
+	@TEST_UNDER='$(VALGRIND)' TEST_TIMEOUT=3600 .make/check .build/valgrind $(T)
+
 coverage: ## run the tests, then say which share of each file's lines they reach (gcov)
 	@find .build/coverage -name '*.gcda' -delete 2>/dev/null || true
 	@$(call instrumented,coverage,-O1,--coverage -Wno-error)
@@ -111,4 +120,4 @@ fault: ## the fault matrix, ends with its table (N=1000 SEED= JOBS=4 CASE=one)
 	@$(MAKE) --no-print-directory -j2 all $(FAULTS)
 	@N=$(N) SEED=$(SEED) JOBS=$(JOBS) CASE='$(CASE)' CARAT=$(BUILD)/carat \
 	  TOOLS=$(BUILD)/tests/fault tests/fault/run
-.PHONY: coverage fault
+.PHONY: coverage fault valgrind
