@@ -4,8 +4,12 @@
  * /layers [S][layers + 2][K'], float64 and NaN-filled, named by the attribute `columns`; each row
  * carries step, attempt and CRC-32C. A step writes raw data only (pwrite into the preallocated
  * extent). Columns are found by their names, so segments with fewer of them are read as well.
- * metrics.h5 presents the whole run, one dataset a column, highest attempt first where attempts
- * overlap, with its events (train/events.h). */
+ * metrics.h5 presents the whole run, one dataset a column, with its events (train/events.h).
+ *
+ * Where attempts overlap every reader takes the highest attempt of each step: steps that are redone
+ * after a kill come to the same bits, so what was written before stays true until then. Only what
+ * lies behind the point where an attempt took another path is of a branch that was left; no reader
+ * shows it, though it stays in its segment. */
 #ifndef CARAT_TRAIN_METRICS_H
 #define CARAT_TRAIN_METRICS_H
 
@@ -63,6 +67,14 @@ extern const struct metric_column METRIC_COLUMNS[M_N];
 extern const struct metric_column RANK_COLUMNS[R_N];
 extern const struct metric_column LAYER_COLUMNS[L_N];
 
+/* An attempt as its segments name it. path: a hash of all that decides the bits of its steps (""
+ * where that is not known, as in older files: then it is taken to be that of the others). */
+struct metrics_attempt {
+    int64_t number;
+    int64_t after; /* the step behind which it begins */
+    char path[65];
+};
+
 struct metrics;
 
 /* The attempt that follows all those of which the run folder holds metrics; 0 when it holds none.
@@ -71,13 +83,13 @@ int metrics_next_attempt(const char *run_dir, int64_t *attempt);
 
 /* Opens a new segment for an attempt of the run in run_dir. n_groups: rows by layer, 0 for none.
  * Collective. E_IO. */
-int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir, int64_t attempt,
-                 int64_t n_groups);
+int metrics_open(struct metrics **m, const struct comm *c, const char *run_dir,
+                 const struct metrics_attempt *attempt, int64_t n_groups);
 /* Root asks before a further segment is begun and before metrics.h5 is written (may_write's error
  * ends either on all ranks): is the run folder still ours? Local. */
 void metrics_ask(struct metrics *m, int (*may_write)(void *ctx), void *ctx);
 /* Goes on in a new segment as another attempt. Collective. E_IO. */
-int metrics_renew(struct metrics *m, int64_t attempt);
+int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt);
 /* One step's rows: root writes row[M_N] (NaN where not measured) and by_layer[n_groups][L_N] (NULL:
  * not measured in this step), every rank its rank_row[R_N].
  * A full segment is closed and the next begun (collective then: all ranks call it at the same
@@ -112,7 +124,7 @@ int metrics_tail_next(struct metrics_tail *t, double row[M_N], enum tail *what);
 
 /* Merges the segments of a run folder into metrics.h5. Local, serial. E_DATA, E_IO. */
 int metrics_merge(const char *run_dir);
-/* All rows of a run in step order, highest attempt first: rows[n][M_N] (mem_free). Reads the
+/* All rows of a run in step order, one a step: rows[n][M_N] (mem_free). Reads the
  * segments themselves, so it works on a running or killed job. Rows with a wrong CRC are left out
  * and counted. Local. */
 int metrics_read(const char *run_dir, double **rows, int64_t *n, int64_t *n_bad);

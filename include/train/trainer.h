@@ -177,6 +177,10 @@ void trainer_release(struct trainer *t);
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
 
+/* This attempt, as it goes on from where the trainer is: what follows is on the path that settings,
+ * data and times of going back decide. Local. */
+struct metrics_attempt trainer_attempt(const struct trainer *t);
+
 /* What schedule and ramp have counted. */
 struct ramp_at trainer_at(const struct trainer *t);
 /* Course, scaling and schedule from the configuration and what is done (t->at). E_CONFIG. Local. */

@@ -70,7 +70,8 @@ int monitor_go_back(struct trainer *t)
     uint64_t from = t->at.samples;
     adjust(t, &left);
     TRY(trainer_pack(t));
-    TRY(metrics_renew(t->metrics, t->at.attempt));
+    const struct metrics_attempt attempt = trainer_attempt(t);
+    TRY(metrics_renew(t->metrics, &attempt));
     tell(t, &left, from);
     feed_restart(t);
     t->monitor.goes_back = false;

@@ -76,6 +76,7 @@ const struct metric_column RANK_COLUMNS[R_N] = {
 struct metrics {
     const struct comm *c;
     char run_dir[FS_PATH_MAX];
+    struct metrics_attempt attempt;
     int64_t n_groups; /* rows by layer */
     struct segment segment;
     int fd;
@@ -159,10 +160,11 @@ static int sync_and_close(struct metrics *m)
     return rc;
 }
 
-/* Collective. */
-static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
+/* The attempt's n-th. Collective. */
+static int begin_segment(struct metrics *m, int64_t n)
 {
-    m->segment = (struct segment){.attempt = attempt, .n = n};
+    m->segment = (struct segment){.attempt = m->attempt.number, .n = n, .after = m->attempt.after};
+    memcpy(m->segment.path_hash, m->attempt.path, sizeof m->segment.path_hash);
     m->segment.n_beside[SIDE_RANKS] = m->c->size;
     m->segment.n_beside[SIDE_LAYERS] = m->n_groups;
     m->segment.rows = rows_for(&m->segment);
@@ -218,8 +220,8 @@ static double sync_every_s(void)
     return text != NULL && parse_f64(text, &s) && s > 0 ? s : SYNC_EVERY_S;
 }
 
-int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt,
-                 int64_t n_groups)
+int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir,
+                 const struct metrics_attempt *attempt, int64_t n_groups)
 {
     int64_t n = 0;
     struct metrics *m;
@@ -230,16 +232,17 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     if (rc == OK && strlen(run_dir) >= sizeof m->run_dir)
         rc = ERR(E_CONFIG, "%.60s...: the path is too long", run_dir);
     if (rc == OK && c->rank == 0)
-        rc = prepare_folder(run_dir, attempt, &n);
+        rc = prepare_folder(run_dir, attempt->number, &n);
     rc = agree_bcast(c, 0, rc, &n, sizeof n);
     if (rc == OK) {
         m->c = c;
+        m->attempt = *attempt;
         m->n_groups = n_groups;
         memcpy(m->run_dir, run_dir, strlen(run_dir) + 1);
         rc = agree(c, metrics_sync_new(&m->sync, sync_every_s()));
     }
     if (rc == OK)
-        rc = begin_segment(m, attempt, n);
+        rc = begin_segment(m, n);
     if (rc != OK) {
         metrics_free(m);
         return rc;
@@ -266,13 +269,14 @@ static int end_segment(struct metrics *m)
 static int next_segment(struct metrics *m)
 {
     TRY(end_segment(m));
-    return begin_segment(m, m->segment.attempt, m->segment.n + 1);
+    return begin_segment(m, m->segment.n + 1);
 }
 
-int metrics_renew(struct metrics *m, int64_t attempt)
+int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt)
 {
     TRY(end_segment(m));
-    return begin_segment(m, attempt, 0);
+    m->attempt = *attempt;
+    return begin_segment(m, 0);
 }
 
 static int write_layers(const struct metrics *m, int64_t at, const double row[M_N],

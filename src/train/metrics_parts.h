@@ -32,6 +32,8 @@ extern const struct side_kind SIDES[N_SIDES];
 
 struct segment {
     int64_t attempt, n; /* of its name */
+    int64_t after;      /* see struct metrics_attempt, as the next */
+    char path_hash[65];
     char path[FS_PATH_MAX];
     int64_t rows;                        /* room for steps */
     int64_t n_beside[N_SIDES];           /* rows a step beside it; 0: the array is not there */

@@ -209,6 +209,17 @@ static int read_durable(struct segment *s, hid_t file)
     return OK;
 }
 
+/* Older files do not have it. */
+static int read_path(struct segment *s, hid_t file)
+{
+    s->after = 0;
+    s->path_hash[0] = '\0';
+    if (!h5x_has_attr(file, "after") || !h5x_has_attr(file, "path"))
+        return OK;
+    TRY(h5x_get_i64(file, "after", &s->after));
+    return h5x_get_text(file, "path", s->path_hash, sizeof s->path_hash);
+}
+
 static int read_layout(struct segment *s, hid_t file)
 {
     char kind[32];
@@ -224,6 +235,7 @@ static int read_layout(struct segment *s, hid_t file)
     s->rows = (int64_t)step.dims[0];
     s->step_width = (int)step.dims[1];
     s->step_at = step.offset;
+    TRY(read_path(s, file));
     TRY(read_columns(s, file));
     TRY(read_durable(s, file));
     for (int i = 0; i < N_SIDES; i++)
@@ -306,6 +318,8 @@ static int put_attributes(hid_t file, const struct segment *s)
     TRY(h5x_put_i64(file, "format", METRICS_FORMAT));
     TRY(h5x_put_i64(file, "attempt", s->attempt));
     TRY(h5x_put_i64(file, "segment", s->n));
+    TRY(h5x_put_i64(file, "after", s->after));
+    TRY(h5x_put_text(file, "path", s->path_hash));
     TRY(put_columns(file, "/step", "", METRIC_COLUMNS, M_N));
     for (int i = 0; i < N_SIDES; i++)
         if (s->n_beside[i] > 0)

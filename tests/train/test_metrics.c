@@ -20,6 +20,8 @@
 
 enum { MANY = 4500, KILL_AFTER = 300, READ_EVERY = 37, GROUPS = 4 };
 
+#define ATTEMPT(n) (&(const struct metrics_attempt){.number = (n)})
+
 static char dir[256], self[FS_PATH_MAX];
 
 static const char *run_path(const char *name)
@@ -66,16 +68,22 @@ static int write_step(struct metrics *m, int64_t step, int64_t attempt, int rank
 }
 
 /* Steps first … last of an attempt, closed in the end. */
+static int write_attempt(const struct comm *c, const char *run, const struct metrics_attempt *a,
+                         int64_t first, int64_t last)
+{
+    struct metrics *m;
+    TRY(metrics_open(&m, c, run, a, GROUPS));
+    int rc = OK;
+    for (int64_t step = first; step <= last && rc == OK; step++)
+        rc = write_step(m, step, a->number, c->rank);
+    int closed = metrics_close(m);
+    return rc != OK ? rc : closed;
+}
+
 static int write_steps(const struct comm *c, const char *run, int64_t attempt, int64_t first,
                        int64_t last)
 {
-    struct metrics *m;
-    TRY(metrics_open(&m, c, run, attempt, GROUPS));
-    int rc = OK;
-    for (int64_t step = first; step <= last && rc == OK; step++)
-        rc = write_step(m, step, attempt, c->rank);
-    int closed = metrics_close(m);
-    return rc != OK ? rc : closed;
+    return write_attempt(c, run, ATTEMPT(attempt), first, last);
 }
 
 struct rows {
@@ -255,11 +263,13 @@ END_TEST
 START_TEST(a_run_may_go_on_as_another_attempt)
 {
     const char *run = run_path("renewed");
+    const struct metrics_attempt before = {.number = 3, .path = "straight"},
+                                 back = {.number = 4, .after = 3, .path = "slower"};
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, &before, GROUPS) == OK);
     for (int64_t step = 1; step <= 6; step++)
         ck_all(&ck_world, write_step(m, step, 3, ck_world.rank) == OK);
-    ck_all(&ck_world, metrics_renew(m, 4) == OK);
+    ck_all(&ck_world, metrics_renew(m, &back) == OK);
     for (int64_t step = 4; step <= 5; step++)
         ck_all(&ck_world, write_step(m, step, 4, ck_world.rank) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
@@ -269,6 +279,62 @@ START_TEST(a_run_may_go_on_as_another_attempt)
     check_row(&r, 4, 5, 4);
     mem_free(r.v);
     barrier();
+}
+END_TEST
+
+/* Steps 1 … n and the attempt of each: by readers and in metrics.h5. */
+static void check_attempts(const char *run, int64_t n, const int64_t *attempt)
+{
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, n);
+    double *of = merged(run, "/attempt", (size_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        check_row(&r, i, i + 1, attempt[i]);
+        ck_assert(of[i] == (double)attempt[i]);
+    }
+    mem_free(of);
+    mem_free(r.v);
+    barrier();
+}
+
+/* Killed at step 12, with a checkpoint of step 9; and again as soon as it has gone on. */
+START_TEST(rows_stay_until_they_are_redone)
+{
+    const char *run = run_path("redone");
+    const struct metrics_attempt first = {.path = "a"},
+                                 again = {.number = 1, .after = 9, .path = "a"},
+                                 unknown = {.number = 2, .after = 9};
+    static const int64_t of_first[12] = {0}, of_again[12] = {[9] = 1},
+                         of_unknown[12] = {[9] = 2, 2};
+    ck_all(&ck_world, write_attempt(&ck_world, run, &first, 1, 12) == OK);
+    check_attempts(run, 12, of_first);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &again, 10, 10) == OK);
+    check_attempts(run, 12, of_again);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &unknown, 10, 11) == OK);
+    check_attempts(run, 12, of_unknown);
+}
+END_TEST
+
+/* The same, but that settings were changed: what is behind step 9 is of another path at once, and
+ * killed again on the new one, its rows stay. */
+START_TEST(another_path_leaves_a_branch)
+{
+    const char *run = run_path("branch");
+    const struct metrics_attempt first = {.path = "a"},
+                                 other = {.number = 1, .after = 9, .path = "b"},
+                                 again = {.number = 2, .after = 9, .path = "b"},
+                                 back = {.number = 3, .after = 4, .path = "c"};
+    static const int64_t of_other[11] = {[9] = 1, 1}, of_again[11] = {[9] = 2, 1},
+                         of_back[5] = {[4] = 3};
+    ck_all(&ck_world, write_attempt(&ck_world, run, &first, 1, 12) == OK);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &other, 10, 9) == OK);
+    check_attempts(run, 9, of_other);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &other, 10, 11) == OK);
+    check_attempts(run, 11, of_other);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &again, 10, 10) == OK);
+    check_attempts(run, 11, of_again);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &back, 5, 5) == OK);
+    check_attempts(run, 5, of_back);
 }
 END_TEST
 
@@ -321,7 +387,7 @@ START_TEST(a_row_can_be_amended)
     const char *run = run_path("amend");
     struct metrics *m;
     double row[M_N];
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), 0) == OK);
     for (int64_t step = 1; step <= 3; step++)
         ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
     make_row(row, 2, 0);
@@ -430,7 +496,7 @@ START_TEST(failures_are_everyones)
         setenv("CARAT_FAULT", spec, 1);
         fault_rearm();
         struct metrics *m;
-        int rc = metrics_open(&m, &ck_world, run_path(name), 0, GROUPS);
+        int rc = metrics_open(&m, &ck_world, run_path(name), ATTEMPT(0), GROUPS);
         bool opened = rc == OK;
         if (opened) {
             rc = write_step(m, 1, 0, ck_world.rank);
@@ -520,13 +586,13 @@ START_TEST(the_durable_step_is_published)
     ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
     ck_assert_int_eq(step, -1);
     setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(3), GROUPS) == OK);
     unsetenv("CARAT_METRICS_SYNC_S");
     for (int64_t s = 1; s <= 5; s++)
         ck_all(&ck_world, write_step(m, s, 3, ck_world.rank) == OK);
     ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3));
     barrier();
-    ck_all(&ck_world, metrics_renew(m, 4) == OK);
+    ck_all(&ck_world, metrics_renew(m, ATTEMPT(4)) == OK);
     ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3)); /* the new one is empty */
     barrier();
     ck_all(&ck_world, write_step(m, 6, 4, ck_world.rank) == OK);
@@ -542,7 +608,7 @@ START_TEST(the_end_is_durable)
     const char *run = run_path("durable-end");
     int64_t step, attempt;
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
     for (int64_t s = 1; s <= 9; s++)
         ck_all(&ck_world, write_step(m, s, 0, ck_world.rank) == OK);
     ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
@@ -589,7 +655,7 @@ START_TEST(a_failed_sync_is_an_error_for_good)
     setenv("CARAT_FAULT", spec, 1);
     setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
     fault_rearm();
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run_path("unsynced"), 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run_path("unsynced"), ATTEMPT(0), GROUPS) == OK);
     for (int64_t s = 1; s <= 400; s++) {
         rc = write_step(m, s, 0, ck_world.rank);
         if (!ck_everywhere(&ck_world, rc == OK))
@@ -630,7 +696,7 @@ START_TEST(rows_are_followed_as_they_come)
     ck_assert_int_eq(metrics_tail_new(&t, run, 0), OK);
     expect(t, TAIL_NONE, 0, 0);
     barrier();
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
     expect(t, TAIL_NONE, 0, 0);
     for (int64_t step = 1; step <= 3; step++) {
         barrier();
@@ -646,7 +712,7 @@ START_TEST(rows_are_followed_as_they_come)
     expect(t, TAIL_NONE, 0, 0);
     barrier();
     ck_all(&ck_world, write_step(m, 4, 0, rank) == OK);
-    ck_all(&ck_world, metrics_renew(m, 1) == OK);
+    ck_all(&ck_world, metrics_renew(m, ATTEMPT(1)) == OK);
     ck_all(&ck_world, write_step(m, 3, 1, rank) == OK);
     expect(t, TAIL_ROW, 4, 0);
     expect(t, TAIL_ROW, 3, 1);
@@ -665,7 +731,7 @@ static int child(int argc, char **argv)
     if (comm_init(&ck_world, &argc, &argv) != OK)
         return E_RANK;
     struct metrics *m;
-    if (metrics_open(&m, &ck_world, argv[2], 0, GROUPS) != OK)
+    if (metrics_open(&m, &ck_world, argv[2], ATTEMPT(0), GROUPS) != OK)
         return E_IO;
     for (int64_t step = 1;; step++) {
         int rc = write_step(m, step, 0, ck_world.rank), worst;
@@ -770,6 +836,8 @@ static void add(TCase *t)
     tcase_add_test(t, layers_have_rows_of_their_own);
     tcase_add_test(t, segments_with_fewer_columns_are_read);
     tcase_add_test(t, a_run_may_go_on_as_another_attempt);
+    tcase_add_test(t, rows_stay_until_they_are_redone);
+    tcase_add_test(t, another_path_leaves_a_branch);
     tcase_add_test(t, the_highest_attempt_wins);
     tcase_add_test(t, attempts_may_have_different_ranks);
     tcase_add_test(t, a_row_can_be_amended);

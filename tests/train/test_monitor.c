@@ -223,6 +223,50 @@ START_TEST(measures_may_be_turned_off)
 }
 END_TEST
 
+static void report_steps(struct trainer *t, int64_t n)
+{
+    struct step_result r;
+    double row[M_N];
+    for (int64_t i = 0; i < n; i++) {
+        ck_all(t->comm, trainer_step(t, &r) == OK);
+        loop_report(t, &r, row);
+    }
+    MPI_Barrier(t->comm->world);
+}
+
+/* Steps 1 … n, all of one attempt. */
+static void check_rows(const char *run, int64_t n, double attempt)
+{
+    double *row;
+    int64_t found, n_bad;
+    ck_assert_msg(metrics_read(run, &row, &found, &n_bad) == OK, "%s", err_message());
+    ck_assert_int_eq(found, n);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert(row[i * M_N + M_STEP] == (double)(i + 1) && row[i * M_N + M_ATTEMPT] == attempt);
+    mem_free(row);
+}
+
+/* Also while the branch that follows is not yet as long as that one. */
+START_TEST(no_reader_shows_the_branch_that_was_left)
+{
+    static struct trainer t;
+    tiny_config(&conf, &spec, "batch.micro: 2\nmonitor.spike: back\n");
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_save(&t) == OK);
+    report_steps(&t, 3);
+    check_rows(conf.run.dir, 3, 0);
+    t.monitor.before = 3;
+    ck_all(&ck_world, monitor_go_back(&t) == OK);
+    check_rows(conf.run.dir, 0, 1);
+    report_steps(&t, 2);
+    check_rows(conf.run.dir, 2, 1);
+    MPI_Barrier(ck_world.world);
+    trainer_release(&t);
+    log_close();
+    clean();
+}
+END_TEST
+
 /* ---- against what they stand for ---- */
 
 static int group_of(const struct trainer *t, size_t at)
@@ -452,6 +496,7 @@ static void add(TCase *t)
     tcase_add_test(t, measures_do_not_depend_on_ranks);
     tcase_add_test(t, measures_do_not_depend_on_ranks_with_zones);
     tcase_add_test(t, measures_may_be_turned_off);
+    tcase_add_test(t, no_reader_shows_the_branch_that_was_left);
     tcase_add_test(t, the_update_is_what_changed);
     tcase_add_test(t, the_noise_is_that_of_the_micro_batches);
     tcase_add_test(t, one_micro_batch_has_no_noise);
