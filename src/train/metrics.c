@@ -139,13 +139,24 @@ static int64_t rows_for(const struct segment *s)
     return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
+static int publish(const struct metrics *m)
+{
+    if (m->c->rank != 0 || m->used == 0)
+        return OK;
+    int error = segment_put_durable(&m->segment, m->fd, m->step[m->used - 1], m->segment.attempt);
+    if (error == 0 && fdatasync(m->fd) != 0)
+        error = errno;
+    return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", m->segment.path, strerror(error));
+}
+
+/* Without the thread, which would else take a failure that is told once and let this pass. */
 static int sync_file(struct metrics *m)
 {
-    metrics_sync_wait(m->sync);
+    metrics_sync_file(m->sync, -1, NULL);
     TRY(metrics_sync_error(m->sync, m->segment.path));
     if (fault_hit("metrics.fsync") || fsync(m->fd) != 0)
         return ERR(E_IO, "%s: cannot fsync", m->segment.path);
-    return metrics_sync_publish(m->sync);
+    return publish(m);
 }
 
 static int sync_and_close(struct metrics *m)
@@ -153,7 +164,6 @@ static int sync_and_close(struct metrics *m)
     if (m->fd < 0)
         return OK;
     int rc = sync_file(m);
-    metrics_sync_file(m->sync, -1, NULL);
     if (close(m->fd) != 0 && rc == OK)
         rc = ERR(E_IO, "%s: cannot close: %s", m->segment.path, strerror(errno));
     m->fd = -1;

@@ -71,20 +71,15 @@ struct metrics_sync;
 int metrics_sync_new(struct metrics_sync **out, double every_s);
 /* Ends the thread. NULL is allowed. */
 void metrics_sync_free(struct metrics_sync *s);
-/* The file whose rows are synced from here on (fd -1: none), after the sync that is under way. The
- * newest synced row is published in /durable of *segment, which stays the caller's, where that is
- * this rank's to do (NULL: not). */
+/* The file whose rows are synced from here on (fd -1: none); returns when no sync of the one before
+ * is under way, nor will be. The newest synced row is published in /durable of *segment, which
+ * stays the caller's, where that is this rank's to do (NULL: not). */
 void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment);
 /* A row was written. */
 void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt);
 /* E_IO once a sync has failed; it is not tried again on that file, for the kernel may have dropped
  * what it could not write. */
 int metrics_sync_error(struct metrics_sync *s, const char *path);
-/* Until the sync that is under way is over. */
-void metrics_sync_wait(struct metrics_sync *s);
-/* Publishes the newest row now, in the caller's thread, once the file is known to be synced. E_IO.
- */
-int metrics_sync_publish(struct metrics_sync *s);
 
 /* "<run_dir>/metrics". */
 int segment_folder(char *path, const char *run_dir);
@@ -101,6 +96,8 @@ int segment_clean(const char *run_dir);
 
 /* The step and attempt that /durable tells; false where it tells none. */
 bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *attempt);
+/* Says so there, for a reader: 0 or errno. For any thread. */
+int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt);
 
 /* A row of the run's history and where it was found. */
 struct history_row {

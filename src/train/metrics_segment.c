@@ -265,6 +265,19 @@ bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *at
     return true;
 }
 
+int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt)
+{
+    double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
+    metrics_seal(row, DURABLE_WIDTH);
+    for (;;) {
+        ssize_t n = pwrite(fd, row, sizeof row, s->durable_at);
+        if (n == (ssize_t)sizeof row)
+            return 0;
+        if (n >= 0 || errno != EINTR)
+            return n < 0 ? errno : EIO;
+    }
+}
+
 /* ---- creation ---- */
 
 static int make_side(const struct segment *s, hid_t file, enum side side)

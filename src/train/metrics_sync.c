@@ -25,19 +25,6 @@ struct metrics_sync {
     int error;                     /* errno of the sync that failed */
 };
 
-static int write_durable(int fd, const struct segment *s, int64_t step, int64_t attempt)
-{
-    double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
-    metrics_seal(row, DURABLE_WIDTH);
-    for (;;) {
-        ssize_t n = pwrite(fd, row, sizeof row, s->durable_at);
-        if (n == (ssize_t)sizeof row)
-            return 0;
-        if (n >= 0 || errno != EINTR)
-            return n < 0 ? errno : EIO;
-    }
-}
-
 static int sync_fd(int fd)
 {
     if (fault_hit("metrics.fdatasync"))
@@ -55,7 +42,7 @@ static void sync_now(struct metrics_sync *s)
     pthread_mutex_unlock(&s->lock);
     int error = sync_fd(fd);
     if (error == 0 && segment != NULL)
-        error = write_durable(fd, segment, step, attempt);
+        error = segment_put_durable(segment, fd, step, attempt);
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     s->error = error;
@@ -121,21 +108,16 @@ void metrics_sync_free(struct metrics_sync *s)
     mem_free(s);
 }
 
+/* Under one lock: between waiting and setting no sync of the old file may begin, for its owner
+ * closes it. */
 void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment)
-{
-    metrics_sync_wait(s);
-    pthread_mutex_lock(&s->lock);
-    s->fd = fd;
-    s->segment = segment;
-    s->step = s->synced = -1;
-    pthread_mutex_unlock(&s->lock);
-}
-
-void metrics_sync_wait(struct metrics_sync *s)
 {
     pthread_mutex_lock(&s->lock);
     while (s->busy)
         pthread_cond_wait(&s->turn, &s->lock);
+    s->fd = fd;
+    s->segment = segment;
+    s->step = s->synced = -1;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -153,19 +135,4 @@ int metrics_sync_error(struct metrics_sync *s, const char *path)
     int error = s->error;
     pthread_mutex_unlock(&s->lock);
     return error == 0 ? OK : ERR(E_IO, "%s: cannot fdatasync: %s", path, strerror(error));
-}
-
-int metrics_sync_publish(struct metrics_sync *s)
-{
-    int error = 0;
-    pthread_mutex_lock(&s->lock);
-    if (s->segment != NULL && s->step >= 0) {
-        error = write_durable(s->fd, s->segment, s->step, s->attempt);
-        if (error == 0 && fdatasync(s->fd) != 0)
-            error = errno;
-        s->synced = s->step;
-    }
-    const char *path = s->segment != NULL ? s->segment->path : "metrics";
-    pthread_mutex_unlock(&s->lock);
-    return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", path, strerror(error));
 }

@@ -1,5 +1,6 @@
 /* Metrics: every row that was acknowledged is there, also after a kill; the newest attempt counts.
  * ranks: 1 2 3 */
+#include "../../src/train/metrics_parts.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -670,6 +671,30 @@ START_TEST(a_failed_sync_is_an_error_for_good)
 }
 END_TEST
 
+/* Whatever the thread is about when its file ends, it does not come back to it. */
+START_TEST(a_file_may_end_while_it_is_synced)
+{
+    enum { FILES = 2000000, MOMENTS = 200 };
+    struct metrics_sync *s;
+    if (ck_world.size > 1)
+        return;
+    ck_assert_int_eq(metrics_sync_new(&s, 1e-9), OK);
+    int file = open(run_path("ended"), O_RDWR | O_CREAT, 0600);
+    for (int64_t i = 0; i < FILES; i++) {
+        int fd = dup(file);
+        metrics_sync_file(s, fd, NULL);
+        metrics_sync_row(s, i, 0);
+        for (volatile int64_t k = i % MOMENTS; k > 0; k--)
+            ;
+        metrics_sync_file(s, -1, NULL);
+        close(fd);
+        ck_assert_msg(metrics_sync_error(s, "ended") == OK, "file %ld: %s", (long)i, err_message());
+    }
+    close(file);
+    metrics_sync_free(s);
+}
+END_TEST
+
 /* ---- followed ---- */
 
 static void expect(struct metrics_tail *t, enum tail want, int64_t step, int64_t attempt)
@@ -850,6 +875,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_end_is_durable);
     tcase_add_test(t, segments_without_it_are_read);
     tcase_add_test(t, a_failed_sync_is_an_error_for_good);
+    tcase_add_test(t, a_file_may_end_while_it_is_synced);
     tcase_add_test(t, rows_are_followed_as_they_come);
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }
