@@ -101,7 +101,9 @@ int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt);
  * next step's call returns E_IO. */
 int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
                  const double *by_layer);
-/* Writes validation figures into the row of a step already written (same attempt). Root. Local. */
+/* The last step's row once more, now with its validation figures: a further row, which counts in
+ * place of the first, whose rows by rank and by layer stay its own; what was acknowledged is not
+ * overwritten. On all ranks as metrics_step, and collective when that is. */
 int metrics_amend(struct metrics *m, const double row[M_N]);
 /* fsync, close, and metrics.h5 written anew by root (temporary name, rename). Collective. */
 int metrics_close(struct metrics *m);

@@ -71,10 +71,8 @@ static int validate(struct trainer *t, double row[M_N])
     row[M_VALID_ACCURACY] = e.accuracy;
     progress_valid(t, e.loss, e.accuracy, e.targets);
     observe(t, e.loss);
-    if (t->comm->rank == 0) {
-        int rc = metrics_amend(t->metrics, row);
-        t->pending = t->pending != OK ? t->pending : rc;
-    }
+    int rc = metrics_amend(t->metrics, row);
+    t->pending = t->pending != OK ? t->pending : rc;
     pace_valid(&t->pace, clock_now_s() - begin);
     return monitor_validated(t, e.loss);
 }

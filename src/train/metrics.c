@@ -80,8 +80,8 @@ struct metrics {
     int64_t n_groups; /* rows by layer */
     struct segment segment;
     int fd;
-    int64_t used;           /* rows written into the segment */
-    int64_t step[ROWS_MAX]; /* of each of them */
+    int64_t used;      /* rows written into the segment */
+    int64_t last_step; /* of the newest row, in whichever; -1: none of this attempt */
     struct metrics_sync *sync;
     int (*may_write)(void *ctx);
     void *may_write_ctx;
@@ -143,7 +143,7 @@ static int publish(const struct metrics *m)
 {
     if (m->c->rank != 0 || m->used == 0)
         return OK;
-    int error = segment_put_durable(&m->segment, m->fd, m->step[m->used - 1], m->segment.attempt);
+    int error = segment_put_durable(&m->segment, m->fd, m->last_step, m->segment.attempt);
     if (error == 0 && fdatasync(m->fd) != 0)
         error = errno;
     return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", m->segment.path, strerror(error));
@@ -238,7 +238,7 @@ int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir
     *out = NULL;
     int rc = mem_alloc(&m, 1, sizeof *m, "metrics");
     if (rc == OK)
-        *m = (struct metrics){.fd = -1};
+        *m = (struct metrics){.fd = -1, .last_step = -1};
     if (rc == OK && strlen(run_dir) >= sizeof m->run_dir)
         rc = ERR(E_CONFIG, "%.60s...: the path is too long", run_dir);
     if (rc == OK && c->rank == 0)
@@ -286,6 +286,7 @@ int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt)
 {
     TRY(end_segment(m));
     m->attempt = *attempt;
+    m->last_step = -1;
     return begin_segment(m, 0);
 }
 
@@ -297,15 +298,23 @@ static int write_layers(const struct metrics *m, int64_t at, const double row[M_
     return OK;
 }
 
-int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
-                 const double *by_layer)
+/* On all ranks, whoever of them writes into it. */
+static int take_place(struct metrics *m, int64_t step, int64_t *at)
 {
     if (m->fd < 0)
         return ERR(E_IO, "%s: closed after an earlier failure", m->segment.path);
     if (m->used == m->segment.rows)
         TRY(next_segment(m));
-    int64_t at = m->used++;
-    m->step[at] = (int64_t)row[M_STEP];
+    *at = m->used++;
+    m->last_step = step;
+    return OK;
+}
+
+int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
+                 const double *by_layer)
+{
+    int64_t at;
+    TRY(take_place(m, (int64_t)row[M_STEP], &at));
     if (fault_hit("metrics.row"))
         return ERR(E_IO, "%s: cannot write (fault metrics.row)", m->segment.path);
     TRY(write_beside(m, SIDE_RANKS, at, m->c->rank, row, rank_row));
@@ -315,16 +324,20 @@ int metrics_step(struct metrics *m, const double row[M_N], const double rank_row
     }
     /* Rows are safe from a killed process once written; from a lost node once the thread has synced
      * them. */
-    metrics_sync_row(m->sync, m->step[at], (int64_t)row[M_ATTEMPT]);
+    metrics_sync_row(m->sync, m->last_step, (int64_t)row[M_ATTEMPT]);
     return metrics_sync_error(m->sync, m->segment.path);
 }
 
 int metrics_amend(struct metrics *m, const double row[M_N])
 {
-    for (int64_t at = m->used - 1; m->fd >= 0 && at >= 0; at--)
-        if (m->step[at] == (int64_t)row[M_STEP])
-            return write_step_row(m, at, row);
-    return ERR(E_BUG, "%s: no row of step %.0f to amend", m->segment.path, row[M_STEP]);
+    int64_t at;
+    if (m->last_step != (int64_t)row[M_STEP])
+        return ERR(E_BUG, "%s: no row of step %.0f to amend", m->segment.path, row[M_STEP]);
+    TRY(take_place(m, m->last_step, &at));
+    if (m->c->rank == 0)
+        TRY(write_step_row(m, at, row));
+    metrics_sync_row(m->sync, m->last_step, (int64_t)row[M_ATTEMPT]);
+    return metrics_sync_error(m->sync, m->segment.path);
 }
 
 int metrics_close(struct metrics *m)

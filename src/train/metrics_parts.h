@@ -2,8 +2,10 @@
  *
  * A segment holds /step [S][STEP_WIDTH]: the columns of enum metric, then the CRC-32C of their
  * bytes as a number; and beside it /ranks and /layers, some rows a step: step, attempt, their
- * columns, CRC-32C. A row that was never written is all NaN. /durable [1][DURABLE_WIDTH]: step and
- * attempt of the newest row that a lost node cannot take away, CRC-32C. */
+ * columns, CRC-32C. A row that was never written is all NaN. A step that was validated has a second
+ * row of /step, the validation's figures in it, behind its first, which alone has rows beside it.
+ * /durable [1][DURABLE_WIDTH]: step and attempt of the newest row that a lost node cannot take away,
+ * CRC-32C. */
 #ifndef CARAT_TRAIN_METRICS_PARTS_H
 #define CARAT_TRAIN_METRICS_PARTS_H
 
@@ -99,7 +101,8 @@ bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *at
 /* Says so there, for a reader: 0 or errno. For any thread. */
 int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt);
 
-/* A row of the run's history and where it was found. */
+/* A row of the run's history, and where its step was first written: there are the rows beside it.
+ */
 struct history_row {
     double v[M_N];
     int64_t segment, at;

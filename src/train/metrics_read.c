@@ -154,6 +154,12 @@ static void leave_branches(struct history *h)
     h->n = kept;
 }
 
+/* A step's second row in the same attempt: it has its validation figures. */
+static bool amends(const struct history_row *now, const struct history_row *before)
+{
+    return now->v[M_STEP] == before->v[M_STEP] && now->v[M_ATTEMPT] == before->v[M_ATTEMPT];
+}
+
 /* Of each step the newest row: steps that are redone have the same bits, and until then what was
  * written before stays true. */
 static void keep_newest(struct history *h)
@@ -161,9 +167,15 @@ static void keep_newest(struct history *h)
     int64_t kept = 0;
     if (h->n > 0)
         qsort(h->row, (size_t)h->n, sizeof *h->row, by_step);
-    for (int64_t i = 0; i < h->n; i++)
-        if (i + 1 == h->n || h->row[i + 1].v[M_STEP] != h->row[i].v[M_STEP])
+    for (int64_t i = 0; i < h->n; i++) {
+        struct history_row *last = kept > 0 ? &h->row[kept - 1] : NULL;
+        if (last != NULL && amends(&h->row[i], last))
+            memcpy(last->v, h->row[i].v, sizeof last->v);
+        else if (last != NULL && last->v[M_STEP] == h->row[i].v[M_STEP])
+            *last = h->row[i];
+        else
             h->row[kept++] = h->row[i];
+    }
     h->n = kept;
 }
 
@@ -265,7 +277,8 @@ static int check_row(const struct checker *k, int64_t at)
         k->found->n_bad++;
         return OK;
     }
-    k->found->rows++;
+    /* A step's second row is no step more. */
+    k->found->rows += (int64_t)k->step[k->s->column[M_STEP]] != k->found->last_step;
     k->found->last_step = (int64_t)k->step[k->s->column[M_STEP]];
     return OK;
 }

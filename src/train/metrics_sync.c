@@ -21,7 +21,7 @@ struct metrics_sync {
     int fd;                        /* -1: nothing to sync */
     const struct segment *segment; /* NULL: nothing to publish */
     int64_t step, attempt;         /* of the newest row; -1: none */
-    int64_t synced;                /* the newest step that is synced */
+    bool written;                  /* a row, since the last sync began */
     int error;                     /* errno of the sync that failed */
 };
 
@@ -39,6 +39,7 @@ static void sync_now(struct metrics_sync *s)
     const struct segment *segment = s->segment;
     int64_t step = s->step, attempt = s->attempt;
     s->busy = true;
+    s->written = false;
     pthread_mutex_unlock(&s->lock);
     int error = sync_fd(fd);
     if (error == 0 && segment != NULL)
@@ -46,7 +47,6 @@ static void sync_now(struct metrics_sync *s)
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     s->error = error;
-    s->synced = error == 0 ? step : s->synced;
     pthread_cond_broadcast(&s->turn);
 }
 
@@ -58,7 +58,7 @@ static void *sync_sometimes(void *sync)
         struct timespec until = clock_after(CLOCK_MONOTONIC, s->every_s);
         while (!s->ends && pthread_cond_timedwait(&s->turn, &s->lock, &until) == 0)
             ;
-        if (!s->ends && s->fd >= 0 && s->error == 0 && s->step > s->synced)
+        if (!s->ends && s->fd >= 0 && s->error == 0 && s->written)
             sync_now(s);
     }
     pthread_mutex_unlock(&s->lock);
@@ -85,7 +85,7 @@ int metrics_sync_new(struct metrics_sync **out, double every_s)
     struct metrics_sync *s;
     *out = NULL;
     TRY(mem_alloc(&s, 1, sizeof *s, "metrics' thread"));
-    *s = (struct metrics_sync){.every_s = every_s, .fd = -1, .step = -1, .synced = -1};
+    *s = (struct metrics_sync){.every_s = every_s, .fd = -1, .step = -1};
     int rc = start(s);
     if (rc != OK)
         mem_free(s);
@@ -117,7 +117,8 @@ void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *seg
         pthread_cond_wait(&s->turn, &s->lock);
     s->fd = fd;
     s->segment = segment;
-    s->step = s->synced = -1;
+    s->step = -1;
+    s->written = false;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -126,6 +127,7 @@ void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt)
     pthread_mutex_lock(&s->lock);
     s->step = step;
     s->attempt = attempt;
+    s->written = true;
     pthread_mutex_unlock(&s->lock);
 }
 

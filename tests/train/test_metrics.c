@@ -383,28 +383,115 @@ START_TEST(attempts_may_have_different_ranks)
 }
 END_TEST
 
+static int amend(struct metrics *m, int64_t step, double valid_loss)
+{
+    double row[M_N];
+    make_row(row, step, 0);
+    row[M_VALID_LOSS] = valid_loss;
+    return metrics_amend(m, row);
+}
+
+/* An array of the first segment. */
+static double *array_of(const char *run, const char *name, size_t *n)
+{
+    char path[FS_PATH_MAX];
+    struct h5x_array a;
+    hid_t f;
+    void *data;
+    ck_assert_int_eq(fs_join(path, run, "metrics/seg-0000-0000.h5"), OK);
+    ck_assert_int_eq(h5x_open(&f, path, false), OK);
+    ck_assert_int_eq(h5x_describe(f, name, &a), OK);
+    ck_assert_int_eq(h5x_get_array(f, name, H5T_NATIVE_DOUBLE, a.n, &data, n), OK);
+    h5x_close(&f);
+    return data;
+}
+
 START_TEST(a_row_can_be_amended)
 {
     const char *run = run_path("amend");
     struct metrics *m;
-    double row[M_N];
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    ck_all(&ck_world, amend(m, 0, 3.5) == E_BUG);
     for (int64_t step = 1; step <= 3; step++)
         ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
-    make_row(row, 2, 0);
-    row[M_VALID_LOSS] = 3.5;
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(metrics_amend(m, row), OK);
-    barrier();
+    ck_all(&ck_world, amend(m, 2, 3.5) == E_BUG);
+    ck_all(&ck_world, amend(m, 3, 3.5) == OK);
     struct rows r = read_back(run); /* while it is being written */
     ck_assert_int_eq(r.n, 3);
-    ck_assert(r.v[M_N + M_VALID_LOSS] == 3.5 && r.v[M_N + M_STEP] == 2);
+    ck_assert_int_eq(r.n_bad, 0);
+    ck_assert(r.v[2 * M_N + M_VALID_LOSS] == 3.5 && r.v[2 * M_N + M_STEP] == 3);
     mem_free(r.v);
     barrier();
-    make_row(row, 9, 0);
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(metrics_amend(m, row), E_BUG);
+    ck_all(&ck_world, write_step(m, 4, 0, ck_world.rank) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
+    size_t ranks = (size_t)ck_world.size;
+    double *valid = merged(run, "/valid_loss", 4), *load = merged(run, "/ranks/load_s", 4 * ranks);
+    double *norm = merged(run, "/layers/grad_norm", 4 * (size_t)GROUPS);
+    ck_assert(isnan(valid[1]) && valid[2] == 3.5 && isnan(valid[3]));
+    ck_assert(load[3 * ranks - 1] == rank_value(R_LOAD_S, 3, ck_world.size - 1));
+    ck_assert(norm[2 * GROUPS + 1] == layer_value(L_GRAD_NORM, 3, 1));
+    mem_free(valid);
+    mem_free(load);
+    mem_free(norm);
+    barrier();
+}
+END_TEST
+
+/* A row that a lost node may have torn is one that was not there before. */
+START_TEST(nothing_that_was_written_is_overwritten)
+{
+    static const char *const names[] = {"/step", "/ranks", "/layers"};
+    enum { N = sizeof names / sizeof *names };
+    const char *run = run_path("kept");
+    struct metrics *m;
+    double *before[N];
+    size_t n[N], more = 0;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    for (int64_t step = 1; step <= 3; step++)
+        ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
+    for (int i = 0; i < N; i++)
+        before[i] = array_of(run, names[i], &n[i]);
+    barrier();
+    ck_all(&ck_world, amend(m, 3, 3.5) == OK);
+    for (int i = 0; i < N; i++) {
+        double *after = array_of(run, names[i], &n[i]);
+        for (size_t k = 0; k < n[i]; k++) {
+            ck_assert(isnan(before[i][k]) || before[i][k] == after[k]);
+            more += isnan(before[i][k]) && !isnan(after[k]);
+        }
+        mem_free(after);
+        mem_free(before[i]);
+    }
+    ck_assert_uint_eq(more, STEP_WIDTH - 1); /* all but the accuracy of validation */
+    barrier();
+    ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+/* The last place of a segment is taken: the row with the figures is the next one's first. */
+START_TEST(the_last_row_of_a_segment_can_be_amended)
+{
+    const char *run = run_path("amend-full");
+    struct metrics *m;
+    size_t n, ranks = (size_t)ck_world.size;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    mem_free(array_of(run, "/step", &n));
+    int64_t last = (int64_t)(n / STEP_WIDTH);
+    for (int64_t step = 1; step <= last; step++)
+        ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
+    ck_all(&ck_world, amend(m, last, 3.5) == OK);
+    ck_all(&ck_world, write_step(m, last + 1, 0, ck_world.rank) == OK);
+    ck_all(&ck_world, metrics_close(m) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, last + 1);
+    ck_assert(r.v[(last - 1) * M_N + M_VALID_LOSS] == 3.5);
+    check_row(&r, last, last + 1, 0);
+    mem_free(r.v);
+    double *load = merged(run, "/ranks/load_s", (size_t)(last + 1) * ranks);
+    for (int64_t i = last - 1; i <= last; i++)
+        ck_assert(load[i * ck_world.size] == rank_value(R_LOAD_S, i + 1, 0));
+    mem_free(load);
+    barrier();
 }
 END_TEST
 
@@ -716,7 +803,6 @@ START_TEST(rows_are_followed_as_they_come)
     const char *run = run_path("tail");
     struct metrics *m;
     struct metrics_tail *t;
-    double row[M_N];
     int rank = ck_world.rank;
     ck_assert_int_eq(metrics_tail_new(&t, run, 0), OK);
     expect(t, TAIL_NONE, 0, 0);
@@ -730,9 +816,7 @@ START_TEST(rows_are_followed_as_they_come)
         expect(t, TAIL_NONE, 0, 0);
     }
     barrier();
-    make_row(row, 3, 0);
-    row[M_VALID_LOSS] = 1.5;
-    ck_all(&ck_world, rank != 0 || metrics_amend(m, row) == OK);
+    ck_all(&ck_world, amend(m, 3, 1.5) == OK);
     expect(t, TAIL_AMENDED, 3, 0);
     expect(t, TAIL_NONE, 0, 0);
     barrier();
@@ -866,6 +950,8 @@ static void add(TCase *t)
     tcase_add_test(t, the_highest_attempt_wins);
     tcase_add_test(t, attempts_may_have_different_ranks);
     tcase_add_test(t, a_row_can_be_amended);
+    tcase_add_test(t, nothing_that_was_written_is_overwritten);
+    tcase_add_test(t, the_last_row_of_a_segment_can_be_amended);
     tcase_add_test(t, a_full_segment_is_followed_by_another);
     tcase_add_test(t, a_damaged_row_is_left_out_and_counted);
     tcase_add_test(t, a_run_without_metrics_has_no_rows);
