@@ -151,10 +151,10 @@ static void count_first(struct trainer *t, double step_s)
         restart_clear(t->conf->run.dir);
 }
 
-static int tell_straggler(const struct trainer *t, int rank)
+static void tell_straggler(struct trainer *t, int rank)
 {
     const struct stragglers *s = &t->stragglers;
-    struct event e = {.step = t->at.step, .attempt = t->at.attempt, .value = s->factor[rank]};
+    struct event e = {.step = t->at.step, .value = s->factor[rank]};
     snprintf(e.kind, sizeof e.kind, "straggler");
     snprintf(e.action, sizeof e.action, "warn");
     snprintf(e.text, sizeof e.text,
@@ -163,7 +163,7 @@ static int tell_straggler(const struct trainer *t, int rank)
              "clock and temperature",
              (long long)t->at.step, rank, s->all[rank].host, s->factor[rank], STRAGGLER_STEPS);
     log_warn("%s", e.text);
-    return events_append(t->conf->run.dir, &e);
+    monitor_record(t, &e);
 }
 
 /* Of one that stays slow once. */
@@ -175,7 +175,7 @@ static void look_for_stragglers(struct trainer *t, const struct step_result *r)
         i = stragglers_next(&t->stragglers, t->comm, i);
         if (i < 0)
             break;
-        rc = tell_straggler(t, i);
+        tell_straggler(t, i);
     }
     t->pending = t->pending != OK ? t->pending : rc;
 }

@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MICRO = 2, N_MICRO = 4, STEPS = 6, BAD_STEP = 4, MOST_EVENTS = 16 };
 /* Norms of single precision values summed in double, both here and there. */
@@ -267,6 +268,44 @@ START_TEST(no_reader_shows_the_branch_that_was_left)
 }
 END_TEST
 
+/* 20 steps of which the last rank's are slow; before the last is reported another job takes the
+ * folder, or none does. How many events there are. */
+static int report_slow_rank(bool robbed)
+{
+    static struct trainer t;
+    static struct outcome o;
+    struct step_result r;
+    double row[M_N];
+    char lock[FS_PATH_MAX];
+    tiny_config(&conf, &spec, "batch.micro: 2\n");
+    ck_assert_int_eq(fs_join(lock, conf.run.dir, "lock"), OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    for (int i = 1; i <= STRAGGLER_STEPS; i++) {
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+        r.time[R_COMPUTE_S] = ck_world.rank == ck_world.size - 1 ? 1 : 0.1;
+        if (robbed && i == STRAGGLER_STEPS && ck_world.rank == 0)
+            unlink(lock);
+        loop_report(&t, &r, row);
+    }
+    MPI_Barrier(ck_world.world);
+    take_events(&o);
+    ck_all(&ck_world, t.pending == (robbed && ck_world.rank == 0 ? E_IO : OK));
+    ck_all(&ck_world, o.n_events == 0 || strstr(o.event[0].text, ck_world.host) != NULL);
+    trainer_release(&t);
+    log_close();
+    clean();
+    return o.n_events;
+}
+
+START_TEST(who_was_robbed_records_nothing_more)
+{
+    if (ck_world.size == 1)
+        return;
+    ck_all(&ck_world, report_slow_rank(false) == 1);
+    ck_all(&ck_world, report_slow_rank(true) == 0);
+}
+END_TEST
+
 /* ---- against what they stand for ---- */
 
 static int group_of(const struct trainer *t, size_t at)
@@ -497,6 +536,7 @@ static void add(TCase *t)
     tcase_add_test(t, measures_do_not_depend_on_ranks_with_zones);
     tcase_add_test(t, measures_may_be_turned_off);
     tcase_add_test(t, no_reader_shows_the_branch_that_was_left);
+    tcase_add_test(t, who_was_robbed_records_nothing_more);
     tcase_add_test(t, the_update_is_what_changed);
     tcase_add_test(t, the_noise_is_that_of_the_micro_batches);
     tcase_add_test(t, one_micro_batch_has_no_noise);
