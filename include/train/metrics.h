@@ -14,6 +14,7 @@
 #define CARAT_TRAIN_METRICS_H
 
 #include "par/comm.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The columns of a step's row, the same on every rank: name, unit, meaning in one table (.c). */
@@ -96,11 +97,16 @@ int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt);
  * step). Returns the code of this rank's write; the caller agrees on it in the step's packed
  * reduction.
  * A row is acknowledged twice. Once this has returned, it survives the death of every process. A
- * thread of each rank fdatasyncs the file every 30 s, and then root publishes the step up to which
- * rows survive the loss of the node (metrics_durable). A sync that failed is not tried again: the
- * next step's call returns E_IO. */
+ * thread of each rank fdatasyncs the file every 30 s, and once all ranks have done so root
+ * publishes the step up to which their rows survive the loss of a node (metrics_settle). A sync
+ * that failed is not tried again: the next step's call returns E_IO. */
 int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
                  const double *by_layer);
+/* Whether this rank has yet to sync its rows up to the step that was asked for last. Local. */
+bool metrics_owes(const struct metrics *m);
+/* No rank owes any (which the step's packed reduction tells all of them alike): root publishes that
+ * step, and the newest is asked for next. By all ranks. E_IO. Local. */
+int metrics_settle(struct metrics *m);
 /* The last step's row once more, now with its validation figures: a further row, which counts in
  * place of the first, whose rows by rank and by layer stay its own; what was acknowledged is not
  * overwritten. On all ranks as metrics_step, and collective when that is. */
@@ -110,7 +116,8 @@ int metrics_close(struct metrics *m);
 /* For leaving after an error: closes this rank's file and frees. What was written stays. Local. */
 void metrics_free(struct metrics *m);
 
-/* The newest step, and its attempt, that is known to be on the disk; step -1: none is. Local. */
+/* The newest step, and its attempt, up to which the rows of all ranks are known to be on the disk;
+ * step -1: none is. Local. */
 int metrics_durable(const char *run_dir, int64_t *step, int64_t *attempt);
 
 /* The rows of a run in the order of their writing, as they come: of all attempts and segments, also

@@ -47,6 +47,7 @@ struct step_result {
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
     bool saving;      /* a rank still writes a checkpoint */
+    bool settled;     /* no rank owes rows of metrics to the disk */
     double time[R_N]; /* this rank's seconds by part */
     int64_t micros;   /* that this rank computed */
     double step_s;

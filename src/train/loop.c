@@ -190,7 +190,9 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     rank_row[R_SAVE_S] = t->unreported_save_s;
     rank_row[R_MEM_BYTES] = (double)mem_bytes();
     t->unreported_save_s = 0;
+    int settled = r->settled ? metrics_settle(t->metrics) : OK;
     int rc = metrics_step(t->metrics, row, rank_row, monitor_by_layer(t));
+    rc = settled != OK ? settled : rc;
     t->pending = t->pending != OK ? t->pending : rc;
     look_for_stragglers(t, r);
     pace_step(&t->pace, r->step_s / (double)r->batch);

@@ -82,6 +82,7 @@ struct metrics {
     int fd;
     int64_t used;      /* rows written into the segment */
     int64_t last_step; /* of the newest row, in whichever; -1: none of this attempt */
+    int64_t asked;     /* the step of this segment that is published once all have synced it */
     struct metrics_sync *sync;
     int (*may_write)(void *ctx);
     void *may_write_ctx;
@@ -139,31 +140,33 @@ static int64_t rows_for(const struct segment *s)
     return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
-static int publish(const struct metrics *m)
-{
-    if (m->c->rank != 0 || m->used == 0)
-        return OK;
-    int error = segment_put_durable(&m->segment, m->fd, m->last_step, m->segment.attempt);
-    if (error == 0 && fdatasync(m->fd) != 0)
-        error = errno;
-    return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", m->segment.path, strerror(error));
-}
-
 /* Without the thread, which would else take a failure that is told once and let this pass. */
 static int sync_file(struct metrics *m)
 {
-    metrics_sync_file(m->sync, -1, NULL);
+    metrics_sync_file(m->sync, -1);
     TRY(metrics_sync_error(m->sync, m->segment.path));
-    if (fault_hit("metrics.fsync") || fsync(m->fd) != 0)
-        return ERR(E_IO, "%s: cannot fsync", m->segment.path);
-    return publish(m);
+    return fault_hit("metrics.fsync") || fsync(m->fd) != 0
+               ? ERR(E_IO, "%s: cannot fsync", m->segment.path)
+               : OK;
 }
 
+/* Root, once all ranks have synced what they wrote. */
+static int publish_end(const struct metrics *m)
+{
+    TRY(segment_put_durable(&m->segment, m->fd, m->last_step, m->segment.attempt));
+    return fdatasync(m->fd) == 0
+               ? OK
+               : ERR(E_IO, "%s: cannot fdatasync: %s", m->segment.path, strerror(errno));
+}
+
+/* Collective. */
 static int sync_and_close(struct metrics *m)
 {
+    int rc = agree(m->c, m->fd >= 0 ? sync_file(m) : OK);
     if (m->fd < 0)
-        return OK;
-    int rc = sync_file(m);
+        return rc;
+    if (rc == OK && m->c->rank == 0 && m->used > 0)
+        rc = publish_end(m);
     if (close(m->fd) != 0 && rc == OK)
         rc = ERR(E_IO, "%s: cannot close: %s", m->segment.path, strerror(errno));
     m->fd = -1;
@@ -179,9 +182,10 @@ static int begin_segment(struct metrics *m, int64_t n)
     m->segment.n_beside[SIDE_LAYERS] = m->n_groups;
     m->segment.rows = rows_for(&m->segment);
     m->used = 0;
+    m->asked = -1;
     TRY(segment_create(m->c, &m->segment, m->run_dir));
     m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
-    metrics_sync_file(m->sync, m->fd, m->c->rank == 0 ? &m->segment : NULL);
+    metrics_sync_file(m->sync, m->fd);
     return agree(
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
 }
@@ -324,7 +328,7 @@ int metrics_step(struct metrics *m, const double row[M_N], const double rank_row
     }
     /* Rows are safe from a killed process once written; from a lost node once the thread has synced
      * them. */
-    metrics_sync_row(m->sync, m->last_step, (int64_t)row[M_ATTEMPT]);
+    metrics_sync_row(m->sync, m->last_step);
     return metrics_sync_error(m->sync, m->segment.path);
 }
 
@@ -336,8 +340,22 @@ int metrics_amend(struct metrics *m, const double row[M_N])
     TRY(take_place(m, m->last_step, &at));
     if (m->c->rank == 0)
         TRY(write_step_row(m, at, row));
-    metrics_sync_row(m->sync, m->last_step, (int64_t)row[M_ATTEMPT]);
+    metrics_sync_row(m->sync, m->last_step);
     return metrics_sync_error(m->sync, m->segment.path);
+}
+
+bool metrics_owes(const struct metrics *m)
+{
+    return metrics_sync_done(m->sync) < m->asked;
+}
+
+int metrics_settle(struct metrics *m)
+{
+    int64_t settled = m->asked;
+    m->asked = m->used > 0 ? m->last_step : -1;
+    if (settled < 0 || m->fd < 0 || m->c->rank != 0)
+        return OK;
+    return segment_put_durable(&m->segment, m->fd, settled, m->segment.attempt);
 }
 
 int metrics_close(struct metrics *m)

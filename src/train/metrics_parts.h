@@ -4,7 +4,7 @@
  * bytes as a number; and beside it /ranks and /layers, some rows a step: step, attempt, their
  * columns, CRC-32C. A row that was never written is all NaN. A step that was validated has a second
  * row of /step, the validation's figures in it, behind its first, which alone has rows beside it.
- * /durable [1][DURABLE_WIDTH]: step and attempt of the newest row that a lost node cannot take away,
+ * /durable [1][DURABLE_WIDTH]: step and attempt up to which no lost node can take a row away,
  * CRC-32C. */
 #ifndef CARAT_TRAIN_METRICS_PARTS_H
 #define CARAT_TRAIN_METRICS_PARTS_H
@@ -74,11 +74,12 @@ int metrics_sync_new(struct metrics_sync **out, double every_s);
 /* Ends the thread. NULL is allowed. */
 void metrics_sync_free(struct metrics_sync *s);
 /* The file whose rows are synced from here on (fd -1: none); returns when no sync of the one before
- * is under way, nor will be. The newest synced row is published in /durable of *segment, which
- * stays the caller's, where that is this rank's to do (NULL: not). */
-void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment);
+ * is under way, nor will be. */
+void metrics_sync_file(struct metrics_sync *s, int fd);
 /* A row was written. */
-void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt);
+void metrics_sync_row(struct metrics_sync *s, int64_t step);
+/* The step up to which this rank's rows in the file are on the disk; -1: none is. */
+int64_t metrics_sync_done(struct metrics_sync *s);
 /* E_IO once a sync has failed; it is not tried again on that file, for the kernel may have dropped
  * what it could not write. */
 int metrics_sync_error(struct metrics_sync *s, const char *path);
@@ -98,7 +99,7 @@ int segment_clean(const char *run_dir);
 
 /* The step and attempt that /durable tells; false where it tells none. */
 bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *attempt);
-/* Says so there, for a reader: 0 or errno. For any thread. */
+/* Says so there, for a reader. E_IO. */
 int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt);
 
 /* A row of the run's history, and where its step was first written: there are the rows beside it.

@@ -269,13 +269,7 @@ int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t a
 {
     double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
     metrics_seal(row, DURABLE_WIDTH);
-    for (;;) {
-        ssize_t n = pwrite(fd, row, sizeof row, s->durable_at);
-        if (n == (ssize_t)sizeof row)
-            return 0;
-        if (n >= 0 || errno != EINTR)
-            return n < 0 ? errno : EIO;
-    }
+    return fs_pwrite(fd, row, sizeof row, s->durable_at, s->path);
 }
 
 /* ---- creation ---- */
@@ -295,7 +289,7 @@ static int make_arrays(void *ctx, hid_t file)
     const hsize_t step[2] = {(hsize_t)s->rows, STEP_WIDTH}, durable[2] = {1, DURABLE_WIDTH};
     TRY(h5x_make_dataset(file, "/step", H5T_IEEE_F64LE, 2, step, NULL));
     TRY(h5x_make_dataset(file, "/durable", H5T_IEEE_F64LE, 2, durable,
-                         "step, attempt, crc32c: the newest row that is on the disk"));
+                         "step, attempt, crc32c: up to which all rows are on the disk"));
     for (int i = 0; i < N_SIDES; i++)
         TRY(make_side(s, file, (enum side)i));
     return OK;

@@ -18,11 +18,10 @@ struct metrics_sync {
     pthread_cond_t turn;  /* it is to end, or a sync is over */
     double every_s;
     bool ends, busy;
-    int fd;                        /* -1: nothing to sync */
-    const struct segment *segment; /* NULL: nothing to publish */
-    int64_t step, attempt;         /* of the newest row; -1: none */
-    bool written;                  /* a row, since the last sync began */
-    int error;                     /* errno of the sync that failed */
+    int fd;               /* -1: nothing to sync */
+    int64_t step, synced; /* of the newest row, and of the newest that is on the disk; -1: none */
+    bool written;         /* a row, since the last sync began */
+    int error;            /* errno of the sync that failed */
 };
 
 static int sync_fd(int fd)
@@ -36,17 +35,15 @@ static int sync_fd(int fd)
 static void sync_now(struct metrics_sync *s)
 {
     int fd = s->fd;
-    const struct segment *segment = s->segment;
-    int64_t step = s->step, attempt = s->attempt;
+    int64_t step = s->step;
     s->busy = true;
     s->written = false;
     pthread_mutex_unlock(&s->lock);
     int error = sync_fd(fd);
-    if (error == 0 && segment != NULL)
-        error = segment_put_durable(segment, fd, step, attempt);
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     s->error = error;
+    s->synced = error == 0 ? step : s->synced;
     pthread_cond_broadcast(&s->turn);
 }
 
@@ -85,7 +82,7 @@ int metrics_sync_new(struct metrics_sync **out, double every_s)
     struct metrics_sync *s;
     *out = NULL;
     TRY(mem_alloc(&s, 1, sizeof *s, "metrics' thread"));
-    *s = (struct metrics_sync){.every_s = every_s, .fd = -1, .step = -1};
+    *s = (struct metrics_sync){.every_s = every_s, .fd = -1, .step = -1, .synced = -1};
     int rc = start(s);
     if (rc != OK)
         mem_free(s);
@@ -110,25 +107,31 @@ void metrics_sync_free(struct metrics_sync *s)
 
 /* Under one lock: between waiting and setting no sync of the old file may begin, for its owner
  * closes it. */
-void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment)
+void metrics_sync_file(struct metrics_sync *s, int fd)
 {
     pthread_mutex_lock(&s->lock);
     while (s->busy)
         pthread_cond_wait(&s->turn, &s->lock);
     s->fd = fd;
-    s->segment = segment;
-    s->step = -1;
+    s->step = s->synced = -1;
     s->written = false;
     pthread_mutex_unlock(&s->lock);
 }
 
-void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt)
+void metrics_sync_row(struct metrics_sync *s, int64_t step)
 {
     pthread_mutex_lock(&s->lock);
     s->step = step;
-    s->attempt = attempt;
     s->written = true;
     pthread_mutex_unlock(&s->lock);
+}
+
+int64_t metrics_sync_done(struct metrics_sync *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t step = s->synced;
+    pthread_mutex_unlock(&s->lock);
+    return step;
 }
 
 int metrics_sync_error(struct metrics_sync *s, const char *path)

@@ -50,4 +50,10 @@ killed 2 changed optimizer.lr=1e-4
 has_rows changed "9:0 10:2 11:2 " "another rate"
 killed 1 changed optimizer.lr=1e-4
 has_rows changed "9:0 10:3 11:2 " "another rate, killed again"
+# The durable step is published while the run is at work, by what all ranks have synced.
+exits 137 "a killed job" env CARAT_METRICS_SYNC_S=0.01 CARAT_FAULT=phase.data:1:1001:kill timeout 120 \
+    mpirun -n 2 "$carat" train "$work/job.yaml" run.dir="$work/two" train.steps=2000 batch.micro=2
+ok "its durable step" "$carat" inspect "$work/two"
+says '^durable_step +[0-9]+$' "there is one"
+
 conclude

@@ -655,38 +655,74 @@ END_TEST
 
 /* ---- what is on the disk ---- */
 
-/* As soon as the thread's turn has come. */
-static bool durable_comes_to(const char *run, int64_t step, int64_t attempt)
+/* As a step's reduction does: whether no rank owed any. Collective. */
+static bool settle(struct metrics *m)
 {
-    int64_t s = -1, a = -1;
-    for (int i = 0; i < 1000 && s != step; i++) {
-        ck_assert_int_eq(metrics_durable(run, &s, &a), OK);
+    bool settled = ck_everywhere(&ck_world, !metrics_owes(m));
+    ck_all(&ck_world, !settled || metrics_settle(m) == OK);
+    return settled;
+}
+
+static bool durable_is(const char *run, int64_t step, int64_t attempt)
+{
+    int64_t s, a;
+    ck_assert_int_eq(metrics_durable(run, &s, &a), OK);
+    return ck_everywhere(&ck_world, s == step && a == attempt);
+}
+
+/* As soon as the threads' turn has come. Collective. */
+static bool durable_comes_to(struct metrics *m, const char *run, int64_t step, int64_t attempt)
+{
+    for (int i = 0; i < 1000 && !durable_is(run, step, attempt); i++) {
+        settle(m);
         usleep(10000);
     }
-    return s == step && a == attempt;
+    return durable_is(run, step, attempt);
+}
+
+static void open_synced_often(struct metrics **m, const char *run, int64_t attempt, bool often)
+{
+    if (often)
+        setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
+    ck_all(&ck_world, metrics_open(m, &ck_world, run, ATTEMPT(attempt), GROUPS) == OK);
+    unsetenv("CARAT_METRICS_SYNC_S");
 }
 
 START_TEST(the_durable_step_is_published)
 {
     const char *run = run_path("durable");
     struct metrics *m;
-    int64_t step, attempt;
-    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
-    ck_assert_int_eq(step, -1);
-    setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(3), GROUPS) == OK);
-    unsetenv("CARAT_METRICS_SYNC_S");
+    ck_assert(durable_is(run, -1, -1));
+    open_synced_often(&m, run, 3, true);
     for (int64_t s = 1; s <= 5; s++)
         ck_all(&ck_world, write_step(m, s, 3, ck_world.rank) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3));
-    barrier();
+    ck_assert(durable_comes_to(m, run, 5, 3));
     ck_all(&ck_world, metrics_renew(m, ATTEMPT(4)) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3)); /* the new one is empty */
-    barrier();
+    settle(m);
+    ck_assert(durable_is(run, 5, 3)); /* the new one is empty */
     ck_all(&ck_world, write_step(m, 6, 4, ck_world.rank) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 6, 4));
-    barrier();
+    ck_assert(durable_comes_to(m, run, 6, 4));
     ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+/* The last rank syncs in half a minute: its rows are not on the disk before. */
+START_TEST(what_one_rank_has_not_synced_is_not_durable)
+{
+    const char *run = run_path("owed");
+    struct metrics *m;
+    if (ck_world.size == 1)
+        return;
+    open_synced_often(&m, run, 0, ck_world.rank < ck_world.size - 1);
+    for (int64_t s = 1; s <= 5; s++)
+        ck_all(&ck_world, write_step(m, s, 0, ck_world.rank) == OK);
+    ck_assert(settle(m)); /* asks for the fifth */
+    usleep(300000);
+    ck_all(&ck_world, metrics_owes(m) == (ck_world.rank == ck_world.size - 1));
+    ck_assert(!settle(m));
+    ck_assert(durable_is(run, -1, -1));
+    ck_all(&ck_world, metrics_close(m) == OK);
+    ck_assert(durable_is(run, 5, 0));
 }
 END_TEST
 
@@ -769,11 +805,11 @@ START_TEST(a_file_may_end_while_it_is_synced)
     int file = open(run_path("ended"), O_RDWR | O_CREAT, 0600);
     for (int64_t i = 0; i < FILES; i++) {
         int fd = dup(file);
-        metrics_sync_file(s, fd, NULL);
-        metrics_sync_row(s, i, 0);
+        metrics_sync_file(s, fd);
+        metrics_sync_row(s, i);
         for (volatile int64_t k = i % MOMENTS; k > 0; k--)
             ;
-        metrics_sync_file(s, -1, NULL);
+        metrics_sync_file(s, -1);
         close(fd);
         ck_assert_msg(metrics_sync_error(s, "ended") == OK, "file %ld: %s", (long)i, err_message());
     }
@@ -958,6 +994,7 @@ static void add(TCase *t)
     tcase_add_test(t, failures_are_everyones);
     tcase_add_test(t, a_disk_may_be_full_at_any_place);
     tcase_add_test(t, the_durable_step_is_published);
+    tcase_add_test(t, what_one_rank_has_not_synced_is_not_durable);
     tcase_add_test(t, the_end_is_durable);
     tcase_add_test(t, segments_without_it_are_read);
     tcase_add_test(t, a_failed_sync_is_an_error_for_good);
