@@ -93,6 +93,8 @@ void effect_path(struct sha256 *s, const struct config *c)
         if (effect_of(k, c) == EFFECT_SAFE)
             continue;
         conf_value_text(k, c, text, sizeof text);
+        if (strcmp(text, k->def) == 0) /* as before there was such a key */
+            continue;
         sha256_add(s, k->name, strlen(k->name) + 1);
         sha256_add(s, text, strlen(text) + 1);
     }
