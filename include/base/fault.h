@@ -3,7 +3,8 @@
  * CARAT_FAULT=<point>:<rank>[:<nth>[:<action>]] arms one point; the nth visit (1-based, default 1)
  * by that rank (or '*') performs the action: `fail` (default: fault_hit returns true),
  * `kill` (SIGKILL to itself), `stop` (SIGSTOP to itself), `exit` (ends at once with status 1, as a
- * rank that leaves the others alone) or `hang` (an endless loop). Costs one branch when not armed.
+ * rank that leaves the others alone), `hang` (an endless loop) or `slow` (0.1 s longer, in this
+ * visit and every later one). Costs one branch when not armed.
  */
 #ifndef CARAT_BASE_FAULT_H
 #define CARAT_BASE_FAULT_H

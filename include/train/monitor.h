@@ -41,8 +41,9 @@ int monitor_init(struct monitor *m, const struct config *c, const struct tensor_
                  const struct shard *s, struct state *state);
 void monitor_release(struct monitor *m);
 
-/* Completes the event with the attempt and the training order and appends it to the run's, by root;
- * a trainer without a run folder keeps none. Local. */
+/* Completes the event with the attempt and the training order and appends it to the run's, by root,
+ * while the folder is this trainer's; one without a run folder keeps none. What fails is left in
+ * t->pending. Local. */
 void monitor_record(struct trainer *t, struct event *e);
 
 /* A step begins: what is measured in it. Local. */

@@ -13,6 +13,7 @@ struct sums {
     int64_t n_each;     /* micro-batches in `each` */
     int64_t stop, save; /* ranks that ask for it */
     int64_t saving;     /* ranks that still write a checkpoint */
+    int64_t owing;      /* ranks whose rows of metrics are not yet on the disk as asked for */
     int64_t errors;     /* ranks that failed */
     uint32_t given;     /* a checksum of what this rank added: not summed up */
 };

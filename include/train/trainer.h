@@ -48,6 +48,7 @@ struct step_result {
     bool finite;      /* false: the update was left out */
     bool stop, save;  /* asked for by a signal, a file or the time limit */
     bool saving;      /* a rank still writes a checkpoint */
+    bool settled;     /* no rank owes rows of metrics to the disk */
     double time[R_N]; /* this rank's seconds by part */
     int64_t micros;   /* that this rank computed */
     double step_s;
@@ -179,6 +180,10 @@ void trainer_release(struct trainer *t);
 
 /* Charges the phases of the steps that follow to p (borrowed; NULL: to none). Local. */
 void trainer_set_prof(struct trainer *t, struct prof *p);
+
+/* This attempt, as it goes on from where the trainer is: what follows is on the path that settings,
+ * data and times of going back decide. Local. */
+struct metrics_attempt trainer_attempt(const struct trainer *t);
 
 /* What schedule and ramp have counted. */
 struct ramp_at trainer_at(const struct trainer *t);

@@ -10,14 +10,20 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { POINT_MAX = 64 };
+enum { POINT_MAX = 64, SLOW_US = 100000 };
+
+struct action {
+    const char *name;
+    bool (*act)(void);
+    bool lasts; /* from its turn on */
+};
 
 static struct {
     atomic_int state; /* -1: CARAT_FAULT not read yet; 0: not armed; 1: armed */
     char point[POINT_MAX];
     int64_t rank; /* -1: every rank */
     int64_t nth;
-    bool (*act)(void);
+    const struct action *action;
 } armed = {.state = -1};
 
 static atomic_long visits;
@@ -59,18 +65,22 @@ static bool hang(void)
     return false;
 }
 
-static const struct action {
-    const char *name;
-    bool (*act)(void);
-} actions[] = {
-    {"fail", fail}, {"kill", kill_self}, {"stop", stop_self}, {"exit", leave}, {"hang", hang},
+static bool dawdle(void)
+{
+    usleep(SLOW_US);
+    return false;
+}
+
+static const struct action actions[] = {
+    {"fail", fail, false},  {"kill", kill_self, false}, {"stop", stop_self, false},
+    {"exit", leave, false}, {"hang", hang, false},      {"slow", dawdle, true},
 };
 
 static bool parse_action(const char *s)
 {
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++)
         if (strcmp(s != NULL ? s : "fail", actions[i].name) == 0) {
-            armed.act = actions[i].act;
+            armed.action = &actions[i];
             return true;
         }
     return false;
@@ -103,7 +113,8 @@ static int arm_from_environment(void)
         memcpy(spec, env, strlen(env) + 1);
         /* A mistyped fault would let a test pass that tests nothing. */
         if (!parse_spec(spec))
-            fatal(E_USAGE, "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop|exit|hang]]",
+            fatal(E_USAGE,
+                  "CARAT_FAULT=%s: want <point>:<rank>[:<nth>[:fail|kill|stop|exit|hang|slow]]",
                   env);
         state = 1;
     }
@@ -125,9 +136,10 @@ bool fault_hit(const char *point)
         return false;
     if ((armed.rank >= 0 && armed.rank != my_rank) || strcmp(point, armed.point) != 0)
         return false;
-    if (atomic_fetch_add(&visits, 1) + 1 != armed.nth)
+    int64_t visit = atomic_fetch_add(&visits, 1) + 1;
+    if (visit < armed.nth || (visit > armed.nth && !armed.action->lasts))
         return false;
-    return armed.act();
+    return armed.action->act();
 }
 
 void fault_rearm(void)

@@ -29,12 +29,9 @@ static uint64_t data_after(const struct trainer *t, const struct left *left)
 static void tell(struct trainer *t, const struct left *left, uint64_t from)
 {
     struct event e = {.step = left->step,
-                      .attempt = t->at.attempt,
                       .value = t->monitor.back.rate,
                       .sample_first = from,
-                      .sample_n = t->at.samples - from,
-                      .order_seed = (uint64_t)t->conf->run.seed,
-                      .order_n = loader_n_samples(t->feed.loader)};
+                      .sample_n = t->at.samples - from};
     snprintf(e.kind, sizeof e.kind, "back");
     snprintf(e.action, sizeof e.action, "back");
     snprintf(
@@ -45,10 +42,7 @@ static void tell(struct trainer *t, const struct left *left, uint64_t from)
         (long long)t->conf->monitor.back_most, t->monitor.back.rate, (unsigned long long)e.sample_n,
         (unsigned long long)from);
     log_warn("%s", e.text);
-    if (t->comm->rank != 0)
-        return;
-    int rc = events_append(t->conf->run.dir, &e);
-    t->pending = t->pending != OK ? t->pending : rc;
+    monitor_record(t, &e);
 }
 
 /* The run's state after the checkpoint's: what goes on from here rather than from there. */
@@ -70,7 +64,8 @@ int monitor_go_back(struct trainer *t)
     uint64_t from = t->at.samples;
     adjust(t, &left);
     TRY(trainer_pack(t));
-    TRY(metrics_renew(t->metrics, t->at.attempt));
+    const struct metrics_attempt attempt = trainer_attempt(t);
+    TRY(metrics_renew(t->metrics, &attempt));
     tell(t, &left, from);
     feed_restart(t);
     t->monitor.goes_back = false;

@@ -85,6 +85,21 @@ const char *effect_unless(const struct conf_key *k)
     return NULL;
 }
 
+void effect_path(struct sha256 *s, const struct config *c)
+{
+    char text[CONF_VALUE_MAX];
+    for (int i = 0; i < CONF_N_KEYS; i++) {
+        const struct conf_key *k = &CONF_KEYS[i];
+        if (effect_of(k, c) == EFFECT_SAFE)
+            continue;
+        conf_value_text(k, c, text, sizeof text);
+        if (strcmp(text, k->def) == 0) /* as before there was such a key */
+            continue;
+        sha256_add(s, k->name, strlen(k->name) + 1);
+        sha256_add(s, text, strlen(text) + 1);
+    }
+}
+
 /* ---- rows ---- */
 
 static bool never(const struct config *c)

@@ -71,10 +71,8 @@ static int validate(struct trainer *t, double row[M_N])
     row[M_VALID_ACCURACY] = e.accuracy;
     progress_valid(t, e.loss, e.accuracy, e.targets);
     observe(t, e.loss);
-    if (t->comm->rank == 0) {
-        int rc = metrics_amend(t->metrics, row);
-        t->pending = t->pending != OK ? t->pending : rc;
-    }
+    int rc = metrics_amend(t->metrics, row);
+    t->pending = t->pending != OK ? t->pending : rc;
     pace_valid(&t->pace, clock_now_s() - begin);
     return monitor_validated(t, e.loss);
 }
@@ -157,10 +155,10 @@ static void count_first(struct trainer *t, double step_s)
         restart_clear(t->conf->run.dir);
 }
 
-static int tell_straggler(const struct trainer *t, int rank)
+static void tell_straggler(struct trainer *t, int rank)
 {
     const struct stragglers *s = &t->stragglers;
-    struct event e = {.step = t->at.step, .attempt = t->at.attempt, .value = s->factor[rank]};
+    struct event e = {.step = t->at.step, .value = s->factor[rank]};
     snprintf(e.kind, sizeof e.kind, "straggler");
     snprintf(e.action, sizeof e.action, "warn");
     snprintf(e.text, sizeof e.text,
@@ -169,7 +167,7 @@ static int tell_straggler(const struct trainer *t, int rank)
              "clock and temperature",
              (long long)t->at.step, rank, s->all[rank].host, s->factor[rank], STRAGGLER_STEPS);
     log_warn("%s", e.text);
-    return events_append(t->conf->run.dir, &e);
+    monitor_record(t, &e);
 }
 
 /* Of one that stays slow once. */
@@ -181,7 +179,7 @@ static void look_for_stragglers(struct trainer *t, const struct step_result *r)
         i = stragglers_next(&t->stragglers, t->comm, i);
         if (i < 0)
             break;
-        rc = tell_straggler(t, i);
+        tell_straggler(t, i);
     }
     t->pending = t->pending != OK ? t->pending : rc;
 }
@@ -196,7 +194,9 @@ void loop_report(struct trainer *t, const struct step_result *r, double row[M_N]
     rank_row[R_SAVE_S] = t->unreported_save_s;
     rank_row[R_MEM_BYTES] = (double)mem_bytes();
     t->unreported_save_s = 0;
+    int settled = r->settled ? metrics_settle(t->metrics) : OK;
     int rc = metrics_step(t->metrics, row, rank_row, monitor_by_layer(t));
+    rc = settled != OK ? settled : rc;
     t->pending = t->pending != OK ? t->pending : rc;
     look_for_stragglers(t, r);
     pace_step(&t->pace, r->step_s / (double)r->batch);

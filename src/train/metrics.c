@@ -76,11 +76,13 @@ const struct metric_column RANK_COLUMNS[R_N] = {
 struct metrics {
     const struct comm *c;
     char run_dir[FS_PATH_MAX];
+    struct metrics_attempt attempt;
     int64_t n_groups; /* rows by layer */
     struct segment segment;
     int fd;
-    int64_t used;           /* rows written into the segment */
-    int64_t step[ROWS_MAX]; /* of each of them */
+    int64_t used;      /* rows written into the segment */
+    int64_t last_step; /* of the newest row, in whichever; -1: none of this attempt */
+    int64_t asked;     /* the step of this segment that is published once all have synced it */
     struct metrics_sync *sync;
     int (*may_write)(void *ctx);
     void *may_write_ctx;
@@ -138,38 +140,52 @@ static int64_t rows_for(const struct segment *s)
     return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : rows;
 }
 
+/* Without the thread, which would else take a failure that is told once and let this pass. */
 static int sync_file(struct metrics *m)
 {
-    metrics_sync_wait(m->sync);
+    metrics_sync_file(m->sync, -1);
     TRY(metrics_sync_error(m->sync, m->segment.path));
-    if (fault_hit("metrics.fsync") || fsync(m->fd) != 0)
-        return ERR(E_IO, "%s: cannot fsync", m->segment.path);
-    return metrics_sync_publish(m->sync);
+    return fault_hit("metrics.fsync") || fsync(m->fd) != 0
+               ? ERR(E_IO, "%s: cannot fsync", m->segment.path)
+               : OK;
 }
 
+/* Root, once all ranks have synced what they wrote. */
+static int publish_end(const struct metrics *m)
+{
+    TRY(segment_put_durable(&m->segment, m->fd, m->last_step, m->segment.attempt));
+    return fdatasync(m->fd) == 0
+               ? OK
+               : ERR(E_IO, "%s: cannot fdatasync: %s", m->segment.path, strerror(errno));
+}
+
+/* Collective. */
 static int sync_and_close(struct metrics *m)
 {
+    int rc = agree(m->c, m->fd >= 0 ? sync_file(m) : OK);
     if (m->fd < 0)
-        return OK;
-    int rc = sync_file(m);
-    metrics_sync_file(m->sync, -1, NULL);
+        return rc;
+    if (rc == OK && m->c->rank == 0 && m->used > 0)
+        rc = publish_end(m);
     if (close(m->fd) != 0 && rc == OK)
         rc = ERR(E_IO, "%s: cannot close: %s", m->segment.path, strerror(errno));
     m->fd = -1;
     return rc;
 }
 
-/* Collective. */
-static int begin_segment(struct metrics *m, int64_t attempt, int64_t n)
+/* The attempt's n-th. Collective. */
+static int begin_segment(struct metrics *m, int64_t n)
 {
-    m->segment = (struct segment){.attempt = attempt, .n = n};
+    m->segment = (struct segment){.attempt = m->attempt.number, .n = n, .after = m->attempt.after};
+    memcpy(m->segment.path_hash, m->attempt.path, sizeof m->segment.path_hash);
     m->segment.n_beside[SIDE_RANKS] = m->c->size;
     m->segment.n_beside[SIDE_LAYERS] = m->n_groups;
     m->segment.rows = rows_for(&m->segment);
     m->used = 0;
+    m->asked = -1;
     TRY(segment_create(m->c, &m->segment, m->run_dir));
     m->fd = open(m->segment.path, O_WRONLY | O_CLOEXEC);
-    metrics_sync_file(m->sync, m->fd, m->c->rank == 0 ? &m->segment : NULL);
+    metrics_sync_file(m->sync, m->fd);
     return agree(
         m->c, m->fd >= 0 ? OK : ERR(E_IO, "%s: cannot open: %s", m->segment.path, strerror(errno)));
 }
@@ -218,28 +234,29 @@ static double sync_every_s(void)
     return text != NULL && parse_f64(text, &s) && s > 0 ? s : SYNC_EVERY_S;
 }
 
-int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir, int64_t attempt,
-                 int64_t n_groups)
+int metrics_open(struct metrics **out, const struct comm *c, const char *run_dir,
+                 const struct metrics_attempt *attempt, int64_t n_groups)
 {
     int64_t n = 0;
     struct metrics *m;
     *out = NULL;
     int rc = mem_alloc(&m, 1, sizeof *m, "metrics");
     if (rc == OK)
-        *m = (struct metrics){.fd = -1};
+        *m = (struct metrics){.fd = -1, .last_step = -1};
     if (rc == OK && strlen(run_dir) >= sizeof m->run_dir)
         rc = ERR(E_CONFIG, "%.60s...: the path is too long", run_dir);
     if (rc == OK && c->rank == 0)
-        rc = prepare_folder(run_dir, attempt, &n);
+        rc = prepare_folder(run_dir, attempt->number, &n);
     rc = agree_bcast(c, 0, rc, &n, sizeof n);
     if (rc == OK) {
         m->c = c;
+        m->attempt = *attempt;
         m->n_groups = n_groups;
         memcpy(m->run_dir, run_dir, strlen(run_dir) + 1);
         rc = agree(c, metrics_sync_new(&m->sync, sync_every_s()));
     }
     if (rc == OK)
-        rc = begin_segment(m, attempt, n);
+        rc = begin_segment(m, n);
     if (rc != OK) {
         metrics_free(m);
         return rc;
@@ -266,13 +283,15 @@ static int end_segment(struct metrics *m)
 static int next_segment(struct metrics *m)
 {
     TRY(end_segment(m));
-    return begin_segment(m, m->segment.attempt, m->segment.n + 1);
+    return begin_segment(m, m->segment.n + 1);
 }
 
-int metrics_renew(struct metrics *m, int64_t attempt)
+int metrics_renew(struct metrics *m, const struct metrics_attempt *attempt)
 {
     TRY(end_segment(m));
-    return begin_segment(m, attempt, 0);
+    m->attempt = *attempt;
+    m->last_step = -1;
+    return begin_segment(m, 0);
 }
 
 static int write_layers(const struct metrics *m, int64_t at, const double row[M_N],
@@ -283,15 +302,23 @@ static int write_layers(const struct metrics *m, int64_t at, const double row[M_
     return OK;
 }
 
-int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
-                 const double *by_layer)
+/* On all ranks, whoever of them writes into it. */
+static int take_place(struct metrics *m, int64_t step, int64_t *at)
 {
     if (m->fd < 0)
         return ERR(E_IO, "%s: closed after an earlier failure", m->segment.path);
     if (m->used == m->segment.rows)
         TRY(next_segment(m));
-    int64_t at = m->used++;
-    m->step[at] = (int64_t)row[M_STEP];
+    *at = m->used++;
+    m->last_step = step;
+    return OK;
+}
+
+int metrics_step(struct metrics *m, const double row[M_N], const double rank_row[R_N],
+                 const double *by_layer)
+{
+    int64_t at;
+    TRY(take_place(m, (int64_t)row[M_STEP], &at));
     if (fault_hit("metrics.row"))
         return ERR(E_IO, "%s: cannot write (fault metrics.row)", m->segment.path);
     TRY(write_beside(m, SIDE_RANKS, at, m->c->rank, row, rank_row));
@@ -301,16 +328,34 @@ int metrics_step(struct metrics *m, const double row[M_N], const double rank_row
     }
     /* Rows are safe from a killed process once written; from a lost node once the thread has synced
      * them. */
-    metrics_sync_row(m->sync, m->step[at], (int64_t)row[M_ATTEMPT]);
+    metrics_sync_row(m->sync, m->last_step);
     return metrics_sync_error(m->sync, m->segment.path);
 }
 
 int metrics_amend(struct metrics *m, const double row[M_N])
 {
-    for (int64_t at = m->used - 1; m->fd >= 0 && at >= 0; at--)
-        if (m->step[at] == (int64_t)row[M_STEP])
-            return write_step_row(m, at, row);
-    return ERR(E_BUG, "%s: no row of step %.0f to amend", m->segment.path, row[M_STEP]);
+    int64_t at;
+    if (m->last_step != (int64_t)row[M_STEP])
+        return ERR(E_BUG, "%s: no row of step %.0f to amend", m->segment.path, row[M_STEP]);
+    TRY(take_place(m, m->last_step, &at));
+    if (m->c->rank == 0)
+        TRY(write_step_row(m, at, row));
+    metrics_sync_row(m->sync, m->last_step);
+    return metrics_sync_error(m->sync, m->segment.path);
+}
+
+bool metrics_owes(const struct metrics *m)
+{
+    return metrics_sync_done(m->sync) < m->asked;
+}
+
+int metrics_settle(struct metrics *m)
+{
+    int64_t settled = m->asked;
+    m->asked = m->used > 0 ? m->last_step : -1;
+    if (settled < 0 || m->fd < 0 || m->c->rank != 0)
+        return OK;
+    return segment_put_durable(&m->segment, m->fd, settled, m->segment.attempt);
 }
 
 int metrics_close(struct metrics *m)

@@ -2,8 +2,10 @@
  *
  * A segment holds /step [S][STEP_WIDTH]: the columns of enum metric, then the CRC-32C of their
  * bytes as a number; and beside it /ranks and /layers, some rows a step: step, attempt, their
- * columns, CRC-32C. A row that was never written is all NaN. /durable [1][DURABLE_WIDTH]: step and
- * attempt of the newest row that a lost node cannot take away, CRC-32C. */
+ * columns, CRC-32C. A row that was never written is all NaN. A step that was validated has a second
+ * row of /step, the validation's figures in it, behind its first, which alone has rows beside it.
+ * /durable [1][DURABLE_WIDTH]: step and attempt up to which no lost node can take a row away,
+ * CRC-32C. */
 #ifndef CARAT_TRAIN_METRICS_PARTS_H
 #define CARAT_TRAIN_METRICS_PARTS_H
 
@@ -32,6 +34,8 @@ extern const struct side_kind SIDES[N_SIDES];
 
 struct segment {
     int64_t attempt, n; /* of its name */
+    int64_t after;      /* see struct metrics_attempt, as the next */
+    char path_hash[65];
     char path[FS_PATH_MAX];
     int64_t rows;                        /* room for steps */
     int64_t n_beside[N_SIDES];           /* rows a step beside it; 0: the array is not there */
@@ -69,20 +73,16 @@ struct metrics_sync;
 int metrics_sync_new(struct metrics_sync **out, double every_s);
 /* Ends the thread. NULL is allowed. */
 void metrics_sync_free(struct metrics_sync *s);
-/* The file whose rows are synced from here on (fd -1: none), after the sync that is under way. The
- * newest synced row is published in /durable of *segment, which stays the caller's, where that is
- * this rank's to do (NULL: not). */
-void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment);
+/* The file whose rows are synced from here on (fd -1: none); returns when no sync of the one before
+ * is under way, nor will be. */
+void metrics_sync_file(struct metrics_sync *s, int fd);
 /* A row was written. */
-void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt);
+void metrics_sync_row(struct metrics_sync *s, int64_t step);
+/* The step up to which this rank's rows in the file are on the disk; -1: none is. */
+int64_t metrics_sync_done(struct metrics_sync *s);
 /* E_IO once a sync has failed; it is not tried again on that file, for the kernel may have dropped
  * what it could not write. */
 int metrics_sync_error(struct metrics_sync *s, const char *path);
-/* Until the sync that is under way is over. */
-void metrics_sync_wait(struct metrics_sync *s);
-/* Publishes the newest row now, in the caller's thread, once the file is known to be synced. E_IO.
- */
-int metrics_sync_publish(struct metrics_sync *s);
 
 /* "<run_dir>/metrics". */
 int segment_folder(char *path, const char *run_dir);
@@ -99,8 +99,11 @@ int segment_clean(const char *run_dir);
 
 /* The step and attempt that /durable tells; false where it tells none. */
 bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *attempt);
+/* Says so there, for a reader. E_IO. */
+int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt);
 
-/* A row of the run's history and where it was found. */
+/* A row of the run's history, and where its step was first written: there are the rows beside it.
+ */
 struct history_row {
     double v[M_N];
     int64_t segment, at;

@@ -127,19 +127,55 @@ static int by_step(const void *a, const void *b)
     return (p->at > q->at) - (p->at < q->at);
 }
 
-/* What an attempt wrote at or beyond the step where a later one began is a branch that was left. */
+static bool other_path(const struct segment *a, const struct segment *b)
+{
+    return a->path_hash[0] != '\0' && b->path_hash[0] != '\0' &&
+           strcmp(a->path_hash, b->path_hash) != 0;
+}
+
+/* The last step that counts of a segment: what lies behind the step where a later one took another
+ * path is of a branch that was left. */
+static double last_counted(const struct history *h, size_t segment)
+{
+    double last = MOST_STEPS;
+    for (size_t i = segment + 1; i < h->n_segments; i++)
+        if (other_path(&h->segment[segment], &h->segment[i]))
+            last = fmin(last, (double)h->segment[i].after);
+    return last;
+}
+
+static void leave_branches(struct history *h)
+{
+    int64_t kept = 0, i = 0;
+    for (size_t k = 0; k < h->n_segments; k++) /* rows lie segment by segment so far */
+        for (double last = last_counted(h, k); i < h->n && h->row[i].segment == (int64_t)k; i++)
+            if (h->row[i].v[M_STEP] <= last)
+                h->row[kept++] = h->row[i];
+    h->n = kept;
+}
+
+/* A step's second row in the same attempt: it has its validation figures. */
+static bool amends(const struct history_row *now, const struct history_row *before)
+{
+    return now->v[M_STEP] == before->v[M_STEP] && now->v[M_ATTEMPT] == before->v[M_ATTEMPT];
+}
+
+/* Of each step the newest row: steps that are redone have the same bits, and until then what was
+ * written before stays true. */
 static void keep_newest(struct history *h)
 {
     int64_t kept = 0;
-    double attempt = 0;
     if (h->n > 0)
         qsort(h->row, (size_t)h->n, sizeof *h->row, by_step);
-    for (int64_t i = 0; i < h->n; i++)
-        if ((i + 1 == h->n || h->row[i + 1].v[M_STEP] != h->row[i].v[M_STEP]) &&
-            h->row[i].v[M_ATTEMPT] >= attempt) {
-            attempt = h->row[i].v[M_ATTEMPT];
+    for (int64_t i = 0; i < h->n; i++) {
+        struct history_row *last = kept > 0 ? &h->row[kept - 1] : NULL;
+        if (last != NULL && amends(&h->row[i], last))
+            memcpy(last->v, h->row[i].v, sizeof last->v);
+        else if (last != NULL && last->v[M_STEP] == h->row[i].v[M_STEP])
+            *last = h->row[i];
+        else
             h->row[kept++] = h->row[i];
-        }
+    }
     h->n = kept;
 }
 
@@ -153,6 +189,7 @@ int history_read(struct history *h, const char *run_dir)
         history_release(h);
         return rc;
     }
+    leave_branches(h);
     keep_newest(h);
     return OK;
 }
@@ -240,7 +277,8 @@ static int check_row(const struct checker *k, int64_t at)
         k->found->n_bad++;
         return OK;
     }
-    k->found->rows++;
+    /* A step's second row is no step more. */
+    k->found->rows += (int64_t)k->step[k->s->column[M_STEP]] != k->found->last_step;
     k->found->last_step = (int64_t)k->step[k->s->column[M_STEP]];
     return OK;
 }

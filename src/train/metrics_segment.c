@@ -209,6 +209,17 @@ static int read_durable(struct segment *s, hid_t file)
     return OK;
 }
 
+/* Older files do not have it. */
+static int read_path(struct segment *s, hid_t file)
+{
+    s->after = 0;
+    s->path_hash[0] = '\0';
+    if (!h5x_has_attr(file, "after") || !h5x_has_attr(file, "path"))
+        return OK;
+    TRY(h5x_get_i64(file, "after", &s->after));
+    return h5x_get_text(file, "path", s->path_hash, sizeof s->path_hash);
+}
+
 static int read_layout(struct segment *s, hid_t file)
 {
     char kind[32];
@@ -224,6 +235,7 @@ static int read_layout(struct segment *s, hid_t file)
     s->rows = (int64_t)step.dims[0];
     s->step_width = (int)step.dims[1];
     s->step_at = step.offset;
+    TRY(read_path(s, file));
     TRY(read_columns(s, file));
     TRY(read_durable(s, file));
     for (int i = 0; i < N_SIDES; i++)
@@ -253,6 +265,13 @@ bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *at
     return true;
 }
 
+int segment_put_durable(const struct segment *s, int fd, int64_t step, int64_t attempt)
+{
+    double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
+    metrics_seal(row, DURABLE_WIDTH);
+    return fs_pwrite(fd, row, sizeof row, s->durable_at, s->path);
+}
+
 /* ---- creation ---- */
 
 static int make_side(const struct segment *s, hid_t file, enum side side)
@@ -270,7 +289,7 @@ static int make_arrays(void *ctx, hid_t file)
     const hsize_t step[2] = {(hsize_t)s->rows, STEP_WIDTH}, durable[2] = {1, DURABLE_WIDTH};
     TRY(h5x_make_dataset(file, "/step", H5T_IEEE_F64LE, 2, step, NULL));
     TRY(h5x_make_dataset(file, "/durable", H5T_IEEE_F64LE, 2, durable,
-                         "step, attempt, crc32c: the newest row that is on the disk"));
+                         "step, attempt, crc32c: up to which all rows are on the disk"));
     for (int i = 0; i < N_SIDES; i++)
         TRY(make_side(s, file, (enum side)i));
     return OK;
@@ -306,6 +325,8 @@ static int put_attributes(hid_t file, const struct segment *s)
     TRY(h5x_put_i64(file, "format", METRICS_FORMAT));
     TRY(h5x_put_i64(file, "attempt", s->attempt));
     TRY(h5x_put_i64(file, "segment", s->n));
+    TRY(h5x_put_i64(file, "after", s->after));
+    TRY(h5x_put_text(file, "path", s->path_hash));
     TRY(put_columns(file, "/step", "", METRIC_COLUMNS, M_N));
     for (int i = 0; i < N_SIDES; i++)
         if (s->n_beside[i] > 0)

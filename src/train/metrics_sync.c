@@ -18,25 +18,11 @@ struct metrics_sync {
     pthread_cond_t turn;  /* it is to end, or a sync is over */
     double every_s;
     bool ends, busy;
-    int fd;                        /* -1: nothing to sync */
-    const struct segment *segment; /* NULL: nothing to publish */
-    int64_t step, attempt;         /* of the newest row; -1: none */
-    int64_t synced;                /* the newest step that is synced */
-    int error;                     /* errno of the sync that failed */
+    int fd;               /* -1: nothing to sync */
+    int64_t step, synced; /* of the newest row, and of the newest that is on the disk; -1: none */
+    bool written;         /* a row, since the last sync began */
+    int error;            /* errno of the sync that failed */
 };
-
-static int write_durable(int fd, const struct segment *s, int64_t step, int64_t attempt)
-{
-    double row[DURABLE_WIDTH] = {(double)step, (double)attempt};
-    metrics_seal(row, DURABLE_WIDTH);
-    for (;;) {
-        ssize_t n = pwrite(fd, row, sizeof row, s->durable_at);
-        if (n == (ssize_t)sizeof row)
-            return 0;
-        if (n >= 0 || errno != EINTR)
-            return n < 0 ? errno : EIO;
-    }
-}
 
 static int sync_fd(int fd)
 {
@@ -49,13 +35,11 @@ static int sync_fd(int fd)
 static void sync_now(struct metrics_sync *s)
 {
     int fd = s->fd;
-    const struct segment *segment = s->segment;
-    int64_t step = s->step, attempt = s->attempt;
+    int64_t step = s->step;
     s->busy = true;
+    s->written = false;
     pthread_mutex_unlock(&s->lock);
     int error = sync_fd(fd);
-    if (error == 0 && segment != NULL)
-        error = write_durable(fd, segment, step, attempt);
     pthread_mutex_lock(&s->lock);
     s->busy = false;
     s->error = error;
@@ -71,7 +55,7 @@ static void *sync_sometimes(void *sync)
         struct timespec until = clock_after(CLOCK_MONOTONIC, s->every_s);
         while (!s->ends && pthread_cond_timedwait(&s->turn, &s->lock, &until) == 0)
             ;
-        if (!s->ends && s->fd >= 0 && s->error == 0 && s->step > s->synced)
+        if (!s->ends && s->fd >= 0 && s->error == 0 && s->written)
             sync_now(s);
     }
     pthread_mutex_unlock(&s->lock);
@@ -121,30 +105,33 @@ void metrics_sync_free(struct metrics_sync *s)
     mem_free(s);
 }
 
-void metrics_sync_file(struct metrics_sync *s, int fd, const struct segment *segment)
-{
-    metrics_sync_wait(s);
-    pthread_mutex_lock(&s->lock);
-    s->fd = fd;
-    s->segment = segment;
-    s->step = s->synced = -1;
-    pthread_mutex_unlock(&s->lock);
-}
-
-void metrics_sync_wait(struct metrics_sync *s)
+/* Under one lock: between waiting and setting no sync of the old file may begin, for its owner
+ * closes it. */
+void metrics_sync_file(struct metrics_sync *s, int fd)
 {
     pthread_mutex_lock(&s->lock);
     while (s->busy)
         pthread_cond_wait(&s->turn, &s->lock);
+    s->fd = fd;
+    s->step = s->synced = -1;
+    s->written = false;
     pthread_mutex_unlock(&s->lock);
 }
 
-void metrics_sync_row(struct metrics_sync *s, int64_t step, int64_t attempt)
+void metrics_sync_row(struct metrics_sync *s, int64_t step)
 {
     pthread_mutex_lock(&s->lock);
     s->step = step;
-    s->attempt = attempt;
+    s->written = true;
     pthread_mutex_unlock(&s->lock);
+}
+
+int64_t metrics_sync_done(struct metrics_sync *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t step = s->synced;
+    pthread_mutex_unlock(&s->lock);
+    return step;
 }
 
 int metrics_sync_error(struct metrics_sync *s, const char *path)
@@ -153,19 +140,4 @@ int metrics_sync_error(struct metrics_sync *s, const char *path)
     int error = s->error;
     pthread_mutex_unlock(&s->lock);
     return error == 0 ? OK : ERR(E_IO, "%s: cannot fdatasync: %s", path, strerror(error));
-}
-
-int metrics_sync_publish(struct metrics_sync *s)
-{
-    int error = 0;
-    pthread_mutex_lock(&s->lock);
-    if (s->segment != NULL && s->step >= 0) {
-        error = write_durable(s->fd, s->segment, s->step, s->attempt);
-        if (error == 0 && fdatasync(s->fd) != 0)
-            error = errno;
-        s->synced = s->step;
-    }
-    const char *path = s->segment != NULL ? s->segment->path : "metrics";
-    pthread_mutex_unlock(&s->lock);
-    return error == 0 ? OK : ERR(E_IO, "%s: cannot write: %s", path, strerror(error));
 }

@@ -17,7 +17,7 @@ struct metrics_tail {
     int fd;                 /* -1: none yet */
     int64_t at;             /* its next row */
     bool is_over;           /* there is a next one, so this one gets no more rows */
-    bool has_valid;         /* the row before that has its validation figures */
+    double step, attempt;   /* of the row before that; NAN: none yet */
     double *buf;            /* a row as it lies there */
 };
 
@@ -28,7 +28,7 @@ int metrics_tail_new(struct metrics_tail **out, const char *run_dir, int64_t fro
     if (strlen(run_dir) >= sizeof t->run_dir)
         return ERR(E_DATA, "%.60s...: the path is too long", run_dir);
     TRY(mem_alloc(&t, 1, sizeof *t, "follower of metrics"));
-    *t = (struct metrics_tail){.fd = -1, .from = from};
+    *t = (struct metrics_tail){.fd = -1, .from = from, .step = NAN, .attempt = NAN};
     memcpy(t->run_dir, run_dir, strlen(run_dir) + 1);
     *out = t;
     return OK;
@@ -104,19 +104,6 @@ static int read_row(struct metrics_tail *t, int64_t at, double row[M_N], bool *w
     return OK;
 }
 
-/* Validation figures come into the last row, before the next is written. */
-static int look_back(struct metrics_tail *t, double row[M_N], bool *amended)
-{
-    bool whole;
-    *amended = false;
-    if (t->fd < 0 || t->at == 0 || t->has_valid)
-        return OK;
-    TRY(read_row(t, t->at - 1, row, &whole));
-    *amended = whole && !isnan(row[M_VALID_LOSS]);
-    t->has_valid = *amended;
-    return OK;
-}
-
 /* A row that is not whole may be under way; where nothing is, it is damaged and left out. */
 static int look_on(struct metrics_tail *t, double row[M_N], bool *whole)
 {
@@ -126,24 +113,27 @@ static int look_on(struct metrics_tail *t, double row[M_N], bool *whole)
         if (!*whole && (!t->is_over || metrics_is_empty(t->buf, t->segment.step_width)))
             return OK;
         t->at++;
-        t->has_valid = *whole && !isnan(row[M_VALID_LOSS]);
     }
     return OK;
 }
 
+/* A step that comes twice in a row has its validation figures now. */
+static enum tail take(struct metrics_tail *t, const double row[M_N])
+{
+    bool again = row[M_STEP] == t->step && row[M_ATTEMPT] == t->attempt;
+    t->step = row[M_STEP];
+    t->attempt = row[M_ATTEMPT];
+    return again ? TAIL_AMENDED : TAIL_ROW;
+}
+
 int metrics_tail_next(struct metrics_tail *t, double row[M_N], enum tail *what)
 {
-    bool found = true;
+    bool found = true, whole;
     *what = TAIL_NONE;
     while (found) {
-        TRY(look_back(t, row, &found));
-        if (found) {
-            *what = TAIL_AMENDED;
-            return OK;
-        }
-        TRY(look_on(t, row, &found));
-        if (found) {
-            *what = TAIL_ROW;
+        TRY(look_on(t, row, &whole));
+        if (whole) {
+            *what = take(t, row);
             return OK;
         }
         TRY(look_ahead(t, &found));

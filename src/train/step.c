@@ -94,6 +94,7 @@ static void conclude(struct trainer *t, const struct sums *s, struct step_result
     r->stop = s->stop > 0;
     r->save = s->save > 0;
     r->saving = s->saving > 0;
+    r->settled = s->owing == 0;
 }
 
 static double update_bytes(const struct trainer *t)
@@ -189,6 +190,7 @@ static int compute(struct trainer *t, struct sums *s, struct step_result *r)
     s->stop = wants_stop(t, clock_now_s() - begin);
     s->save = t->comm->rank == 0 && is_asked(t, "save");
     s->saving = save_is_busy(t);
+    s->owing = t->metrics != NULL && metrics_owes(t->metrics);
     double mark = clock_now_s();
     watch_phase(PHASE_AGREE);
     TRY(sums_reduce(t->comm, s, rc));

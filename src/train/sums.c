@@ -4,7 +4,7 @@
 #include "par/agree.h"
 #include <math.h>
 
-enum { PACKED = EXACT_LIMBS + 1, N_SUMS = 3, N_COUNTS = 7 };
+enum { PACKED = EXACT_LIMBS + 1, N_SUMS = 3, N_COUNTS = 8 };
 enum { AT_COUNTS = N_SUMS * PACKED, N_PACKED = AT_COUNTS + N_COUNTS };
 
 void sums_add_pass(struct sums *s, const struct pass_result *r)
@@ -21,7 +21,7 @@ int sums_reduce(const struct comm *c, struct sums *s, int rc)
     s->errors = rc != OK;
     struct exactsum *sums[N_SUMS] = {&s->loss, &s->sumsq, &s->each};
     int64_t *counts[N_COUNTS] = {&s->targets, &s->correct, &s->n_each, &s->stop,
-                                 &s->save,    &s->saving,  &s->errors};
+                                 &s->save,    &s->saving,  &s->owing,  &s->errors};
     for (int i = 0; i < N_SUMS; i++)
         exactsum_pack(sums[i], v + i * PACKED);
     for (int i = 0; i < N_COUNTS; i++)

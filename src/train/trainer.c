@@ -12,6 +12,7 @@
 #include "par/agree.h"
 #include "train/budget.h"
 #include "train/conditions.h"
+#include "train/effect.h"
 #include "train/feed.h"
 #include "train/restart.h"
 #include "train/resume.h"
@@ -263,6 +264,18 @@ static int is_ours(void *ctx)
     return run_still_ours(&t->lock);
 }
 
+struct metrics_attempt trainer_attempt(const struct trainer *t)
+{
+    struct sha256 path;
+    struct metrics_attempt a = {.number = t->at.attempt, .after = t->at.step};
+    sha256_init(&path);
+    effect_path(&path, t->conf);
+    sha256_add(&path, t->train_store.data_hash, strlen(t->train_store.data_hash));
+    sha256_add(&path, &t->monitor.back.times, sizeof t->monitor.back.times);
+    sha256_hex(&path, a.path);
+    return a;
+}
+
 /* What the run folder tells of this attempt. */
 static int open_run(struct trainer *t)
 {
@@ -270,8 +283,8 @@ static int open_run(struct trainer *t)
     TRY(agree(t->comm, write_job_file(t)));
     if (t->comm->rank == 0)
         run_drop_stale(t->conf->run.dir, &t->lock);
-    TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, t->at.attempt,
-                     t->monitor.vitals.n_groups));
+    const struct metrics_attempt attempt = trainer_attempt(t);
+    TRY(metrics_open(&t->metrics, t->comm, t->conf->run.dir, &attempt, t->monitor.vitals.n_groups));
     metrics_ask(t->metrics, is_ours, t);
     return OK;
 }

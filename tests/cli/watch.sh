@@ -73,6 +73,13 @@ ok "goes on" on_ranks 2 "$carat" train "$work/job.yaml" run.dir="$work/run" run.
 says_not 'no progress' "a sound run is left alone"
 ok "FAILED is gone" test ! -e "$work/run/FAILED"
 
+# One that is slow, but there, is told of with its host.
+ok "a slow rank" faulty 3 phase.compute:1:1:slow train.steps=20 batch.global=6
+says "warning: step 20: rank 1 on $(hostname) took [0-9.]+ times as long" "who, and where"
+ok "its event" "$carat" inspect "$work/run" --events
+says 'step 20, attempt 0, straggler: warn' "it is recorded"
+says_not 'rank [02] on' "the others are not told of"
+
 # Not watched: the launcher's limit is what ends it.
 exits 137 "run.watchdog=0" env CARAT_FAULT=phase.compute:0:2:hang timeout -s KILL 3 "$carat" train \
     "$work/job.yaml" run.dir="$work/off" run.watchdog=0

@@ -72,6 +72,35 @@ def random_rows(place, n, seed):
                    random_kills(place, ranks, whom, f"{seed}/{i}/kills"), KILLS)
 
 
+# ---- killed again ----
+
+# Steps of the first start, and of the second: it ends before it has redone what the first has shown.
+REDONE = ((5, 1), (8, 1), (11, 1), (38, 1))
+
+
+def killed_again(place, ranks, rank, steps):
+    """What the first start has shown is there when the second is killed as well."""
+    def do(folder):
+        run, log = f"{folder}/run", f"{folder}/log"
+        reference = place.reference(job.LONG)
+        for n in steps:
+            env = {"CARAT_FAULT": f"phase.agree:{rank}:{2 * n + 1}:kill", **place.shim_env(run)}
+            judge.check_ended(place.run(place.train(ranks, run, job.LONG), log, env), KILLED)
+            judge.check_kept(place, run, log, reference)
+        judge.insist(len(judge.shown_steps(run)) >= steps[0], "it was killed too early")
+        judge.check_going_on(place, ranks, run, log, reference, job.LONG)
+        return len(steps)
+    return do
+
+
+def redone_rows(place):
+    for ranks, rank in ((1, 0), (2, 0), (2, 1)):
+        for steps in REDONE:
+            yield Case("SIGKILL again while steps are redone",
+                       f"{ranks} ranks, {rank} after {steps[0]} and {steps[1]} steps",
+                       killed_again(place, ranks, rank, steps), len(steps))
+
+
 # ---- phases ----
 
 WATCHDOG_S = 2
@@ -126,4 +155,5 @@ def phase_rows(place):
 
 def all_rows(place, n, seed):
     yield from random_rows(place, n, seed)
+    yield from redone_rows(place)
     yield from phase_rows(place)

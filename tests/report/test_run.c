@@ -18,6 +18,8 @@ enum { STEPS = 120, CUT = 70, BAD = 30, GROUPS = 4 };
 /* Means of numbers of a few digits. */
 static const double ROUNDING = 1e-12;
 
+#define ATTEMPT(n) (&(const struct metrics_attempt){.number = (n)})
+
 static char dir[256];
 
 static const char *run_path(const char *name)
@@ -52,7 +54,7 @@ static int write_steps(const char *run, int64_t attempt, int64_t first, int64_t 
 {
     struct metrics *m;
     double row[M_N], rank_row[R_N], by_layer[GROUPS * L_N];
-    TRY(metrics_open(&m, &ck_world, run, attempt, GROUPS));
+    TRY(metrics_open(&m, &ck_world, run, ATTEMPT(attempt), GROUPS));
     int rc = OK;
     for (int64_t step = first; step <= last && rc == OK; step++) {
         make_row(row, step, attempt);
@@ -324,7 +326,7 @@ START_TEST(what_is_no_run_is_refused)
     struct report_run r;
     const char *path = run_path("empty");
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, path, 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, path, ATTEMPT(0), GROUPS) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
     if (ck_world.rank == 0) {
         ck_assert_int_eq(report_run_load(&r, path), E_DATA);

@@ -70,7 +70,7 @@ static void make_segment(const char *path)
     struct metrics *m;
     double row[M_N] = {0}, rank_row[R_N] = {0};
     row[M_STEP] = 1;
-    ck_assert_int_eq(metrics_open(&m, &ck_world, ck_folder(), 0, 0), OK);
+    ck_assert_int_eq(metrics_open(&m, &ck_world, ck_folder(), &(struct metrics_attempt){0}, 0), OK);
     ck_assert_int_eq(metrics_step(m, row, rank_row, NULL), OK);
     ck_assert_int_eq(metrics_close(m), OK);
     ck_assert_int_eq(rename(in_folder("metrics/seg-0000-0000.h5"), path), 0);

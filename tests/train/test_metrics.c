@@ -1,5 +1,6 @@
 /* Metrics: every row that was acknowledged is there, also after a kill; the newest attempt counts.
  * ranks: 1 2 3 */
+#include "../../src/train/metrics_parts.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/hash.h"
@@ -19,6 +20,8 @@
 #include <unistd.h>
 
 enum { MANY = 4500, KILL_AFTER = 300, READ_EVERY = 37, GROUPS = 4 };
+
+#define ATTEMPT(n) (&(const struct metrics_attempt){.number = (n)})
 
 static char dir[256], self[FS_PATH_MAX];
 
@@ -66,16 +69,22 @@ static int write_step(struct metrics *m, int64_t step, int64_t attempt, int rank
 }
 
 /* Steps first … last of an attempt, closed in the end. */
+static int write_attempt(const struct comm *c, const char *run, const struct metrics_attempt *a,
+                         int64_t first, int64_t last)
+{
+    struct metrics *m;
+    TRY(metrics_open(&m, c, run, a, GROUPS));
+    int rc = OK;
+    for (int64_t step = first; step <= last && rc == OK; step++)
+        rc = write_step(m, step, a->number, c->rank);
+    int closed = metrics_close(m);
+    return rc != OK ? rc : closed;
+}
+
 static int write_steps(const struct comm *c, const char *run, int64_t attempt, int64_t first,
                        int64_t last)
 {
-    struct metrics *m;
-    TRY(metrics_open(&m, c, run, attempt, GROUPS));
-    int rc = OK;
-    for (int64_t step = first; step <= last && rc == OK; step++)
-        rc = write_step(m, step, attempt, c->rank);
-    int closed = metrics_close(m);
-    return rc != OK ? rc : closed;
+    return write_attempt(c, run, ATTEMPT(attempt), first, last);
 }
 
 struct rows {
@@ -255,11 +264,13 @@ END_TEST
 START_TEST(a_run_may_go_on_as_another_attempt)
 {
     const char *run = run_path("renewed");
+    const struct metrics_attempt before = {.number = 3, .path = "straight"},
+                                 back = {.number = 4, .after = 3, .path = "slower"};
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, &before, GROUPS) == OK);
     for (int64_t step = 1; step <= 6; step++)
         ck_all(&ck_world, write_step(m, step, 3, ck_world.rank) == OK);
-    ck_all(&ck_world, metrics_renew(m, 4) == OK);
+    ck_all(&ck_world, metrics_renew(m, &back) == OK);
     for (int64_t step = 4; step <= 5; step++)
         ck_all(&ck_world, write_step(m, step, 4, ck_world.rank) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
@@ -269,6 +280,62 @@ START_TEST(a_run_may_go_on_as_another_attempt)
     check_row(&r, 4, 5, 4);
     mem_free(r.v);
     barrier();
+}
+END_TEST
+
+/* Steps 1 … n and the attempt of each: by readers and in metrics.h5. */
+static void check_attempts(const char *run, int64_t n, const int64_t *attempt)
+{
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, n);
+    double *of = merged(run, "/attempt", (size_t)n);
+    for (int64_t i = 0; i < n; i++) {
+        check_row(&r, i, i + 1, attempt[i]);
+        ck_assert(of[i] == (double)attempt[i]);
+    }
+    mem_free(of);
+    mem_free(r.v);
+    barrier();
+}
+
+/* Killed at step 12, with a checkpoint of step 9; and again as soon as it has gone on. */
+START_TEST(rows_stay_until_they_are_redone)
+{
+    const char *run = run_path("redone");
+    const struct metrics_attempt first = {.path = "a"},
+                                 again = {.number = 1, .after = 9, .path = "a"},
+                                 unknown = {.number = 2, .after = 9};
+    static const int64_t of_first[12] = {0}, of_again[12] = {[9] = 1},
+                         of_unknown[12] = {[9] = 2, 2};
+    ck_all(&ck_world, write_attempt(&ck_world, run, &first, 1, 12) == OK);
+    check_attempts(run, 12, of_first);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &again, 10, 10) == OK);
+    check_attempts(run, 12, of_again);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &unknown, 10, 11) == OK);
+    check_attempts(run, 12, of_unknown);
+}
+END_TEST
+
+/* The same, but that settings were changed: what is behind step 9 is of another path at once, and
+ * killed again on the new one, its rows stay. */
+START_TEST(another_path_leaves_a_branch)
+{
+    const char *run = run_path("branch");
+    const struct metrics_attempt first = {.path = "a"},
+                                 other = {.number = 1, .after = 9, .path = "b"},
+                                 again = {.number = 2, .after = 9, .path = "b"},
+                                 back = {.number = 3, .after = 4, .path = "c"};
+    static const int64_t of_other[11] = {[9] = 1, 1}, of_again[11] = {[9] = 2, 1},
+                         of_back[5] = {[4] = 3};
+    ck_all(&ck_world, write_attempt(&ck_world, run, &first, 1, 12) == OK);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &other, 10, 9) == OK);
+    check_attempts(run, 9, of_other);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &other, 10, 11) == OK);
+    check_attempts(run, 11, of_other);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &again, 10, 10) == OK);
+    check_attempts(run, 11, of_again);
+    ck_all(&ck_world, write_attempt(&ck_world, run, &back, 5, 5) == OK);
+    check_attempts(run, 5, of_back);
 }
 END_TEST
 
@@ -316,28 +383,115 @@ START_TEST(attempts_may_have_different_ranks)
 }
 END_TEST
 
+static int amend(struct metrics *m, int64_t step, double valid_loss)
+{
+    double row[M_N];
+    make_row(row, step, 0);
+    row[M_VALID_LOSS] = valid_loss;
+    return metrics_amend(m, row);
+}
+
+/* An array of the first segment. */
+static double *array_of(const char *run, const char *name, size_t *n)
+{
+    char path[FS_PATH_MAX];
+    struct h5x_array a;
+    hid_t f;
+    void *data;
+    ck_assert_int_eq(fs_join(path, run, "metrics/seg-0000-0000.h5"), OK);
+    ck_assert_int_eq(h5x_open(&f, path, false), OK);
+    ck_assert_int_eq(h5x_describe(f, name, &a), OK);
+    ck_assert_int_eq(h5x_get_array(f, name, H5T_NATIVE_DOUBLE, a.n, &data, n), OK);
+    h5x_close(&f);
+    return data;
+}
+
 START_TEST(a_row_can_be_amended)
 {
     const char *run = run_path("amend");
     struct metrics *m;
-    double row[M_N];
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, 0) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    ck_all(&ck_world, amend(m, 0, 3.5) == E_BUG);
     for (int64_t step = 1; step <= 3; step++)
         ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
-    make_row(row, 2, 0);
-    row[M_VALID_LOSS] = 3.5;
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(metrics_amend(m, row), OK);
-    barrier();
+    ck_all(&ck_world, amend(m, 2, 3.5) == E_BUG);
+    ck_all(&ck_world, amend(m, 3, 3.5) == OK);
     struct rows r = read_back(run); /* while it is being written */
     ck_assert_int_eq(r.n, 3);
-    ck_assert(r.v[M_N + M_VALID_LOSS] == 3.5 && r.v[M_N + M_STEP] == 2);
+    ck_assert_int_eq(r.n_bad, 0);
+    ck_assert(r.v[2 * M_N + M_VALID_LOSS] == 3.5 && r.v[2 * M_N + M_STEP] == 3);
     mem_free(r.v);
     barrier();
-    make_row(row, 9, 0);
-    if (ck_world.rank == 0)
-        ck_assert_int_eq(metrics_amend(m, row), E_BUG);
+    ck_all(&ck_world, write_step(m, 4, 0, ck_world.rank) == OK);
     ck_all(&ck_world, metrics_close(m) == OK);
+    size_t ranks = (size_t)ck_world.size;
+    double *valid = merged(run, "/valid_loss", 4), *load = merged(run, "/ranks/load_s", 4 * ranks);
+    double *norm = merged(run, "/layers/grad_norm", 4 * (size_t)GROUPS);
+    ck_assert(isnan(valid[1]) && valid[2] == 3.5 && isnan(valid[3]));
+    ck_assert(load[3 * ranks - 1] == rank_value(R_LOAD_S, 3, ck_world.size - 1));
+    ck_assert(norm[2 * GROUPS + 1] == layer_value(L_GRAD_NORM, 3, 1));
+    mem_free(valid);
+    mem_free(load);
+    mem_free(norm);
+    barrier();
+}
+END_TEST
+
+/* A row that a lost node may have torn is one that was not there before. */
+START_TEST(nothing_that_was_written_is_overwritten)
+{
+    static const char *const names[] = {"/step", "/ranks", "/layers"};
+    enum { N = sizeof names / sizeof *names };
+    const char *run = run_path("kept");
+    struct metrics *m;
+    double *before[N];
+    size_t n[N], more = 0;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    for (int64_t step = 1; step <= 3; step++)
+        ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
+    for (int i = 0; i < N; i++)
+        before[i] = array_of(run, names[i], &n[i]);
+    barrier();
+    ck_all(&ck_world, amend(m, 3, 3.5) == OK);
+    for (int i = 0; i < N; i++) {
+        double *after = array_of(run, names[i], &n[i]);
+        for (size_t k = 0; k < n[i]; k++) {
+            ck_assert(isnan(before[i][k]) || before[i][k] == after[k]);
+            more += isnan(before[i][k]) && !isnan(after[k]);
+        }
+        mem_free(after);
+        mem_free(before[i]);
+    }
+    ck_assert_uint_eq(more, STEP_WIDTH - 1); /* all but the accuracy of validation */
+    barrier();
+    ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+/* The last place of a segment is taken: the row with the figures is the next one's first. */
+START_TEST(the_last_row_of_a_segment_can_be_amended)
+{
+    const char *run = run_path("amend-full");
+    struct metrics *m;
+    size_t n, ranks = (size_t)ck_world.size;
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
+    mem_free(array_of(run, "/step", &n));
+    int64_t last = (int64_t)(n / STEP_WIDTH);
+    for (int64_t step = 1; step <= last; step++)
+        ck_all(&ck_world, write_step(m, step, 0, ck_world.rank) == OK);
+    ck_all(&ck_world, amend(m, last, 3.5) == OK);
+    ck_all(&ck_world, write_step(m, last + 1, 0, ck_world.rank) == OK);
+    ck_all(&ck_world, metrics_close(m) == OK);
+    struct rows r = read_back(run);
+    ck_assert_int_eq(r.n, last + 1);
+    ck_assert(r.v[(last - 1) * M_N + M_VALID_LOSS] == 3.5);
+    check_row(&r, last, last + 1, 0);
+    mem_free(r.v);
+    double *load = merged(run, "/ranks/load_s", (size_t)(last + 1) * ranks);
+    for (int64_t i = last - 1; i <= last; i++)
+        ck_assert(load[i * ck_world.size] == rank_value(R_LOAD_S, i + 1, 0));
+    mem_free(load);
+    barrier();
 }
 END_TEST
 
@@ -430,7 +584,7 @@ START_TEST(failures_are_everyones)
         setenv("CARAT_FAULT", spec, 1);
         fault_rearm();
         struct metrics *m;
-        int rc = metrics_open(&m, &ck_world, run_path(name), 0, GROUPS);
+        int rc = metrics_open(&m, &ck_world, run_path(name), ATTEMPT(0), GROUPS);
         bool opened = rc == OK;
         if (opened) {
             rc = write_step(m, 1, 0, ck_world.rank);
@@ -501,38 +655,74 @@ END_TEST
 
 /* ---- what is on the disk ---- */
 
-/* As soon as the thread's turn has come. */
-static bool durable_comes_to(const char *run, int64_t step, int64_t attempt)
+/* As a step's reduction does: whether no rank owed any. Collective. */
+static bool settle(struct metrics *m)
 {
-    int64_t s = -1, a = -1;
-    for (int i = 0; i < 1000 && s != step; i++) {
-        ck_assert_int_eq(metrics_durable(run, &s, &a), OK);
+    bool settled = ck_everywhere(&ck_world, !metrics_owes(m));
+    ck_all(&ck_world, !settled || metrics_settle(m) == OK);
+    return settled;
+}
+
+static bool durable_is(const char *run, int64_t step, int64_t attempt)
+{
+    int64_t s, a;
+    ck_assert_int_eq(metrics_durable(run, &s, &a), OK);
+    return ck_everywhere(&ck_world, s == step && a == attempt);
+}
+
+/* As soon as the threads' turn has come. Collective. */
+static bool durable_comes_to(struct metrics *m, const char *run, int64_t step, int64_t attempt)
+{
+    for (int i = 0; i < 1000 && !durable_is(run, step, attempt); i++) {
+        settle(m);
         usleep(10000);
     }
-    return s == step && a == attempt;
+    return durable_is(run, step, attempt);
+}
+
+static void open_synced_often(struct metrics **m, const char *run, int64_t attempt, bool often)
+{
+    if (often)
+        setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
+    ck_all(&ck_world, metrics_open(m, &ck_world, run, ATTEMPT(attempt), GROUPS) == OK);
+    unsetenv("CARAT_METRICS_SYNC_S");
 }
 
 START_TEST(the_durable_step_is_published)
 {
     const char *run = run_path("durable");
     struct metrics *m;
-    int64_t step, attempt;
-    ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
-    ck_assert_int_eq(step, -1);
-    setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 3, GROUPS) == OK);
-    unsetenv("CARAT_METRICS_SYNC_S");
+    ck_assert(durable_is(run, -1, -1));
+    open_synced_often(&m, run, 3, true);
     for (int64_t s = 1; s <= 5; s++)
         ck_all(&ck_world, write_step(m, s, 3, ck_world.rank) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3));
-    barrier();
-    ck_all(&ck_world, metrics_renew(m, 4) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 5, 3)); /* the new one is empty */
-    barrier();
+    ck_assert(durable_comes_to(m, run, 5, 3));
+    ck_all(&ck_world, metrics_renew(m, ATTEMPT(4)) == OK);
+    settle(m);
+    ck_assert(durable_is(run, 5, 3)); /* the new one is empty */
     ck_all(&ck_world, write_step(m, 6, 4, ck_world.rank) == OK);
-    ck_all(&ck_world, ck_world.rank != 0 || durable_comes_to(run, 6, 4));
-    barrier();
+    ck_assert(durable_comes_to(m, run, 6, 4));
     ck_all(&ck_world, metrics_close(m) == OK);
+}
+END_TEST
+
+/* The last rank syncs in half a minute: its rows are not on the disk before. */
+START_TEST(what_one_rank_has_not_synced_is_not_durable)
+{
+    const char *run = run_path("owed");
+    struct metrics *m;
+    if (ck_world.size == 1)
+        return;
+    open_synced_often(&m, run, 0, ck_world.rank < ck_world.size - 1);
+    for (int64_t s = 1; s <= 5; s++)
+        ck_all(&ck_world, write_step(m, s, 0, ck_world.rank) == OK);
+    ck_assert(settle(m)); /* asks for the fifth */
+    usleep(300000);
+    ck_all(&ck_world, metrics_owes(m) == (ck_world.rank == ck_world.size - 1));
+    ck_assert(!settle(m));
+    ck_assert(durable_is(run, -1, -1));
+    ck_all(&ck_world, metrics_close(m) == OK);
+    ck_assert(durable_is(run, 5, 0));
 }
 END_TEST
 
@@ -542,7 +732,7 @@ START_TEST(the_end_is_durable)
     const char *run = run_path("durable-end");
     int64_t step, attempt;
     struct metrics *m;
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
     for (int64_t s = 1; s <= 9; s++)
         ck_all(&ck_world, write_step(m, s, 0, ck_world.rank) == OK);
     ck_assert_int_eq(metrics_durable(run, &step, &attempt), OK);
@@ -589,7 +779,7 @@ START_TEST(a_failed_sync_is_an_error_for_good)
     setenv("CARAT_FAULT", spec, 1);
     setenv("CARAT_METRICS_SYNC_S", "0.02", 1);
     fault_rearm();
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run_path("unsynced"), 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run_path("unsynced"), ATTEMPT(0), GROUPS) == OK);
     for (int64_t s = 1; s <= 400; s++) {
         rc = write_step(m, s, 0, ck_world.rank);
         if (!ck_everywhere(&ck_world, rc == OK))
@@ -601,6 +791,30 @@ START_TEST(a_failed_sync_is_an_error_for_good)
     fault_rearm();
     ck_all(&ck_world, rc == (ck_world.rank == last ? E_IO : OK));
     ck_all(&ck_world, metrics_close(m) == E_IO);
+}
+END_TEST
+
+/* Whatever the thread is about when its file ends, it does not come back to it. */
+START_TEST(a_file_may_end_while_it_is_synced)
+{
+    enum { FILES = 2000000, MOMENTS = 200 };
+    struct metrics_sync *s;
+    if (ck_world.size > 1)
+        return;
+    ck_assert_int_eq(metrics_sync_new(&s, 1e-9), OK);
+    int file = open(run_path("ended"), O_RDWR | O_CREAT, 0600);
+    for (int64_t i = 0; i < FILES; i++) {
+        int fd = dup(file);
+        metrics_sync_file(s, fd);
+        metrics_sync_row(s, i);
+        for (volatile int64_t k = i % MOMENTS; k > 0; k--)
+            ;
+        metrics_sync_file(s, -1);
+        close(fd);
+        ck_assert_msg(metrics_sync_error(s, "ended") == OK, "file %ld: %s", (long)i, err_message());
+    }
+    close(file);
+    metrics_sync_free(s);
 }
 END_TEST
 
@@ -625,12 +839,11 @@ START_TEST(rows_are_followed_as_they_come)
     const char *run = run_path("tail");
     struct metrics *m;
     struct metrics_tail *t;
-    double row[M_N];
     int rank = ck_world.rank;
     ck_assert_int_eq(metrics_tail_new(&t, run, 0), OK);
     expect(t, TAIL_NONE, 0, 0);
     barrier();
-    ck_all(&ck_world, metrics_open(&m, &ck_world, run, 0, GROUPS) == OK);
+    ck_all(&ck_world, metrics_open(&m, &ck_world, run, ATTEMPT(0), GROUPS) == OK);
     expect(t, TAIL_NONE, 0, 0);
     for (int64_t step = 1; step <= 3; step++) {
         barrier();
@@ -639,14 +852,12 @@ START_TEST(rows_are_followed_as_they_come)
         expect(t, TAIL_NONE, 0, 0);
     }
     barrier();
-    make_row(row, 3, 0);
-    row[M_VALID_LOSS] = 1.5;
-    ck_all(&ck_world, rank != 0 || metrics_amend(m, row) == OK);
+    ck_all(&ck_world, amend(m, 3, 1.5) == OK);
     expect(t, TAIL_AMENDED, 3, 0);
     expect(t, TAIL_NONE, 0, 0);
     barrier();
     ck_all(&ck_world, write_step(m, 4, 0, rank) == OK);
-    ck_all(&ck_world, metrics_renew(m, 1) == OK);
+    ck_all(&ck_world, metrics_renew(m, ATTEMPT(1)) == OK);
     ck_all(&ck_world, write_step(m, 3, 1, rank) == OK);
     expect(t, TAIL_ROW, 4, 0);
     expect(t, TAIL_ROW, 3, 1);
@@ -665,7 +876,7 @@ static int child(int argc, char **argv)
     if (comm_init(&ck_world, &argc, &argv) != OK)
         return E_RANK;
     struct metrics *m;
-    if (metrics_open(&m, &ck_world, argv[2], 0, GROUPS) != OK)
+    if (metrics_open(&m, &ck_world, argv[2], ATTEMPT(0), GROUPS) != OK)
         return E_IO;
     for (int64_t step = 1;; step++) {
         int rc = write_step(m, step, 0, ck_world.rank), worst;
@@ -770,18 +981,24 @@ static void add(TCase *t)
     tcase_add_test(t, layers_have_rows_of_their_own);
     tcase_add_test(t, segments_with_fewer_columns_are_read);
     tcase_add_test(t, a_run_may_go_on_as_another_attempt);
+    tcase_add_test(t, rows_stay_until_they_are_redone);
+    tcase_add_test(t, another_path_leaves_a_branch);
     tcase_add_test(t, the_highest_attempt_wins);
     tcase_add_test(t, attempts_may_have_different_ranks);
     tcase_add_test(t, a_row_can_be_amended);
+    tcase_add_test(t, nothing_that_was_written_is_overwritten);
+    tcase_add_test(t, the_last_row_of_a_segment_can_be_amended);
     tcase_add_test(t, a_full_segment_is_followed_by_another);
     tcase_add_test(t, a_damaged_row_is_left_out_and_counted);
     tcase_add_test(t, a_run_without_metrics_has_no_rows);
     tcase_add_test(t, failures_are_everyones);
     tcase_add_test(t, a_disk_may_be_full_at_any_place);
     tcase_add_test(t, the_durable_step_is_published);
+    tcase_add_test(t, what_one_rank_has_not_synced_is_not_durable);
     tcase_add_test(t, the_end_is_durable);
     tcase_add_test(t, segments_without_it_are_read);
     tcase_add_test(t, a_failed_sync_is_an_error_for_good);
+    tcase_add_test(t, a_file_may_end_while_it_is_synced);
     tcase_add_test(t, rows_are_followed_as_they_come);
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }

@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MICRO = 2, N_MICRO = 4, STEPS = 6, BAD_STEP = 4, MOST_EVENTS = 16 };
 /* Norms of single precision values summed in double, both here and there. */
@@ -220,6 +221,88 @@ START_TEST(measures_may_be_turned_off)
     const struct trial w = {.extra = "batch.micro: 2\nmonitor.every: 0\nnoise.every: 0\n"};
     on_any_ranks(&out, &w);
     ck_assert(isnan(out.update_ratio) && isnan(out.by_layer[0]) && out.noise[0] == 0);
+}
+END_TEST
+
+static void report_steps(struct trainer *t, int64_t n)
+{
+    struct step_result r;
+    double row[M_N];
+    for (int64_t i = 0; i < n; i++) {
+        ck_all(t->comm, trainer_step(t, &r) == OK);
+        loop_report(t, &r, row);
+    }
+    MPI_Barrier(t->comm->world);
+}
+
+/* Steps 1 … n, all of one attempt. */
+static void check_rows(const char *run, int64_t n, double attempt)
+{
+    double *row;
+    int64_t found, n_bad;
+    ck_assert_msg(metrics_read(run, &row, &found, &n_bad) == OK, "%s", err_message());
+    ck_assert_int_eq(found, n);
+    for (int64_t i = 0; i < n; i++)
+        ck_assert(row[i * M_N + M_STEP] == (double)(i + 1) && row[i * M_N + M_ATTEMPT] == attempt);
+    mem_free(row);
+}
+
+/* Also while the branch that follows is not yet as long as that one. */
+START_TEST(no_reader_shows_the_branch_that_was_left)
+{
+    static struct trainer t;
+    tiny_config(&conf, &spec, "batch.micro: 2\nmonitor.spike: back\n");
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_save(&t) == OK);
+    report_steps(&t, 3);
+    check_rows(conf.run.dir, 3, 0);
+    t.monitor.before = 3;
+    ck_all(&ck_world, monitor_go_back(&t) == OK);
+    check_rows(conf.run.dir, 0, 1);
+    report_steps(&t, 2);
+    check_rows(conf.run.dir, 2, 1);
+    MPI_Barrier(ck_world.world);
+    trainer_release(&t);
+    log_close();
+    clean();
+}
+END_TEST
+
+/* 20 steps of which the last rank's are slow; before the last is reported another job takes the
+ * folder, or none does. How many events there are. */
+static int report_slow_rank(bool robbed)
+{
+    static struct trainer t;
+    static struct outcome o;
+    struct step_result r;
+    double row[M_N];
+    char lock[FS_PATH_MAX];
+    tiny_config(&conf, &spec, "batch.micro: 2\n");
+    ck_assert_int_eq(fs_join(lock, conf.run.dir, "lock"), OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    for (int i = 1; i <= STRAGGLER_STEPS; i++) {
+        ck_all(&ck_world, trainer_step(&t, &r) == OK);
+        r.time[R_COMPUTE_S] = ck_world.rank == ck_world.size - 1 ? 1 : 0.1;
+        if (robbed && i == STRAGGLER_STEPS && ck_world.rank == 0)
+            unlink(lock);
+        loop_report(&t, &r, row);
+    }
+    MPI_Barrier(ck_world.world);
+    take_events(&o);
+    ck_all(&ck_world, t.pending == (robbed && ck_world.rank == 0 ? E_IO : OK));
+    ck_all(&ck_world, o.n_events == 0 || strstr(o.event[0].text, ck_world.host) != NULL);
+    trainer_release(&t);
+    log_close();
+    clean();
+    return o.n_events;
+}
+
+START_TEST(who_was_robbed_records_nothing_more)
+{
+    if (ck_world.size == 1)
+        return;
+    ck_all(&ck_world, report_slow_rank(false) == 1);
+    ck_all(&ck_world, report_slow_rank(true) == 0);
 }
 END_TEST
 
@@ -452,6 +535,8 @@ static void add(TCase *t)
     tcase_add_test(t, measures_do_not_depend_on_ranks);
     tcase_add_test(t, measures_do_not_depend_on_ranks_with_zones);
     tcase_add_test(t, measures_may_be_turned_off);
+    tcase_add_test(t, no_reader_shows_the_branch_that_was_left);
+    tcase_add_test(t, who_was_robbed_records_nothing_more);
     tcase_add_test(t, the_update_is_what_changed);
     tcase_add_test(t, the_noise_is_that_of_the_micro_batches);
     tcase_add_test(t, one_micro_batch_has_no_noise);
