@@ -24,6 +24,9 @@ int fs_mkdirs(const char *path);
 int fs_pwrite(int fd, const void *buf, size_t n, int64_t offset, const char *path);
 /* The same for reading; a file that ends early is E_DATA. */
 int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path);
+/* Reads a file to its end and keeps nothing, with a call of `still` for each piece: E_IO when any
+ * of it cannot be read, E_DATA when it is not there. For the main thread. */
+int fs_read_through(const char *path, void (*still)(void *ctx), void *ctx);
 
 /* A whole file into fresh memory (mem_free), with a NUL byte behind it. Refuses more than max
  * bytes (0: no limit) with E_DATA. */

@@ -122,8 +122,8 @@ int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double 
 
 /* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX); OK with an empty path
  * when there is none at all, E_DATA when there are some and none verifies. A damaged file is
- * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
- * Collective. */
+ * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried;
+ * one that cannot be read is E_IO, and nothing is renamed. Collective. */
 int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
 /* The same for the run itself, which goes on from what is found: counts the start
  * (train/restart.h), and renames to *.failed, with a warning, a file from which too many came to

@@ -121,6 +121,31 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path)
     return OK;
 }
 
+static int read_through(int fd, const char *path, void (*still)(void *ctx), void *ctx)
+{
+    static char part[1 << 20];
+    int64_t left = fs_size(path);
+    if (left < 0)
+        return ERR(E_IO, "%s: %s", path, strerror(errno));
+    for (int64_t at = 0; at < left;) {
+        size_t n = left - at < (int64_t)sizeof part ? (size_t)(left - at) : sizeof part;
+        TRY(fs_pread(fd, part, n, at, path));
+        still(ctx);
+        at += (int64_t)n;
+    }
+    return OK;
+}
+
+int fs_read_through(const char *path, void (*still)(void *ctx), void *ctx)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR(errno == ENOENT ? E_DATA : E_IO, "%s: cannot open: %s", path, strerror(errno));
+    int rc = read_through(fd, path, still, ctx);
+    close(fd);
+    return rc;
+}
+
 /* Up to n bytes from where fd stands, fewer only at the end; -1 on failure. */
 static ssize_t read_some(int fd, char *p, size_t n)
 {

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
+#include "par/vigil.h"
 #include "train/restart.h"
 
 #include <dirent.h>
@@ -173,22 +174,36 @@ static int next_candidate(struct search *s, const char *run_dir)
     return s->counts ? restart_begin(run_dir, step) : OK;
 }
 
-/* So that neither this run nor a requeued one tries it again. A file that only could not be read
- * keeps its name: the fault may be the disk's or the network's. */
-static void set_aside(const char *path, int rc)
+static int read_through(const struct comm *c, const char *path)
+{
+    struct vigil v;
+    if (c->rank != 0)
+        return agree(c, vigil_wait(c));
+    vigil_begin(&v, c);
+    int rc = fs_read_through(path, vigil_still, &v), told = vigil_end(&v);
+    return agree(c, rc != OK ? rc : told);
+}
+
+/* A file is refused when it was read to its end and did not verify before or after: HDF5 can take a
+ * fault of the disk, of the network or of memory for damage. */
+static int verify_twice(const struct comm *c, const char *path)
+{
+    int rc = ckpt_verify(c, path, NULL);
+    if (rc != E_DATA)
+        return rc;
+    TRY(read_through(c, path));
+    return ckpt_verify(c, path, NULL);
+}
+
+/* So that neither this run nor a requeued one tries it again. */
+static void set_aside(const char *path)
 {
     char aside[FS_PATH_MAX + 16];
     snprintf(aside, sizeof aside, "%s.damaged", path);
-    if (rc != E_DATA || !fs_exists(path) || fs_rename(path, aside) != OK)
+    if (!fs_exists(path) || fs_rename(path, aside) != OK)
         aside[0] = '\0';
     log_warn("a checkpoint is passed over: %s%s%s", err_message(),
              aside[0] != '\0' ? "; it is now named " : "", aside);
-}
-
-/* Faults of the machinery say nothing about the file. */
-static bool is_about_file(int rc)
-{
-    return rc == E_DATA || rc == E_IO;
 }
 
 static int nothing_whole(const char *run_dir, const struct search *s)
@@ -215,15 +230,13 @@ static int search_newest(const struct comm *c, const char *run_dir, struct searc
         TRY(agree_bcast(c, 0, rc, s->path, sizeof s->path));
         if (s->path[0] == '\0')
             return agree(c, c->rank == 0 ? nothing_whole(run_dir, s) : OK);
-        rc = ckpt_verify(c, s->path, NULL);
-        if (rc == OK) {
+        rc = verify_twice(c, s->path);
+        if (rc == OK)
             memcpy(path, s->path, FS_PATH_MAX);
-            return OK;
-        }
-        if (!is_about_file(rc))
+        if (rc != E_DATA) /* faults of the machinery say nothing about the file */
             return rc;
         if (c->rank == 0)
-            set_aside(s->path, rc);
+            set_aside(s->path);
         err_clear();
     }
 }

@@ -235,8 +235,10 @@ static int check_marks(hid_t file)
 {
     char kind[32] = "";
     int64_t format, committed;
-    if (!h5x_has_attr(file, "kind") || h5x_get_text(file, "kind", kind, sizeof kind) != OK ||
-        strcmp(kind, CKPT_KIND) != 0)
+    int rc = h5x_get_text(file, "kind", kind, sizeof kind);
+    if (rc != OK && rc != E_DATA)
+        return rc;
+    if (strcmp(kind, CKPT_KIND) != 0)
         return ERR(E_DATA, "not a checkpoint of carat");
     TRY(h5x_get_i64(file, "format", &format));
     if (format != CKPT_FORMAT)

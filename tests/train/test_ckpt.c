@@ -955,6 +955,40 @@ START_TEST(the_newest_whole_file_is_found)
 }
 END_TEST
 
+/* The newest of two; its name stays whatever a reader is told. */
+static int find_newest(const char *run, const char *fault, const char *nth, char *path)
+{
+    arm(fault, 0, nth);
+    int rc = ckpt_newest(&ck_world, run, path);
+    disarm();
+    barrier();
+    ck_all(&ck_world, has_step(run, 2) && has_step(run, 1));
+    barrier();
+    return rc;
+}
+
+START_TEST(a_file_that_cannot_be_read_is_not_damaged)
+{
+    make_table(false);
+    const char *run = fresh_run("unread");
+    char path[FS_PATH_MAX];
+    save_step(run, 1);
+    save_step(run, 2);
+    /* HDF5 fails once: to tell the format, or to open the index. */
+    for (int nth = 1; nth <= 2; nth++) {
+        ck_all(&ck_world, find_newest(run, "h5x.open", nth == 1 ? ":1" : ":2", path) == OK);
+        ck_all(&ck_world, strstr(path, "step-000000002.h5") != NULL);
+    }
+    ck_all(&ck_world, find_newest(run, "fs.pread", "", path) == E_IO); /* a block */
+    ck_assert_int_eq(ckpt_path(path, run, 2), OK);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(truncate(path, 5000), 0);
+    barrier();
+    ck_all(&ck_world, find_newest(run, "fs.pread", "", path) == E_IO); /* what may be damage */
+    ck_all(&ck_world, strstr(err_message(), "cannot read") != NULL);
+}
+END_TEST
+
 START_TEST(another_format_is_refused_and_left_alone)
 {
     make_table(false);
@@ -1197,6 +1231,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_newest_from_before_a_trouble_stays);
     tcase_add_test(t, a_branch_is_left);
     tcase_add_test(t, the_newest_whole_file_is_found);
+    tcase_add_test(t, a_file_that_cannot_be_read_is_not_damaged);
     tcase_add_test(t, another_format_is_refused_and_left_alone);
     tcase_add_test(t, an_unfinished_file_is_refused);
     tcase_add_test(t, a_dataset_without_sums_is_refused);
