@@ -113,8 +113,8 @@ int ckpt_read_meta(const char *path, struct ckpt_meta *m);
  * `optional` kinds absent from the file return E_DATA as well. Collective. */
 int ckpt_read(const struct comm *c, const char *path, const struct tensor_table *t,
               struct ckpt_array *array, int n_arrays);
-/* True when the file holds that kind ("exp_avg"). Local. */
-bool ckpt_has_kind(const char *path, const char *kind);
+/* Whether the file holds that kind ("exp_avg"), by root's look at it. Collective. */
+int ckpt_has_kind(const struct comm *c, const char *path, const char *kind, bool *has);
 
 /* Recomputes every checksum; E_DATA names dataset and block of the first fault. progress may be
  * NULL. Ranks share the blocks. Collective. */
