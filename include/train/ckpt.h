@@ -141,8 +141,8 @@ struct ckpt_keep {
     int64_t every;  /* and those of multiples of this step; 0: none */
     int64_t before; /* and the newest of a step below this; 0: none */
 };
-/* Writes `latest`, then deletes what is not to stay of those up to step `newest`. Root alone does
- * the work. Collective. */
+/* Deletes what is not to stay of those up to step `newest`, then writes `latest`; where that fails
+ * there is a warning and no more. Root alone does the work. Collective. E_IO. */
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
                 const struct ckpt_keep *keep);
 /* Removes what saves that were killed left behind. For the holder of the run's lock, at the start,

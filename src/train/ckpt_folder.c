@@ -119,6 +119,29 @@ int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside 
     return OK;
 }
 
+/* ---- the hint ---- */
+
+static int write_latest(const char *run_dir, int64_t newest)
+{
+    char path[FS_PATH_MAX], line[64];
+    int n = snprintf(line, sizeof line, "step-%09lld.h5\n", (long long)newest);
+    TRY(folder_path(path, run_dir));
+    TRY(fs_join(path, path, "latest"));
+    if (fault_hit("ckpt.latest"))
+        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
+    return fs_write_file(path, line, (size_t)n);
+}
+
+/* No run depends on it; the next save writes it anew. */
+static void renew_latest(const char *run_dir, int64_t newest)
+{
+    struct err_kept before;
+    err_keep(&before);
+    if (write_latest(run_dir, newest) != OK)
+        log_warn("the name of the newest checkpoint was not noted: %s", err_message());
+    err_restore(&before);
+}
+
 /* ---- the newest that verifies ---- */
 
 /* Root's view of the folder, and which file all ranks look at now. */
@@ -264,17 +287,6 @@ int ckpt_restart(const struct comm *c, const char *run_dir, char *path)
 
 /* ---- keeping and deleting ---- */
 
-static int write_latest(const char *run_dir, int64_t newest)
-{
-    char path[FS_PATH_MAX], line[64];
-    int n = snprintf(line, sizeof line, "step-%09lld.h5\n", (long long)newest);
-    TRY(folder_path(path, run_dir));
-    TRY(fs_join(path, path, "latest"));
-    if (fault_hit("ckpt.latest"))
-        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
-    return fs_write_file(path, line, (size_t)n);
-}
-
 static int remove_step(const char *run_dir, int64_t step)
 {
     char path[FS_PATH_MAX];
@@ -314,8 +326,9 @@ static int retain_as_root(const char *run_dir, int64_t newest, const struct ckpt
     /* Nothing older may go before the newer one is there. */
     if (!fs_exists(path))
         return ERR(E_BUG, "%s: missing; no older checkpoint is removed", path);
-    TRY(write_latest(run_dir, newest));
-    return remove_old(run_dir, newest, keep);
+    int rc = remove_old(run_dir, newest, keep); /* first: a full disk has room for no name */
+    renew_latest(run_dir, newest);
+    return rc;
 }
 
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
