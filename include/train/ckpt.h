@@ -121,13 +121,14 @@ int ckpt_has_kind(const struct comm *c, const char *path, const char *kind, bool
 int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double done, double all));
 
 /* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX); OK with an empty path
- * when there is none at all, E_DATA when there are some and none verifies. A damaged file is
- * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried;
- * one that cannot be read is E_IO, and nothing is renamed. Collective. */
-int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
-/* The same for the run itself, which goes on from what is found: counts the start
- * (train/restart.h), and renames to *.failed, with a warning, a file from which too many came to
- * nothing. Collective. */
+ * when there is none at all, E_DATA when there are some and none verifies. A damaged file is passed
+ * over, with a warning that names dataset and block, and the next older is tried; one that cannot
+ * be read is E_IO. `ours`: the caller holds the run's lock; then a damaged file is renamed to
+ * *.damaged and `latest` names what is found, else the folder is left as it is. Collective. */
+int ckpt_newest(const struct comm *c, const char *run_dir, bool ours, char *path);
+/* The same for the run itself, which holds the lock and goes on from what is found: counts the
+ * start (train/restart.h), and renames to *.failed, with a warning, a file from which too many came
+ * to nothing. Collective. */
 int ckpt_restart(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
  * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.

@@ -121,18 +121,30 @@ int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside 
 
 /* ---- the hint ---- */
 
-static int write_latest(const char *run_dir, int64_t newest)
+enum { LATEST_MAX = 64 };
+
+static int latest_path(char *path, const char *run_dir)
 {
-    char path[FS_PATH_MAX], line[64];
-    int n = snprintf(line, sizeof line, "step-%09lld.h5\n", (long long)newest);
     TRY(folder_path(path, run_dir));
-    TRY(fs_join(path, path, "latest"));
-    if (fault_hit("ckpt.latest"))
-        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
-    return fs_write_file(path, line, (size_t)n);
+    return fs_join(path, path, "latest");
 }
 
-/* No run depends on it; the next save writes it anew. */
+static size_t latest_line(char line[LATEST_MAX], int64_t step)
+{
+    return (size_t)snprintf(line, LATEST_MAX, "step-%09lld.h5\n", (long long)step);
+}
+
+static int write_latest(const char *run_dir, int64_t newest)
+{
+    char path[FS_PATH_MAX], line[LATEST_MAX];
+    size_t n = latest_line(line, newest);
+    TRY(latest_path(path, run_dir));
+    if (fault_hit("ckpt.latest"))
+        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
+    return fs_write_file(path, line, n);
+}
+
+/* No run depends on it; the next save or start writes it anew. */
 static void renew_latest(const char *run_dir, int64_t newest)
 {
     struct err_kept before;
@@ -140,6 +152,25 @@ static void renew_latest(const char *run_dir, int64_t newest)
     if (write_latest(run_dir, newest) != OK)
         log_warn("the name of the newest checkpoint was not noted: %s", err_message());
     err_restore(&before);
+}
+
+static bool latest_names(const char *run_dir, int64_t step)
+{
+    char path[FS_PATH_MAX], line[LATEST_MAX], *text = NULL;
+    size_t n;
+    latest_line(line, step);
+    bool same = latest_path(path, run_dir) == OK &&
+                fs_read_file(path, LATEST_MAX, &text, &n) == OK && strcmp(text, line) == 0;
+    mem_free(text);
+    err_clear();
+    return same;
+}
+
+/* It may name a file that was set aside, also by who was killed before saying so. */
+static void correct_latest(const char *run_dir, int64_t newest)
+{
+    if (!latest_names(run_dir, newest))
+        renew_latest(run_dir, newest);
 }
 
 /* ---- the newest that verifies ---- */
@@ -150,6 +181,7 @@ struct search {
     size_t n, at;
     char path[FS_PATH_MAX];
     int64_t format; /* of that file */
+    bool ours;      /* the folder: who only reads leaves it as it is */
     bool counts;    /* starts from it, for the run goes on from what is found */
     struct ckpt_aside aside;
 };
@@ -218,12 +250,12 @@ static int verify_twice(const struct comm *c, const char *path)
     return ckpt_verify(c, path, NULL);
 }
 
-/* So that neither this run nor a requeued one tries it again. */
-static void set_aside(const char *path)
+/* Renamed so that neither this run nor a requeued one tries it again. */
+static void pass_over(const struct search *s)
 {
     char aside[FS_PATH_MAX + 16];
-    snprintf(aside, sizeof aside, "%s.damaged", path);
-    if (!fs_exists(path) || fs_rename(path, aside) != OK)
+    snprintf(aside, sizeof aside, "%s.damaged", s->path);
+    if (!s->ours || !fs_exists(s->path) || fs_rename(s->path, aside) != OK)
         aside[0] = '\0';
     log_warn("a checkpoint is passed over: %s%s%s", err_message(),
              aside[0] != '\0' ? "; it is now named " : "", aside);
@@ -256,17 +288,19 @@ static int search_newest(const struct comm *c, const char *run_dir, struct searc
         rc = verify_twice(c, s->path);
         if (rc == OK)
             memcpy(path, s->path, FS_PATH_MAX);
+        if (rc == OK && c->rank == 0 && s->ours)
+            correct_latest(run_dir, s->step[s->at - 1]);
         if (rc != E_DATA) /* faults of the machinery say nothing about the file */
             return rc;
         if (c->rank == 0)
-            set_aside(s->path);
+            pass_over(s);
         err_clear();
     }
 }
 
-static int find(const struct comm *c, const char *run_dir, bool counts, char *path)
+static int find(const struct comm *c, const char *run_dir, bool ours, bool counts, char *path)
 {
-    struct search s = {.counts = counts};
+    struct search s = {.ours = ours, .counts = counts};
     path[0] = '\0';
     int rc = agree(c, c->rank == 0 ? ckpt_list(run_dir, &s.step, &s.n, &s.aside) : OK);
     if (rc == OK)
@@ -275,14 +309,14 @@ static int find(const struct comm *c, const char *run_dir, bool counts, char *pa
     return rc;
 }
 
-int ckpt_newest(const struct comm *c, const char *run_dir, char *path)
+int ckpt_newest(const struct comm *c, const char *run_dir, bool ours, char *path)
 {
-    return find(c, run_dir, false, path);
+    return find(c, run_dir, ours, false, path);
 }
 
 int ckpt_restart(const struct comm *c, const char *run_dir, char *path)
 {
-    return find(c, run_dir, true, path);
+    return find(c, run_dir, true, true, path);
 }
 
 /* ---- keeping and deleting ---- */

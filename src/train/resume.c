@@ -213,7 +213,7 @@ int resume_before(struct trainer *t, int64_t step)
     char path[FS_PATH_MAX];
     TRY(trainer_may_write(t));
     TRY(ckpt_leave(t->comm, t->conf->run.dir, step));
-    TRY(ckpt_newest(t->comm, t->conf->run.dir, path));
+    TRY(ckpt_newest(t->comm, t->conf->run.dir, true, path));
     return load(t, path);
 }
 

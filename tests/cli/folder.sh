@@ -75,6 +75,23 @@ says 'warning: the name of the newest checkpoint was not noted: .*latest' "a war
 says_not 'was not saved' "the save stands"
 is "the next save writes it" grep -qx step-000000006.h5 "$work/hint/checkpoints/latest"
 
+# Who only reads a run with a damaged checkpoint leaves its folder as it is.
+ok "a run to read from" train 1 read
+bytes() { find "$work/read" -type f -exec sha256sum {} + | sort; }
+damaged=$(newest read); truncate -s -9 "$damaged"; before=$(bytes)
+ok "eval" "$carat" eval "$work/read"
+says 'warning: a checkpoint is passed over: .*step-000000006.h5' "which file is passed over"
+says '^model .*step-000000004.h5' "which file is used"
+says_not 'now named' "nothing is renamed"
+ok "weights from it" train 1 from-read model.init="$work/read" train.steps=1
+is "the folder is as it was" [ "$before" = "$(bytes)" ]
+exits 137 "the run itself sets it aside" env CARAT_FAULT=store.read:0:1:kill "$carat" train "$work/job.yaml" run.dir="$work/read"
+is "under another name" [ -e "$damaged.damaged" ]
+is "latest names another" grep -qx step-000000004.h5 "$work/read/checkpoints/latest"
+echo "$(basename "$damaged")" >"$work/read/checkpoints/latest"
+ok "weights from it, whatever latest says" train 1 from-aside model.init="$work/read" train.steps=1
+ok "the run goes on" train 1 read
+
 # Time.
 exits 75 "a short slice gains a step" train 1 time train.time_limit=0.001s
 is "and saves it" [ -n "$(newest time)" ]

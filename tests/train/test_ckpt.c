@@ -938,7 +938,7 @@ START_TEST(a_branch_is_left)
     ck_assert_int_eq(ckpt_path(path, run, 8), OK);
     snprintf(left, sizeof left, "%s.left", path);
     ck_all(&ck_world, fs_exists(left));
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, strstr(path, "step-000000004.h5") != NULL);
     barrier();
     /* Where all are of the branch, the oldest stays. */
@@ -953,11 +953,11 @@ START_TEST(the_newest_whole_file_is_found)
     make_table(false);
     const char *run = fresh_run("newest");
     char path[FS_PATH_MAX], damaged[FS_PATH_MAX + 16];
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, path[0] == '\0');
     for (int64_t step = 1; step <= 3; step++)
         save_step(run, step);
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, strstr(path, "step-000000003.h5") != NULL);
     snprintf(damaged, sizeof damaged, "%s.damaged", path);
     barrier();
@@ -968,8 +968,13 @@ START_TEST(the_newest_whole_file_is_found)
         ck_assert_int_eq(truncate(cut, 5000), 0);
     }
     barrier();
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
-    ck_all(&ck_world, strstr(path, "step-000000001.h5") != NULL);
+    for (int ours = 0; ours <= 1; ours++) {
+        ck_all(&ck_world, has_step(run, 3) && has_step(run, 2)); /* a reader has left them */
+        barrier();
+        ck_all(&ck_world, ckpt_newest(&ck_world, run, ours, path) == OK);
+        ck_all(&ck_world, strstr(path, "step-000000001.h5") != NULL);
+        ck_all(&ck_world, latest_is(run, 1) == ours);
+    }
     ck_all(&ck_world, load(&ck_world, path, 1, false) == OK);
     ck_all(&ck_world, fs_exists(damaged) && !has_step(run, 3) && !has_step(run, 2));
     barrier();
@@ -978,7 +983,7 @@ START_TEST(the_newest_whole_file_is_found)
     barrier();
     /* Twice: the marked files must not be taken for an empty folder. */
     for (int i = 0; i < 2; i++)
-        ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == E_DATA);
+        ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == E_DATA);
 }
 END_TEST
 
@@ -986,7 +991,7 @@ END_TEST
 static int find_newest(const char *run, const char *fault, const char *nth, char *path)
 {
     arm(fault, 0, nth);
-    int rc = ckpt_newest(&ck_world, run, path);
+    int rc = ckpt_newest(&ck_world, run, true, path);
     disarm();
     barrier();
     ck_all(&ck_world, has_step(run, 2) && has_step(run, 1));
@@ -1031,7 +1036,7 @@ START_TEST(another_format_is_refused_and_left_alone)
         ck_assert_int_eq(h5x_close(&f), OK);
     }
     barrier();
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == E_DATA);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == E_DATA);
     ck_all(&ck_world, strstr(err_message(), "format 2") != NULL);
     ck_all(&ck_world, has_step(run, 2) && has_step(run, 1));
 }
@@ -1224,7 +1229,7 @@ START_TEST(killed_anywhere_the_older_file_stands)
         int status = run_child(run, kill[i].fault, kill[i].aside);
         ck_assert_msg(status == 137, "%s: exit %d", kill[i].fault, status);
         snprintf(want, sizeof want, "step-%09d.h5", kill[i].step);
-        ck_assert_int_eq(ckpt_newest(&ck_world, run, path), OK);
+        ck_assert_int_eq(ckpt_newest(&ck_world, run, true, path), OK);
         ck_assert_msg(strstr(path, want) != NULL, "%s: %s", kill[i].fault, path);
         ck_assert_int_eq(load(&ck_world, path, kill[i].step, false), OK);
         ck_assert_int_eq(ckpt_clean_temporaries(run), OK);
