@@ -78,7 +78,8 @@ struct ckpt_cost {
     double staging_s; /* this rank's copy */
 };
 /* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of
- * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. cost may be
+ * the folder. Collective. E_IO names dataset, file and cause; nothing is left then, but where the
+ * folder alone could not be synced: the whole file, in the place of one of that name. cost may be
  * NULL. */
 int ckpt_write(const struct comm *c, const char *path, const struct ckpt_set *set,
                struct ckpt_cost *cost);

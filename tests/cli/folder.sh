@@ -75,6 +75,15 @@ says 'warning: the name of the newest checkpoint was not noted: .*latest' "a war
 says_not 'was not saved' "the save stands"
 is "the next save writes it" grep -qx step-000000006.h5 "$work/hint/checkpoints/latest"
 
+# A save whose folder could not be synced has failed, and its file is there all the same.
+ok "one save's folder cannot be synced" env CARAT_FAULT=ckpt.folder:0:1 "$carat" train "$work/job.yaml" run.dir="$work/unsynced"
+says 'warning: this checkpoint was not saved .*step-000000002.h5: cannot fsync its folder' "a warning"
+ok "it is as whole as the others" "$carat" verify "$work/unsynced"
+is "and stays as they do" [ "$(find "$work/unsynced/checkpoints" -name 'step-*' | wc -l)" = 3 ]
+ok "the next save removes it in its turn" train 1 unsynced train.steps=8
+is "three are kept" [ "$(find "$work/unsynced/checkpoints" -name 'step-*' | wc -l)" = 3 ]
+is "not the oldest" [ ! -e "$work/unsynced/checkpoints/step-000000002.h5" ]
+
 # Who only reads a run with a damaged checkpoint leaves its folder as it is.
 ok "a run to read from" train 1 read
 bytes() { find "$work/read" -type f -exec sha256sum {} + | sort; }
