@@ -44,6 +44,9 @@ int fs_share(const char *from, const char *to);
 int fs_write_new(const char *path, const void *data, size_t n, bool *exists);
 /* Renames and makes the rename durable. */
 int fs_rename(const char *from, const char *to);
+/* Takes a file's name away; its blocks may be freed a little later, while the caller goes on. A
+ * name that is not there is fine. E_IO. */
+int fs_remove(const char *path);
 /* fsync of a file by name or of the folder that holds path. Never retried. */
 int fs_fsync(const char *path);
 int fs_fsync_parent(const char *path);

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -259,6 +261,39 @@ int fs_rename(const char *from, const char *to)
     if (rename(from, to) != 0)
         return ERR(E_IO, "%s: cannot rename to %s: %s", from, to, strerror(errno));
     return fs_fsync_parent(to);
+}
+
+static void *close_last(void *fd)
+{
+    close((int)(intptr_t)fd);
+    return NULL;
+}
+
+/* By a thread of its own, which no signal is for. */
+static void close_aside(int fd)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread, NULL, close_last, (void *)(intptr_t)fd) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_detach(thread);
+    else
+        close(fd);
+}
+
+/* Freeing the blocks of a large file takes seconds, and happens at its last close. */
+int fs_remove(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int rc = unlink(path) == 0 || errno == ENOENT
+                 ? OK
+                 : ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+    if (fd >= 0)
+        close_aside(fd);
+    return rc;
 }
 
 static int write_synced(const char *path, const void *data, size_t n)

@@ -327,9 +327,7 @@ static int remove_step(const char *run_dir, int64_t step)
     TRY(ckpt_path(path, run_dir, step));
     if (fault_hit("ckpt.remove"))
         return ERR(E_IO, "%s: cannot remove (fault ckpt.remove)", path);
-    return unlink(path) == 0 || errno == ENOENT
-               ? OK
-               : ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+    return fs_remove(path);
 }
 
 /* Files of later steps than the newest belong to what this run left; they are not ours to judge. */
