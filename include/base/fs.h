@@ -24,6 +24,9 @@ int fs_mkdirs(const char *path);
 int fs_pwrite(int fd, const void *buf, size_t n, int64_t offset, const char *path);
 /* The same for reading; a file that ends early is E_DATA. */
 int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path);
+/* Reads a file to its end and keeps nothing, with a call of `still` for each piece: E_IO when any
+ * of it cannot be read, E_DATA when it is not there. For the main thread. */
+int fs_read_through(const char *path, void (*still)(void *ctx), void *ctx);
 
 /* A whole file into fresh memory (mem_free), with a NUL byte behind it. Refuses more than max
  * bytes (0: no limit) with E_DATA. */
@@ -41,6 +44,9 @@ int fs_share(const char *from, const char *to);
 int fs_write_new(const char *path, const void *data, size_t n, bool *exists);
 /* Renames and makes the rename durable. */
 int fs_rename(const char *from, const char *to);
+/* Takes a file's name away; its blocks may be freed a little later, while the caller goes on. A
+ * name that is not there is fine. E_IO. */
+int fs_remove(const char *path);
 /* fsync of a file by name or of the folder that holds path. Never retried. */
 int fs_fsync(const char *path);
 int fs_fsync_parent(const char *path);

@@ -12,7 +12,8 @@
 
 /* Turns off HDF5's printing and file locking, refuses plugins. Idempotent; every open calls it. */
 void h5x_start(void);
-/* The message of HDF5's error stack as an error of carat: "<what>: <HDF5's words>". */
+/* The message of HDF5's error stack as an error of carat: "<what>: <HDF5's words>". E_DATA becomes
+ * E_IO where a call of the system failed. */
 int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Arrays of a stripe or more begin on one; smaller ones would leave mostly holes. */
@@ -21,7 +22,8 @@ int h5x_error(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3
 /* Files, by HDF5's serial driver. Created with V18 bounds and alignment; create fails when the file
  * exists (O_EXCL). */
 int h5x_create(hid_t *file, const char *path);
-/* E_DATA: no regular file, not HDF5, or with a user block; E_IO: cannot be opened for writing. */
+/* E_DATA: no regular file, not HDF5, or with a user block; E_IO: cannot be read, or opened for
+ * writing. What HDF5 has no memory for is E_DATA as well. */
 int h5x_open(hid_t *file, const char *path, bool write);
 /* E_IO when what is not written yet has no room on the disk: it is dropped then. */
 int h5x_close(hid_t *file);
@@ -36,7 +38,8 @@ int h5x_build(const struct comm *c, const char *path, size_t n_objects,
  * systems that cannot are asked for their free space. E_IO. Local. */
 int h5x_reserve(const char *path, const char *fault);
 
-/* Attributes of an object. Text is fixed-length. Getters check class and size: E_DATA naming it. */
+/* Attributes of an object. Text is fixed-length. Getters check class and size: E_DATA naming it;
+ * E_IO where it cannot be read. One that cannot be looked for counts as there. */
 int h5x_put_text(hid_t obj, const char *name, const char *text);
 int h5x_put_i64(hid_t obj, const char *name, int64_t v);
 int h5x_put_f64(hid_t obj, const char *name, double v);

@@ -78,7 +78,8 @@ struct ckpt_cost {
     double staging_s; /* this rank's copy */
 };
 /* Writes `path` whole or not at all: temporary name beside it, fsync, read-back, rename, fsync of
- * the folder. Collective. E_IO names dataset, file and cause; nothing is left then. cost may be
+ * the folder. Collective. E_IO names dataset, file and cause; nothing is left then, but where the
+ * folder alone could not be synced: the whole file, in the place of one of that name. cost may be
  * NULL. */
 int ckpt_write(const struct comm *c, const char *path, const struct ckpt_set *set,
                struct ckpt_cost *cost);
@@ -113,21 +114,22 @@ int ckpt_read_meta(const char *path, struct ckpt_meta *m);
  * `optional` kinds absent from the file return E_DATA as well. Collective. */
 int ckpt_read(const struct comm *c, const char *path, const struct tensor_table *t,
               struct ckpt_array *array, int n_arrays);
-/* True when the file holds that kind ("exp_avg"). Local. */
-bool ckpt_has_kind(const char *path, const char *kind);
+/* Whether the file holds that kind ("exp_avg"), by root's look at it. Collective. */
+int ckpt_has_kind(const struct comm *c, const char *path, const char *kind, bool *has);
 
 /* Recomputes every checksum; E_DATA names dataset and block of the first fault. progress may be
  * NULL. Ranks share the blocks. Collective. */
 int ckpt_verify(const struct comm *c, const char *path, void (*progress)(double done, double all));
 
 /* The run folder's checkpoints: newest verified file into path (FS_PATH_MAX); OK with an empty path
- * when there is none at all, E_DATA when there are some and none verifies. A damaged file is
- * renamed to *.damaged, with a warning that names dataset and block, and the next older is tried.
- * Collective. */
-int ckpt_newest(const struct comm *c, const char *run_dir, char *path);
-/* The same for the run itself, which goes on from what is found: counts the start
- * (train/restart.h), and renames to *.failed, with a warning, a file from which too many came to
- * nothing. Collective. */
+ * when there is none at all, E_DATA when there are some and none verifies. A damaged file is passed
+ * over, with a warning that names dataset and block, and the next older is tried; one that cannot
+ * be read is E_IO. `ours`: the caller holds the run's lock; then a damaged file is renamed to
+ * *.damaged and `latest` names what is found, else the folder is left as it is. Collective. */
+int ckpt_newest(const struct comm *c, const char *run_dir, bool ours, char *path);
+/* The same for the run itself, which holds the lock and goes on from what is found: counts the
+ * start (train/restart.h), and renames to *.failed, with a warning, a file from which too many came
+ * to nothing. Collective. */
 int ckpt_restart(const struct comm *c, const char *run_dir, char *path);
 /* Sets aside (as *.left) the checkpoints of steps from `before` on, which a run that goes back
  * leaves; where all are, the oldest stays, with a warning. Root alone does the work. Collective.
@@ -141,8 +143,8 @@ struct ckpt_keep {
     int64_t every;  /* and those of multiples of this step; 0: none */
     int64_t before; /* and the newest of a step below this; 0: none */
 };
-/* Writes `latest`, then deletes what is not to stay of those up to step `newest`. Root alone does
- * the work. Collective. */
+/* Deletes what is not to stay of those up to step `newest`, then writes `latest`; where that fails
+ * there is a warning and no more. Root alone does the work. Collective. E_IO. */
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
                 const struct ckpt_keep *keep);
 /* Removes what saves that were killed left behind. For the holder of the run's lock, at the start,

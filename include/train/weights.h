@@ -22,7 +22,8 @@ struct weights {
 int weights_load(struct weights *w, const struct comm *c, const char *from);
 void weights_release(struct weights *w);
 
-/* The model's shape alone. Of a run folder, its `latest` checkpoint's. E_DATA. Local. */
+/* The model's shape alone. Of a run folder, that of its newest checkpoint that can be opened.
+ * E_DATA. Local. */
 int weights_spec(struct model_spec *s, const char *from);
 
 /* The values alone, into a slab that each team of c holds; E_CONFIG when the source's tensors are

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -119,6 +121,31 @@ int fs_pread(int fd, void *buf, size_t n, int64_t offset, const char *path)
         watch_beat();
     }
     return OK;
+}
+
+static int read_through(int fd, const char *path, void (*still)(void *ctx), void *ctx)
+{
+    static char part[1 << 20];
+    int64_t left = fs_size(path);
+    if (left < 0)
+        return ERR(E_IO, "%s: %s", path, strerror(errno));
+    for (int64_t at = 0; at < left;) {
+        size_t n = left - at < (int64_t)sizeof part ? (size_t)(left - at) : sizeof part;
+        TRY(fs_pread(fd, part, n, at, path));
+        still(ctx);
+        at += (int64_t)n;
+    }
+    return OK;
+}
+
+int fs_read_through(const char *path, void (*still)(void *ctx), void *ctx)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR(errno == ENOENT ? E_DATA : E_IO, "%s: cannot open: %s", path, strerror(errno));
+    int rc = read_through(fd, path, still, ctx);
+    close(fd);
+    return rc;
 }
 
 /* Up to n bytes from where fd stands, fewer only at the end; -1 on failure. */
@@ -234,6 +261,39 @@ int fs_rename(const char *from, const char *to)
     if (rename(from, to) != 0)
         return ERR(E_IO, "%s: cannot rename to %s: %s", from, to, strerror(errno));
     return fs_fsync_parent(to);
+}
+
+static void *close_last(void *fd)
+{
+    close((int)(intptr_t)fd);
+    return NULL;
+}
+
+/* By a thread of its own, which no signal is for. */
+static void close_aside(int fd)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool started = pthread_create(&thread, NULL, close_last, (void *)(intptr_t)fd) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (started)
+        pthread_detach(thread);
+    else
+        close(fd);
+}
+
+/* Freeing the blocks of a large file takes seconds, and happens at its last close. */
+int fs_remove(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    int rc = unlink(path) == 0 || errno == ENOENT
+                 ? OK
+                 : ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+    if (fd >= 0)
+        close_aside(fd);
+    return rc;
 }
 
 static int write_synced(const char *path, const void *data, size_t n)

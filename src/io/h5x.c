@@ -36,31 +36,54 @@ static herr_t innermost(unsigned n, const H5E_error2_t *e, void *to)
     return 0;
 }
 
+/* What HDF5's stack says of the call that failed. */
+struct cause {
+    char text[NAME_MAX_BYTES * 4];
+    const char *words; /* in the text */
+    bool of_system;    /* a call of the system failed */
+};
+
 /* The system's words are the whole message where HDF5 wraps them in numbers and flags. */
-static const char *system_words(char *text)
+static void find_words(struct cause *c)
 {
     static const char lead[] = "error message = '";
-    char *from = strstr(text, lead);
-    if (from == NULL)
-        return text;
+    char *from = strstr(c->text, lead);
+    c->words = c->text;
+    c->of_system = from != NULL;
+    if (!c->of_system)
+        return;
     from += sizeof lead - 1;
+    c->words = from;
     char *end = strchr(from, '\'');
     if (end != NULL)
         *end = '\0';
-    return from;
+}
+
+/* Before any other call of HDF5's, which would forget it. */
+static void take_cause(struct cause *c)
+{
+    c->text[0] = '\0';
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, c->text);
+    H5Eclear2(H5E_DEFAULT);
+    find_words(c);
+}
+
+/* A disk or a server that fails says nothing about what the file holds. */
+static int code_of(int code, const struct cause *c)
+{
+    return code == E_DATA && c->of_system ? E_IO : code;
 }
 
 int h5x_error(int code, const char *fmt, ...)
 {
-    char what[FS_PATH_MAX + 256], why[NAME_MAX_BYTES * 4] = "";
+    char what[FS_PATH_MAX + 256];
+    struct cause c;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, why);
-    H5Eclear2(H5E_DEFAULT);
-    const char *words = system_words(why);
-    return ERR(code, "%s%s%s", what, *words ? ": " : "", words);
+    take_cause(&c);
+    return ERR(code_of(code, &c), "%s%s%s", what, *c.words ? ": " : "", c.words);
 }
 
 /* ---- files ---- */
@@ -151,7 +174,8 @@ int h5x_open(hid_t *file, const char *path, bool write)
     hid_t fapl = H5I_INVALID_HID;
     int rc = access_list(&fapl, write ? H5F_LIBVER_V18 : H5F_LIBVER_LATEST);
     if (rc == OK) {
-        *file = H5Fopen(path, write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, fapl);
+        if (!fault_hit("h5x.open"))
+            *file = H5Fopen(path, write ? H5F_ACC_RDWR : H5F_ACC_RDONLY, fapl);
         if (*file < 0)
             rc = h5x_error(write ? E_IO : E_DATA, "%s: cannot open as HDF5", path);
     }
@@ -206,8 +230,10 @@ static const char *object_name(hid_t obj, char buf[NAME_MAX_BYTES])
 static int attr_error(int code, hid_t obj, const char *name, const char *what)
 {
     char at[NAME_MAX_BYTES];
-    h5x_error(code, "attribute %s of %s: %s", name, object_name(obj, at), what);
-    return code;
+    struct cause c;
+    take_cause(&c);
+    return ERR(code_of(code, &c), "attribute %s of %s: %s", name, object_name(obj, at),
+               c.of_system ? c.words : what);
 }
 
 bool h5x_has_attr(hid_t obj, const char *name)
@@ -215,7 +241,7 @@ bool h5x_has_attr(hid_t obj, const char *name)
     htri_t there = H5Aexists(obj, name);
     if (there < 0)
         H5Eclear2(H5E_DEFAULT);
-    return there > 0;
+    return there != 0; /* who then reads it learns why it could not be looked for */
 }
 
 /* An attribute of this type to write into: the present one where it is one value of the same type,
@@ -498,11 +524,11 @@ static int check_links(hid_t file, const char *name)
         memcpy(part, name, i);
         part[i] = '\0';
         H5L_info_t info;
-        if (H5Lexists(file, part, H5P_DEFAULT) <= 0 ||
-            H5Lget_info(file, part, &info, H5P_DEFAULT) < 0) {
-            H5Eclear2(H5E_DEFAULT);
+        htri_t there = H5Lexists(file, part, H5P_DEFAULT);
+        if (there == 0)
             return ERR(E_DATA, "%s: missing from the file", part);
-        }
+        if (there < 0 || H5Lget_info(file, part, &info, H5P_DEFAULT) < 0)
+            return h5x_error(E_DATA, "%s: cannot be looked up", part);
         if (info.type != H5L_TYPE_HARD)
             return ERR(E_DATA, "%s: a link to another place; refused", part);
     }

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "par/agree.h"
+#include "par/vigil.h"
 #include "train/restart.h"
 
 #include <dirent.h>
@@ -118,6 +119,60 @@ int ckpt_list(const char *run_dir, int64_t **step, size_t *n, struct ckpt_aside 
     return OK;
 }
 
+/* ---- the hint ---- */
+
+enum { LATEST_MAX = 64 };
+
+static int latest_path(char *path, const char *run_dir)
+{
+    TRY(folder_path(path, run_dir));
+    return fs_join(path, path, "latest");
+}
+
+static size_t latest_line(char line[LATEST_MAX], int64_t step)
+{
+    return (size_t)snprintf(line, LATEST_MAX, "step-%09lld.h5\n", (long long)step);
+}
+
+static int write_latest(const char *run_dir, int64_t newest)
+{
+    char path[FS_PATH_MAX], line[LATEST_MAX];
+    size_t n = latest_line(line, newest);
+    TRY(latest_path(path, run_dir));
+    if (fault_hit("ckpt.latest"))
+        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
+    return fs_write_file(path, line, n);
+}
+
+/* No run depends on it; the next save or start writes it anew. */
+static void renew_latest(const char *run_dir, int64_t newest)
+{
+    struct err_kept before;
+    err_keep(&before);
+    if (write_latest(run_dir, newest) != OK)
+        log_warn("the name of the newest checkpoint was not noted: %s", err_message());
+    err_restore(&before);
+}
+
+static bool latest_names(const char *run_dir, int64_t step)
+{
+    char path[FS_PATH_MAX], line[LATEST_MAX], *text = NULL;
+    size_t n;
+    latest_line(line, step);
+    bool same = latest_path(path, run_dir) == OK &&
+                fs_read_file(path, LATEST_MAX, &text, &n) == OK && strcmp(text, line) == 0;
+    mem_free(text);
+    err_clear();
+    return same;
+}
+
+/* It may name a file that was set aside, also by who was killed before saying so. */
+static void correct_latest(const char *run_dir, int64_t newest)
+{
+    if (!latest_names(run_dir, newest))
+        renew_latest(run_dir, newest);
+}
+
 /* ---- the newest that verifies ---- */
 
 /* Root's view of the folder, and which file all ranks look at now. */
@@ -126,6 +181,7 @@ struct search {
     size_t n, at;
     char path[FS_PATH_MAX];
     int64_t format; /* of that file */
+    bool ours;      /* the folder: who only reads leaves it as it is */
     bool counts;    /* starts from it, for the run goes on from what is found */
     struct ckpt_aside aside;
 };
@@ -173,22 +229,36 @@ static int next_candidate(struct search *s, const char *run_dir)
     return s->counts ? restart_begin(run_dir, step) : OK;
 }
 
-/* So that neither this run nor a requeued one tries it again. A file that only could not be read
- * keeps its name: the fault may be the disk's or the network's. */
-static void set_aside(const char *path, int rc)
+static int read_through(const struct comm *c, const char *path)
+{
+    struct vigil v;
+    if (c->rank != 0)
+        return agree(c, vigil_wait(c));
+    vigil_begin(&v, c);
+    int rc = fs_read_through(path, vigil_still, &v), told = vigil_end(&v);
+    return agree(c, rc != OK ? rc : told);
+}
+
+/* A file is refused when it was read to its end and did not verify before or after: HDF5 can take a
+ * fault of the disk, of the network or of memory for damage. */
+static int verify_twice(const struct comm *c, const char *path)
+{
+    int rc = ckpt_verify(c, path, NULL);
+    if (rc != E_DATA)
+        return rc;
+    TRY(read_through(c, path));
+    return ckpt_verify(c, path, NULL);
+}
+
+/* Renamed so that neither this run nor a requeued one tries it again. */
+static void pass_over(const struct search *s)
 {
     char aside[FS_PATH_MAX + 16];
-    snprintf(aside, sizeof aside, "%s.damaged", path);
-    if (rc != E_DATA || !fs_exists(path) || fs_rename(path, aside) != OK)
+    snprintf(aside, sizeof aside, "%s.damaged", s->path);
+    if (!s->ours || !fs_exists(s->path) || fs_rename(s->path, aside) != OK)
         aside[0] = '\0';
     log_warn("a checkpoint is passed over: %s%s%s", err_message(),
              aside[0] != '\0' ? "; it is now named " : "", aside);
-}
-
-/* Faults of the machinery say nothing about the file. */
-static bool is_about_file(int rc)
-{
-    return rc == E_DATA || rc == E_IO;
 }
 
 static int nothing_whole(const char *run_dir, const struct search *s)
@@ -215,22 +285,22 @@ static int search_newest(const struct comm *c, const char *run_dir, struct searc
         TRY(agree_bcast(c, 0, rc, s->path, sizeof s->path));
         if (s->path[0] == '\0')
             return agree(c, c->rank == 0 ? nothing_whole(run_dir, s) : OK);
-        rc = ckpt_verify(c, s->path, NULL);
-        if (rc == OK) {
+        rc = verify_twice(c, s->path);
+        if (rc == OK)
             memcpy(path, s->path, FS_PATH_MAX);
-            return OK;
-        }
-        if (!is_about_file(rc))
+        if (rc == OK && c->rank == 0 && s->ours)
+            correct_latest(run_dir, s->step[s->at - 1]);
+        if (rc != E_DATA) /* faults of the machinery say nothing about the file */
             return rc;
         if (c->rank == 0)
-            set_aside(s->path, rc);
+            pass_over(s);
         err_clear();
     }
 }
 
-static int find(const struct comm *c, const char *run_dir, bool counts, char *path)
+static int find(const struct comm *c, const char *run_dir, bool ours, bool counts, char *path)
 {
-    struct search s = {.counts = counts};
+    struct search s = {.ours = ours, .counts = counts};
     path[0] = '\0';
     int rc = agree(c, c->rank == 0 ? ckpt_list(run_dir, &s.step, &s.n, &s.aside) : OK);
     if (rc == OK)
@@ -239,28 +309,17 @@ static int find(const struct comm *c, const char *run_dir, bool counts, char *pa
     return rc;
 }
 
-int ckpt_newest(const struct comm *c, const char *run_dir, char *path)
+int ckpt_newest(const struct comm *c, const char *run_dir, bool ours, char *path)
 {
-    return find(c, run_dir, false, path);
+    return find(c, run_dir, ours, false, path);
 }
 
 int ckpt_restart(const struct comm *c, const char *run_dir, char *path)
 {
-    return find(c, run_dir, true, path);
+    return find(c, run_dir, true, true, path);
 }
 
 /* ---- keeping and deleting ---- */
-
-static int write_latest(const char *run_dir, int64_t newest)
-{
-    char path[FS_PATH_MAX], line[64];
-    int n = snprintf(line, sizeof line, "step-%09lld.h5\n", (long long)newest);
-    TRY(folder_path(path, run_dir));
-    TRY(fs_join(path, path, "latest"));
-    if (fault_hit("ckpt.latest"))
-        return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
-    return fs_write_file(path, line, (size_t)n);
-}
 
 static int remove_step(const char *run_dir, int64_t step)
 {
@@ -268,9 +327,7 @@ static int remove_step(const char *run_dir, int64_t step)
     TRY(ckpt_path(path, run_dir, step));
     if (fault_hit("ckpt.remove"))
         return ERR(E_IO, "%s: cannot remove (fault ckpt.remove)", path);
-    return unlink(path) == 0 || errno == ENOENT
-               ? OK
-               : ERR(E_IO, "%s: cannot remove: %s", path, strerror(errno));
+    return fs_remove(path);
 }
 
 /* Files of later steps than the newest belong to what this run left; they are not ours to judge. */
@@ -301,8 +358,9 @@ static int retain_as_root(const char *run_dir, int64_t newest, const struct ckpt
     /* Nothing older may go before the newer one is there. */
     if (!fs_exists(path))
         return ERR(E_BUG, "%s: missing; no older checkpoint is removed", path);
-    TRY(write_latest(run_dir, newest));
-    return remove_old(run_dir, newest, keep);
+    int rc = remove_old(run_dir, newest, keep); /* first: a full disk has room for no name */
+    renew_latest(run_dir, newest);
+    return rc;
 }
 
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,

@@ -7,6 +7,7 @@
 #include "par/agree.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int ckpt_index_init(struct ckpt_index *x, size_t n)
@@ -168,13 +169,26 @@ static int take_dataset(struct ckpt_dataset *d, hid_t file, const char *name, si
     return OK;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct ckpt_dataset *const *p = a, *const *q = b;
+    return strcmp((*p)->name, (*q)->name);
+}
+
 /* A name twice would leave another dataset without sums. */
 static int check_names(const struct ckpt_index *x)
 {
+    const struct ckpt_dataset **sorted;
+    int rc = OK;
+    TRY(mem_alloc(&sorted, x->n, sizeof *sorted, "names in a checkpoint"));
     for (size_t i = 0; i < x->n; i++)
-        if (ckpt_index_find(x, x->dataset[i].name) != (int64_t)i)
-            return ERR(E_DATA, "/sums: %s is there twice", x->dataset[i].name);
-    return OK;
+        sorted[i] = &x->dataset[i];
+    qsort(sorted, x->n, sizeof *sorted, by_name);
+    for (size_t i = 1; rc == OK && i < x->n; i++)
+        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
+            rc = ERR(E_DATA, "/sums: %s is there twice", sorted[i]->name);
+    mem_free(sorted);
+    return rc;
 }
 
 static int from_table(struct ckpt_index *x, hid_t file, const struct table *t)
@@ -235,8 +249,10 @@ static int check_marks(hid_t file)
 {
     char kind[32] = "";
     int64_t format, committed;
-    if (!h5x_has_attr(file, "kind") || h5x_get_text(file, "kind", kind, sizeof kind) != OK ||
-        strcmp(kind, CKPT_KIND) != 0)
+    int rc = h5x_get_text(file, "kind", kind, sizeof kind);
+    if (rc != OK && rc != E_DATA)
+        return rc;
+    if (strcmp(kind, CKPT_KIND) != 0)
         return ERR(E_DATA, "not a checkpoint of carat");
     TRY(h5x_get_i64(file, "format", &format));
     if (format != CKPT_FORMAT)

@@ -90,20 +90,17 @@ int ckpt_read_meta(const char *path, struct ckpt_meta *m)
     return rc;
 }
 
-bool ckpt_has_kind(const char *path, const char *kind)
+int ckpt_has_kind(const struct comm *c, const char *path, const char *kind, bool *has)
 {
     struct ckpt_index x;
-    bool found = false;
     char lead[CKPT_NAME_MAX];
-    if (ckpt_index_load(&x, path) != OK) {
-        err_clear();
-        return false;
-    }
+    *has = false;
+    TRY(ckpt_index_open(c, &x, path));
     int n = snprintf(lead, sizeof lead, "/%s/", kind);
-    for (size_t i = 0; !found && i < x.n; i++)
-        found = strncmp(x.dataset[i].name, lead, (size_t)n) == 0;
+    for (size_t i = 0; !*has && i < x.n; i++)
+        *has = strncmp(x.dataset[i].name, lead, (size_t)n) == 0;
     ckpt_index_release(&x);
-    return found;
+    return OK;
 }
 
 /* ---- arrays ---- */

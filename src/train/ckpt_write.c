@@ -173,12 +173,11 @@ static int rename_durably(const struct ckpt_save *s)
         return ERR(E_IO, "%s: cannot rename (fault ckpt.rename)", s->temp);
     if (rename(s->temp, s->path) != 0)
         return ERR(E_IO, "%s: cannot rename to %s: %s", s->temp, s->path, strerror(errno));
-    int rc = fault_hit("ckpt.folder")
-                 ? ERR(E_IO, "%s: cannot fsync its folder (fault ckpt.folder)", s->path)
-                 : fs_fsync_parent(s->path);
-    if (rc != OK)
-        unlink(s->path); /* not known to be durable: nobody may rely on it */
-    return rc;
+    /* Where that fails the file stays: it verifies, and a file of that name that it replaced is no
+     * longer there. It only is not acknowledged. */
+    return fault_hit("ckpt.folder")
+               ? ERR(E_IO, "%s: cannot fsync its folder (fault ckpt.folder)", s->path)
+               : fs_fsync_parent(s->path);
 }
 
 static int commit_and_rename(const struct ckpt_save *s)

@@ -173,17 +173,28 @@ out:
     return rc;
 }
 
-/* A run without momentum may go on with it, from zero; then the last array is not in the file. */
-static bool lacks_momentum(const struct trainer *t, const char *path, const struct ckpt_array *last)
+static void clear_array(const struct ckpt_array *a)
 {
-    if (!t->rule->last_is_momentum || t->optim.n_slots < t->rule->n_slots ||
-        ckpt_has_kind(path, last->kind))
-        return false;
-    log_info("changed         optimizer.momentum: %s begins at zero", last->kind);
-    size_t n = shard_count(last->shard, last->shard->rank);
+    size_t n = shard_count(a->shard, a->shard->rank);
     if (n > 0)
-        memset(last->data, 0, n * sizeof *last->data);
-    return true;
+        memset(a->data, 0, n * sizeof *a->data);
+}
+
+/* A run without momentum may go on with it, from zero; then the last array is not in the file. */
+static int leave_out_momentum(const struct trainer *t, const char *path,
+                              const struct ckpt_array *array, int *n)
+{
+    const struct ckpt_array *last = &array[*n - 1];
+    bool has;
+    if (!t->rule->last_is_momentum || t->optim.n_slots < t->rule->n_slots)
+        return OK;
+    TRY(ckpt_has_kind(t->comm, path, last->kind, &has));
+    if (has)
+        return OK;
+    log_info("changed         optimizer.momentum: %s begins at zero", last->kind);
+    clear_array(last);
+    --*n;
+    return OK;
 }
 
 static int load(struct trainer *t, const char *path)
@@ -192,7 +203,7 @@ static int load(struct trainer *t, const char *path)
     int n = 0;
     TRY(agree(t->comm, check_meta(t, path)));
     add_arrays(t, array, &n);
-    n -= lacks_momentum(t, path, &array[n - 1]);
+    TRY(leave_out_momentum(t, path, array, &n));
     TRY(ckpt_read(t->comm, path, t->tensors, array, n));
     return zero_allgather(&t->holders, &t->whole, t->params);
 }
@@ -202,7 +213,7 @@ int resume_before(struct trainer *t, int64_t step)
     char path[FS_PATH_MAX];
     TRY(trainer_may_write(t));
     TRY(ckpt_leave(t->comm, t->conf->run.dir, step));
-    TRY(ckpt_newest(t->comm, t->conf->run.dir, path));
+    TRY(ckpt_newest(t->comm, t->conf->run.dir, true, path));
     return load(t, path);
 }
 

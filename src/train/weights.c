@@ -42,44 +42,50 @@ static int resolve(char *path, const struct comm *c, const char *from)
         snprintf(path, FS_PATH_MAX, "%s", from);
         return OK;
     }
-    TRY(ckpt_newest(c, from, path));
+    TRY(ckpt_newest(c, from, false, path));
     return path[0] ? OK : ERR(E_DATA, "%s has no checkpoint yet", from);
 }
 
-/* The checkpoint that a run's `latest` names. */
-static int latest_of_run(char *path, const char *run)
+static int spec_of_checkpoint(struct model_spec *s, const char *path)
 {
-    char inside[FS_PATH_MAX], hint[FS_PATH_MAX], *name;
-    size_t n;
-    TRY(fs_join(inside, run, "checkpoints"));
-    TRY(fs_join(hint, inside, "latest"));
-    if (!fs_exists(hint))
-        return ERR(E_DATA, "%s has no checkpoint yet", run);
-    TRY(fs_read_file(hint, 256, &name, &n));
-    name[strcspn(name, "\n")] = '\0';
-    /* A name alone: whoever made the folder must not lead elsewhere. */
-    int rc = *name == '\0' || strchr(name, '/') != NULL
-                 ? ERR(E_DATA, "%s: \"%.60s\" names no checkpoint beside it", hint, name)
-                 : fs_join(path, inside, name);
-    mem_free(name);
-    return rc;
-}
-
-int weights_spec(struct model_spec *s, const char *from)
-{
-    char path[FS_PATH_MAX];
-    enum source kind = SOURCE_FILE;
-    TRY(kind_of(&kind, from));
-    if (kind == SOURCE_FOLDER)
-        return spec_from_file(s, from);
-    snprintf(path, sizeof path, "%s", from);
-    if (kind == SOURCE_RUN)
-        TRY(latest_of_run(path, from));
     struct ckpt_meta m = {0};
     TRY(ckpt_read_meta(path, &m));
     int rc = spec_from_json(s, m.spec_json, path);
     ckpt_meta_release(&m);
     return rc;
+}
+
+/* All checkpoints of a run have one shape: of the newest that tells it. */
+static int spec_of_steps(struct model_spec *s, const char *run, const int64_t *step, size_t n)
+{
+    char path[FS_PATH_MAX];
+    int rc = ERR(E_DATA, "%s has no checkpoint yet", run);
+    for (size_t i = 0; i < n && rc == E_DATA; i++) {
+        TRY(ckpt_path(path, run, step[i]));
+        rc = spec_of_checkpoint(s, path);
+    }
+    return rc;
+}
+
+static int spec_of_run(struct model_spec *s, const char *run)
+{
+    int64_t *step;
+    size_t n;
+    TRY(ckpt_list(run, &step, &n, NULL));
+    int rc = spec_of_steps(s, run, step, n);
+    mem_free(step);
+    return rc;
+}
+
+int weights_spec(struct model_spec *s, const char *from)
+{
+    static int (*const spec_of[])(struct model_spec * s,
+                                  const char *from) = {[SOURCE_FILE] = spec_of_checkpoint,
+                                                       [SOURCE_FOLDER] = spec_from_file,
+                                                       [SOURCE_RUN] = spec_of_run};
+    enum source kind = SOURCE_FILE;
+    TRY(kind_of(&kind, from));
+    return spec_of[kind](s, from);
 }
 
 /* Each rank its pieces, or all of it where the shard is the whole. */

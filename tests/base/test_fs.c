@@ -219,6 +219,35 @@ START_TEST(a_file_is_new_once)
 }
 END_TEST
 
+/* Whether this process still has the removed file open. */
+static bool holds_removed(void)
+{
+    char link[64], to[FS_PATH_MAX];
+    bool found = false;
+    for (int fd = 0; fd < 64 && !found; fd++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(link, to, sizeof to - 1);
+        found = n > 0 && strncmp(to, path, strlen(path)) == 0;
+    }
+    return found;
+}
+
+START_TEST(removes_and_frees)
+{
+    enter();
+    ck_assert_int_eq(fs_write_file(path, "x", 1), OK);
+    ck_assert_int_eq(fs_remove(path), OK);
+    ck_assert_int_eq(n_entries(), 0);
+    for (int i = 0; i < 5000 && holds_removed(); i++)
+        usleep(1000);
+    ck_assert(!holds_removed());
+    ck_assert_int_eq(fs_remove(path), OK); /* it is not there */
+    ck_assert_int_eq(fs_remove(dir), E_IO);
+    ck_assert(strstr(err_message(), dir) != NULL);
+    leave();
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_checked_fixture(t, enter, leave);
@@ -231,6 +260,7 @@ static void add(TCase *t)
     tcase_add_test(t, positions_reads_and_writes);
     tcase_add_test(t, failures_leave_the_old_file);
     tcase_add_test(t, renames_and_syncs);
+    tcase_add_test(t, removes_and_frees);
     tcase_add_test(t, a_file_is_new_once);
 }
 

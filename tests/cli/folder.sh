@@ -99,6 +99,38 @@ kill -USR1 $!; kill -CONT $!; wait $!
 is "asked to end while it starts: 75" [ $? = 75 ]
 is "one step is gained" [ "$(newest cut)" = "$work/cut/checkpoints/step-000000007.h5" ]
 
+# The name of the newest checkpoint is a hint: no save fails for it.
+ok "latest cannot be written" env CARAT_FAULT=ckpt.latest:0:2 "$carat" train "$work/job.yaml" run.dir="$work/hint"
+says 'warning: the name of the newest checkpoint was not noted: .*latest' "a warning"
+says_not 'was not saved' "the save stands"
+is "the next save writes it" grep -qx step-000000006.h5 "$work/hint/checkpoints/latest"
+
+# A save whose folder could not be synced has failed, and its file is there all the same.
+ok "one save's folder cannot be synced" env CARAT_FAULT=ckpt.folder:0:1 "$carat" train "$work/job.yaml" run.dir="$work/unsynced"
+says 'warning: this checkpoint was not saved .*step-000000002.h5: cannot fsync its folder' "a warning"
+ok "it is as whole as the others" "$carat" verify "$work/unsynced"
+is "and stays as they do" [ "$(find "$work/unsynced/checkpoints" -name 'step-*' | wc -l)" = 3 ]
+ok "the next save removes it in its turn" train 1 unsynced train.steps=8
+is "three are kept" [ "$(find "$work/unsynced/checkpoints" -name 'step-*' | wc -l)" = 3 ]
+is "not the oldest" [ ! -e "$work/unsynced/checkpoints/step-000000002.h5" ]
+
+# Who only reads a run with a damaged checkpoint leaves its folder as it is.
+ok "a run to read from" train 1 read
+bytes() { find "$work/read" -type f -exec sha256sum {} + | sort; }
+damaged=$(newest read); truncate -s -9 "$damaged"; before=$(bytes)
+ok "eval" "$carat" eval "$work/read"
+says 'warning: a checkpoint is passed over: .*step-000000006.h5' "which file is passed over"
+says '^model .*step-000000004.h5' "which file is used"
+says_not 'now named' "nothing is renamed"
+ok "weights from it" train 1 from-read model.init="$work/read" train.steps=1
+is "the folder is as it was" [ "$before" = "$(bytes)" ]
+exits 137 "the run itself sets it aside" env CARAT_FAULT=store.read:0:1:kill "$carat" train "$work/job.yaml" run.dir="$work/read"
+is "under another name" [ -e "$damaged.damaged" ]
+is "latest names another" grep -qx step-000000004.h5 "$work/read/checkpoints/latest"
+echo "$(basename "$damaged")" >"$work/read/checkpoints/latest"
+ok "weights from it, whatever latest says" train 1 from-aside model.init="$work/read" train.steps=1
+ok "the run goes on" train 1 read
+
 # Time.
 exits 75 "a short slice gains a step" train 1 time train.time_limit=0.001s
 is "and saves it" [ -n "$(newest time)" ]
@@ -171,8 +203,8 @@ done <<END
 3 metrics.fsync:2 74
 2 ckpt.pwrite:1:1 74 checkpoint.every=0
 3 ckpt.rename:0:1 74 checkpoint.every=0
-1 ckpt.latest:0:1 74 checkpoint.every=0
-2 ckpt.latest:0:1 74 checkpoint.every=0 checkpoint.async=on
+1 ckpt.folder:0:1 74 checkpoint.every=0
+2 ckpt.remove:0:1 74 checkpoint.every=1 train.steps=3 checkpoint.keep=2 checkpoint.async=on
 2 h5x.reserve:0:1 74
 END
 

@@ -62,6 +62,14 @@ ok "sgd with momentum from here" train 2 sgd-1 optimizer.name=sgd optimizer.mome
 says "momentum_buffer begins at zero" "where the momentum comes from"
 ok "sgd with its momentum" train 1 sgd-1 optimizer.name=sgd optimizer.momentum=0.9 train.steps=9
 says_not "begins at zero" "the momentum is kept"
+cp -r "$work/sgd-1" "$work/sgd-kept"; unread=0
+for n in 4 5 6 7 8 9 10; do # files opened at the start
+    rm -rf "$work/sgd-2"; cp -r "$work/sgd-kept" "$work/sgd-2"
+    CARAT_FAULT=h5x.open:0:$n train 1 sgd-2 optimizer.name=sgd optimizer.momentum=0.9 train.steps=10 >"$work/out" 2>&1
+    says_not "begins at zero" "a file that cannot be opened is not one without momentum"
+    unread=$((unread + $(grep -c '^carat: .*step-000000009.h5: cannot open' "$work/out")))
+done
+checks=$((checks + 1)); [ "$unread" -ge 3 ] || failed "only $unread starts failed to open the checkpoint"
 ok "sgd without momentum again" train 1 sgd-1 optimizer.name=sgd train.steps=10
 
 ok "a schedule beside an average" "$carat" plan "$work/job.yaml" run.dir="$work/plan" \

@@ -133,6 +133,6 @@ ok "weights as a start" train 2 init model.init="$work/n4" train.steps=2
 mkdir -p "$work/foreign/checkpoints"
 echo "../../n4/checkpoints/$(cat "$work/n4/checkpoints/latest")" >"$work/foreign/checkpoints/latest"
 exits 65 "a run that names another's weights" train 1 led model.init="$work/foreign" train.steps=2
-says 'names no checkpoint beside it' "why"
+says 'foreign has no checkpoint yet' "why"
 
 conclude

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import shutil
 
+import folders
 import judge
 from case import KILLED, Case, suffer
 
@@ -36,12 +37,8 @@ def at_call(place, ranks, spec, codes):
     return do
 
 
-def calls(place, ranks):
-    """How many calls of each class each rank makes, by a run that is only watched."""
-    run = f"{place.work}/count{ranks}"
-    done = place.run(place.train(ranks, run), f"{run}.log", place.shim_env(run))
-    if done.code != 0 or len(judge.published(run)) != 2:
-        raise SystemExit(f"the job does not run under the shim:\n{done.text}")
+def numbers(run):
+    """How many calls of each class each rank made in a run that was only watched."""
     most = {}
     with open(f"{run}.calls") as f:
         for line in f:
@@ -49,6 +46,14 @@ def calls(place, ranks):
             key = (int(rank), kind)
             most[key] = max(most.get(key, 0), int(number))
     return sorted(most.items())
+
+
+def calls(place, ranks):
+    run = f"{place.work}/count{ranks}"
+    done = place.run(place.train(ranks, run), f"{run}.log", place.shim_env(run))
+    if done.code != 0 or len(judge.published(run)) != 2:
+        raise SystemExit(f"the job does not run under the shim:\n{done.text}")
+    return numbers(run)
 
 
 def call_rows(place):
@@ -61,6 +66,44 @@ def call_rows(place):
                 for number in range(1, most + 1 if kind in classes else 0):
                     spec = f"{kind}:{rank}:{number}:{action}"
                     yield Case(row, f"{n} {spec}", at_call(place, n, spec, codes))
+
+
+# ---- reading what is there ----
+
+RESUMED = ("train.steps=5", "checkpoint.every=1", "checkpoint.keep=3")
+
+
+def stopped(place, run):
+    """A run with two checkpoints and one step to go."""
+    shutil.copytree(place.reference(RESUMED)[0], run)
+    os.unlink(folders.newest(run))
+
+
+def at_read(place, ranks, spec):
+    def do(folder):
+        run, log = f"{folder}/run", f"{folder}/log"
+        stopped(place, run)
+        done = place.run(place.train(ranks, run, RESUMED), log, place.shim_env(run, spec))
+        judge.check_ended(done, IO_CODES)
+        judge.insist("passed over" not in done.text, "what could not be read is passed over")
+        judge.check_kept(place, run, log, place.reference(RESUMED))
+        judge.check_going_on(place, ranks, run, log, place.reference(RESUMED), RESUMED)
+        return 1
+    return do
+
+
+def read_rows(place):
+    for ranks in (1, 2):
+        run = f"{place.work}/reads{ranks}"
+        stopped(place, run)
+        done = place.run(place.train(ranks, run, RESUMED), f"{run}.log", place.shim_env(run))
+        if done.code != 0:
+            raise SystemExit(f"the job does not go on under the shim:\n{done.text}")
+        for (rank, kind), most in numbers(run):
+            for number in range(1, most + 1 if kind == "read" else 0):
+                spec = f"{kind}:{rank}:{number}:{'EIO+' if number % 2 else 'EIO'}"
+                yield Case("read error (EIO) at resume", f"{ranks} {spec}",
+                           at_read(place, ranks, spec))
 
 
 # ---- no memory ----
@@ -139,6 +182,7 @@ def disk_rows(place):
 
 def all_rows(place, only):
     yield from call_rows(place)
+    yield from read_rows(place)
     if only == "" or "mem" in only:  # counting takes a while
         yield from memory_rows(place)
     yield from disk_rows(place)

@@ -7,10 +7,10 @@
  * FAULT_SPEC    class:rank:number:action[+]: the number-th call (from 1) of that class by that
  *               rank, or by any ('*', each counting its own); with '+' also all that follow
  *
- * Classes: write open close sync alloc rename link unlink. Opening counts when it may create or
- * write, closing when the file was open for writing. Actions: kill and stop send the signal to the
- * process before the call; all kills its session; short writes half and says so; any other is the
- * error's name, which the call returns without having done anything (close and EINTR on close:
+ * Classes: write read open close sync alloc rename link unlink. Opening counts when it may create
+ * or write, closing when the file was open for writing. Actions: kill and stop send the signal to
+ * the process before the call; all kills its session; short writes half and says so; any other is
+ * the error's name, which the call returns without having done anything (close and EINTR on close:
  * the file is closed all the same, as Linux does). */
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,9 +27,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum class { WRITE, OPEN, CLOSE, SYNC, ALLOC, RENAME, LINK, UNLINK, N_CLASSES };
-static const char *const class_names[N_CLASSES] = {"write", "open",   "close", "sync",
-                                                   "alloc", "rename", "link",  "unlink"};
+enum class { WRITE, READ, OPEN, CLOSE, SYNC, ALLOC, RENAME, LINK, UNLINK, N_CLASSES };
+static const char *const class_names[N_CLASSES] = {"write", "read",   "open", "close", "sync",
+                                                   "alloc", "rename", "link", "unlink"};
 
 enum act { NOTHING, KILL, KILL_ALL, STOP, SHORT, FAIL };
 static const struct {
@@ -321,6 +321,18 @@ int close(int fd)
     char path[PATH_MAX];                                                                           \
     GUARD(class, fd_inside(fd, path), path, "", call)
 
+ssize_t read(int fd, void *buf, size_t n)
+{
+    REAL(read);
+    GUARD_FD(READ, real(fd, buf, n));
+}
+
+ssize_t pread(int fd, void *buf, size_t n, off_t at)
+{
+    REAL(pread);
+    GUARD_FD(READ, real(fd, buf, n, at));
+}
+
 int fsync(int fd)
 {
     REAL(fsync);
@@ -381,6 +393,7 @@ int unlink(const char *path)
 
 /* Large-file names of the same calls, where off_t has 64 bits anyway. */
 #define ALIAS(name, of, ...) __typeof__(of) name __attribute__((alias(#of)))
+ALIAS(pread64, pread);
 ALIAS(pwrite64, pwrite);
 ALIAS(pwritev64, pwritev);
 ALIAS(open64, open);

@@ -497,7 +497,6 @@ START_TEST(meta_round_trips)
                           strcmp(m.history, want.history) == 0);
     ck_all(&ck_world, m.n_tokenizer == 10 && memcmp(m.tokenizer, "some\0bytes", 10) == 0);
     ckpt_meta_release(&m);
-    ck_all(&ck_world, ckpt_has_kind(path, "exp_avg") && !ckpt_has_kind(path, "exp"));
 }
 END_TEST
 
@@ -626,7 +625,7 @@ static const struct {
               {"ckpt.pwrite", false, 1}, {"fs.pwrite", false, 1},     {"ckpt.fsync", false, 1},
               {"ckpt.close", false, 1},  {"ckpt.readback", false, 1}, {"fs.pread", false, 1},
               {"ckpt.commit", true, 1},  {"h5x.write", true, 1},      {"fs.fsync", true, 1},
-              {"ckpt.rename", true, 1},  {"ckpt.folder", true, 1}};
+              {"ckpt.rename", true, 1}};
 enum { N_POINTS = sizeof points / sizeof points[0] };
 
 static void arm(const char *point, int rank, const char *rest)
@@ -671,6 +670,40 @@ START_TEST(a_failure_anywhere_leaves_nothing)
     ck_all(&ck_world, load(&ck_world, before, 1, false) == OK);
     ck_all(&ck_world, save(&ck_world, path, 2, false) == OK);
     ck_all(&ck_world, load(&ck_world, path, 2, false) == OK);
+}
+END_TEST
+
+/* Nobody knows whether the name will last, but what it replaced is gone already. */
+START_TEST(a_file_stays_though_its_folder_cannot_be_synced)
+{
+    make_table(false);
+    const char *path = path_of("unsynced.h5");
+    for (int64_t step = 1; step <= 2; step++) {
+        arm("ckpt.folder", 0, "");
+        int rc = save(&ck_world, path, step, false);
+        disarm();
+        ck_all(&ck_world, rc == E_IO);
+        barrier();
+        ck_all(&ck_world, load(&ck_world, path, step, false) == OK);
+        ck_all(&ck_world, ckpt_verify(&ck_world, path, NULL) == OK);
+        ck_all(&ck_world, count_names(dir, "tmp") == 0);
+        barrier();
+    }
+}
+END_TEST
+
+START_TEST(whether_a_kind_is_there_is_known_or_an_error)
+{
+    make_table(false);
+    const char *path = path_of("kinds.h5");
+    bool has;
+    ck_all(&ck_world, save(&ck_world, path, 1, false) == OK);
+    ck_all(&ck_world, ckpt_has_kind(&ck_world, path, "exp_avg", &has) == OK && has);
+    ck_all(&ck_world, ckpt_has_kind(&ck_world, path, "exp", &has) == OK && !has);
+    arm("mem", 0, "");
+    int rc = ckpt_has_kind(&ck_world, path, "exp_avg", &has);
+    disarm();
+    ck_all(&ck_world, rc == E_MEM);
 }
 END_TEST
 
@@ -850,6 +883,18 @@ static int retain(const char *run, int64_t newest, int64_t n, int64_t every, int
     return ckpt_retain(&ck_world, run, newest, &keep);
 }
 
+static bool latest_is(const char *run, int64_t step)
+{
+    char path[FS_PATH_MAX], want[64], *text;
+    size_t n;
+    snprintf(want, sizeof want, "step-%09lld.h5\n", (long long)step);
+    if (fs_join(path, run, "checkpoints/latest") != OK || fs_read_file(path, 100, &text, &n) != OK)
+        return false;
+    bool same = strcmp(text, want) == 0;
+    mem_free(text);
+    return same;
+}
+
 START_TEST(retention_keeps_what_it_should)
 {
     make_table(false);
@@ -861,20 +906,21 @@ START_TEST(retention_keeps_what_it_should)
     barrier();
     for (int64_t step = 100; step <= 700; step += 100)
         ck_all(&ck_world, has_step(run, step) == (step % 300 == 0 || step >= 600));
-    char path[FS_PATH_MAX], *text;
-    size_t n;
-    ck_assert_int_eq(fs_join(path, run, "checkpoints/latest"), OK);
-    ck_all(&ck_world, fs_read_file(path, 100, &text, &n) == OK);
-    ck_all(&ck_world, strcmp(text, "step-000000700.h5\n") == 0);
-    mem_free(text);
+    ck_all(&ck_world, latest_is(run, 700));
     /* A newest that is not there deletes nothing. */
     ck_all(&ck_world, retain(run, 800, 1, 0, 0) == E_BUG);
     ck_all(&ck_world, has_step(run, 600) && has_step(run, 700));
+    /* The hint is none that a save or the room for the next depends on. */
+    save_step(run, 800);
     arm("ckpt.latest", 0, "");
-    int rc = retain(run, 700, 2, 0, 0);
+    int rc = retain(run, 800, 2, 0, 0);
     disarm();
-    ck_all(&ck_world, rc == E_IO);
-    ck_all(&ck_world, has_step(run, 300));
+    barrier();
+    ck_all(&ck_world, rc == OK && latest_is(run, 700));
+    ck_all(&ck_world, !has_step(run, 300) && !has_step(run, 600) && has_step(run, 700));
+    ck_all(&ck_world, retain(run, 800, 2, 0, 0) == OK);
+    barrier();
+    ck_all(&ck_world, latest_is(run, 800));
 }
 END_TEST
 
@@ -911,7 +957,7 @@ START_TEST(a_branch_is_left)
     ck_assert_int_eq(ckpt_path(path, run, 8), OK);
     snprintf(left, sizeof left, "%s.left", path);
     ck_all(&ck_world, fs_exists(left));
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, strstr(path, "step-000000004.h5") != NULL);
     barrier();
     /* Where all are of the branch, the oldest stays. */
@@ -926,11 +972,11 @@ START_TEST(the_newest_whole_file_is_found)
     make_table(false);
     const char *run = fresh_run("newest");
     char path[FS_PATH_MAX], damaged[FS_PATH_MAX + 16];
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, path[0] == '\0');
     for (int64_t step = 1; step <= 3; step++)
         save_step(run, step);
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == OK);
     ck_all(&ck_world, strstr(path, "step-000000003.h5") != NULL);
     snprintf(damaged, sizeof damaged, "%s.damaged", path);
     barrier();
@@ -941,8 +987,13 @@ START_TEST(the_newest_whole_file_is_found)
         ck_assert_int_eq(truncate(cut, 5000), 0);
     }
     barrier();
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == OK);
-    ck_all(&ck_world, strstr(path, "step-000000001.h5") != NULL);
+    for (int ours = 0; ours <= 1; ours++) {
+        ck_all(&ck_world, has_step(run, 3) && has_step(run, 2)); /* a reader has left them */
+        barrier();
+        ck_all(&ck_world, ckpt_newest(&ck_world, run, ours, path) == OK);
+        ck_all(&ck_world, strstr(path, "step-000000001.h5") != NULL);
+        ck_all(&ck_world, latest_is(run, 1) == ours);
+    }
     ck_all(&ck_world, load(&ck_world, path, 1, false) == OK);
     ck_all(&ck_world, fs_exists(damaged) && !has_step(run, 3) && !has_step(run, 2));
     barrier();
@@ -951,7 +1002,41 @@ START_TEST(the_newest_whole_file_is_found)
     barrier();
     /* Twice: the marked files must not be taken for an empty folder. */
     for (int i = 0; i < 2; i++)
-        ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == E_DATA);
+        ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == E_DATA);
+}
+END_TEST
+
+/* The newest of two; its name stays whatever a reader is told. */
+static int find_newest(const char *run, const char *fault, const char *nth, char *path)
+{
+    arm(fault, 0, nth);
+    int rc = ckpt_newest(&ck_world, run, true, path);
+    disarm();
+    barrier();
+    ck_all(&ck_world, has_step(run, 2) && has_step(run, 1));
+    barrier();
+    return rc;
+}
+
+START_TEST(a_file_that_cannot_be_read_is_not_damaged)
+{
+    make_table(false);
+    const char *run = fresh_run("unread");
+    char path[FS_PATH_MAX];
+    save_step(run, 1);
+    save_step(run, 2);
+    /* HDF5 fails once: to tell the format, or to open the index. */
+    for (int nth = 1; nth <= 2; nth++) {
+        ck_all(&ck_world, find_newest(run, "h5x.open", nth == 1 ? ":1" : ":2", path) == OK);
+        ck_all(&ck_world, strstr(path, "step-000000002.h5") != NULL);
+    }
+    ck_all(&ck_world, find_newest(run, "fs.pread", "", path) == E_IO); /* a block */
+    ck_assert_int_eq(ckpt_path(path, run, 2), OK);
+    if (ck_world.rank == 0)
+        ck_assert_int_eq(truncate(path, 5000), 0);
+    barrier();
+    ck_all(&ck_world, find_newest(run, "fs.pread", "", path) == E_IO); /* what may be damage */
+    ck_all(&ck_world, strstr(err_message(), "cannot read") != NULL);
 }
 END_TEST
 
@@ -970,7 +1055,7 @@ START_TEST(another_format_is_refused_and_left_alone)
         ck_assert_int_eq(h5x_close(&f), OK);
     }
     barrier();
-    ck_all(&ck_world, ckpt_newest(&ck_world, run, path) == E_DATA);
+    ck_all(&ck_world, ckpt_newest(&ck_world, run, true, path) == E_DATA);
     ck_all(&ck_world, strstr(err_message(), "format 2") != NULL);
     ck_all(&ck_world, has_step(run, 2) && has_step(run, 1));
 }
@@ -1163,7 +1248,7 @@ START_TEST(killed_anywhere_the_older_file_stands)
         int status = run_child(run, kill[i].fault, kill[i].aside);
         ck_assert_msg(status == 137, "%s: exit %d", kill[i].fault, status);
         snprintf(want, sizeof want, "step-%09d.h5", kill[i].step);
-        ck_assert_int_eq(ckpt_newest(&ck_world, run, path), OK);
+        ck_assert_int_eq(ckpt_newest(&ck_world, run, true, path), OK);
         ck_assert_msg(strstr(path, want) != NULL, "%s: %s", kill[i].fault, path);
         ck_assert_int_eq(load(&ck_world, path, kill[i].step, false), OK);
         ck_assert_int_eq(ckpt_clean_temporaries(run), OK);
@@ -1187,6 +1272,8 @@ static void add(TCase *t)
     tcase_add_test(t, flipped_metadata_is_refused_or_without_effect);
     tcase_add_test(t, a_file_cut_short_is_refused);
     tcase_add_test(t, a_failure_anywhere_leaves_nothing);
+    tcase_add_test(t, a_file_stays_though_its_folder_cannot_be_synced);
+    tcase_add_test(t, whether_a_kind_is_there_is_known_or_an_error);
     tcase_add_test(t, where_no_thread_can_be_had_it_is_written_all_the_same);
     tcase_add_test(t, a_save_that_is_given_up_leaves_nothing);
     tcase_add_test(t, a_disk_may_be_full_at_any_place);
@@ -1197,6 +1284,7 @@ static void add(TCase *t)
     tcase_add_test(t, the_newest_from_before_a_trouble_stays);
     tcase_add_test(t, a_branch_is_left);
     tcase_add_test(t, the_newest_whole_file_is_found);
+    tcase_add_test(t, a_file_that_cannot_be_read_is_not_damaged);
     tcase_add_test(t, another_format_is_refused_and_left_alone);
     tcase_add_test(t, an_unfinished_file_is_refused);
     tcase_add_test(t, a_dataset_without_sums_is_refused);

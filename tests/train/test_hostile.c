@@ -2,6 +2,7 @@
  * link out of the file. What lies outside is a pipe: who opens it waits until the alarm.
  * ranks: 1 */
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "data/store.h"
 #include "data/store_write.h"
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TOO_LONG_S = 20, N_TOKENS = 50, WIDTH = 40 };
@@ -615,6 +617,90 @@ START_TEST(attributes_of_another_kind_are_refused)
 }
 END_TEST
 
+/* ---- a checkpoint of very many names ---- */
+
+enum { MANY = 40000, NAME_BYTES = 120 };
+
+/* Columns of a table of sums that names the same dataset over and over. */
+static struct {
+    char name[MANY][NAME_BYTES];
+    uint32_t block[MANY], crc[MANY];
+} many;
+
+static void name_the_same(hid_t file)
+{
+    hid_t d = H5Dopen2(file, "/params/model.norm.weight", H5P_DEFAULT);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(many.name[i], NAME_BYTES, "/many/%0100d", i); /* alike for long */
+        ck_assert(H5Lcreate_hard(d, ".", file, many.name[i], H5P_DEFAULT, H5P_DEFAULT) >= 0);
+    }
+    H5Dclose(d);
+}
+
+static void put_column(hid_t file, const char *name, hid_t type, const void *values)
+{
+    const hsize_t n[1] = {MANY};
+    ck_assert(H5Ldelete(file, name, H5P_DEFAULT) >= 0);
+    ck_assert_int_eq(h5x_put_array(file, name, type, 1, n, values, NULL), OK);
+}
+
+static void put_table(hid_t file)
+{
+    struct sha256 s;
+    char hash[65];
+    hid_t text = H5Tcopy(H5T_C_S1);
+    H5Tset_size(text, NAME_BYTES);
+    H5Tset_cset(text, H5T_CSET_UTF8);
+    H5Tset_strpad(text, H5T_STR_NULLPAD);
+    put_column(file, "/sums/dataset", text, many.name);
+    put_column(file, "/sums/block", H5T_STD_U32LE, many.block);
+    put_column(file, "/sums/crc32c", H5T_STD_U32LE, many.crc);
+    H5Tclose(text);
+    sha256_init(&s);
+    sha256_add(&s, many.name, sizeof many.name);
+    sha256_add(&s, many.block, sizeof many.block);
+    sha256_add(&s, many.crc, sizeof many.crc);
+    sha256_hex(&s, hash);
+    ck_assert_int_eq(h5x_put_text(file, "sums_sha256", hash), OK);
+}
+
+static void make_many(void)
+{
+    hid_t f;
+    copy_whole(&TARGETS[0]);
+    ck_assert_int_eq(h5x_open(&f, forged, true), OK);
+    H5Gclose(H5Gcreate2(f, "/many", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    name_the_same(f);
+    put_table(f);
+    ck_assert_int_eq(h5x_close(&f), OK);
+}
+
+static void look_at_many(void)
+{
+    hid_t f;
+    struct h5x_array a;
+    ck_assert_int_eq(h5x_open(&f, forged, false), OK);
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(h5x_describe(f, many.name[i], &a), OK);
+    ck_assert_int_eq(h5x_close(&f), OK);
+}
+
+/* Not all pairs of names are compared: it takes not much longer than to look at each. */
+START_TEST(very_many_names_are_refused_soon)
+{
+    make_many();
+    clock_t begun = clock();
+    look_at_many();
+    clock_t looked = clock();
+    ck_assert_int_eq(read_checkpoint(forged), E_DATA);
+    double once_s = (double)(looked - begun) / CLOCKS_PER_SEC;
+    double read_s = (double)(clock() - looked) / CLOCKS_PER_SEC;
+    ck_assert_msg(strstr(err_message(), "datasets, but /sums") != NULL, "%s", err_message());
+    ck_assert_msg(read_s < 3 * once_s, "%g s to read, %g s to look at each", read_s, once_s);
+    err_clear();
+}
+END_TEST
+
 static void add(TCase *t)
 {
     snprintf(outside, sizeof outside, "%s", in_folder("outside"));
@@ -628,6 +714,7 @@ static void add(TCase *t)
     tcase_add_loop_test(t, what_is_no_file_is_refused, 0, N_TARGETS);
     tcase_add_test(t, a_group_s_filter_is_not_looked_for);
     tcase_add_test(t, attributes_of_another_kind_are_refused);
+    tcase_add_test(t, very_many_names_are_refused_soon);
 }
 
 int main(int argc, char **argv)
