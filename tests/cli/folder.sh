@@ -75,18 +75,28 @@ newest_stays() { # WHAT
     is "$1: the checkpoint is not blamed" [ -e "$work/cut/checkpoints/step-000000006.h5" ]
     is "$1: nor counted against" [ ! -e "$work/cut/checkpoints/restart" ]
 }
-cut() { timeout -s KILL 3 "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 "$@"; }
+cut() { timeout -s KILL 60 "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 "$@"; }
+within() { for _ in $(seq 400); do "$@" && return; sleep 0.05; done; return 1; }
+missing() { [ ! -e "$1" ]; }
+begin_cut() { "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 "$@" >"$work/out" 2>&1 & }
 ok "a run" train 1 cut
+counted=$work/cut/checkpoints/restart noted=$work/cut/checkpoints/times
 for point in phase.load phase.compute phase.save; do
-    CARAT_FAULT=$point:0:1:hang exits 137 "cut in $point" cut train.time_limit=1.5s
+    rm -f "$noted"
+    CARAT_FAULT=$point:0:1:hang begin_cut train.time_limit=1.5s
+    is "cut in $point: noted" within test -e "$noted"
+    kill -KILL $!; wait $! 2>/dev/null
     newest_stays "$point"
     exits 78 "the next is refused" cut train.time_limit=1.5s
     says 'time_limit 1.5 s is too short to gain a step: after [0-9.]+ s the last start was not through' "with the numbers"
     newest_stays "refused after $point"
-    rm "$work/cut/checkpoints/times"
 done
-CARAT_FAULT=phase.compute:0:1:hang exits 137 "killed after a signal" timeout -s TERM -k 1 2 \
-    "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20
+rm "$noted"
+CARAT_FAULT=phase.compute:0:1:hang begin_cut
+is "a start is counted" within test -e "$counted"
+kill -TERM $!
+is "until it is asked to end" within missing "$counted"
+kill -KILL $!; wait $! 2>/dev/null
 newest_stays "after a signal"
 CARAT_FAULT=phase.compute:0:1:kill exits 137 "killed before anything" cut
 is "is counted" grep -q 'step 6 tries 1' "$work/cut/checkpoints/restart"
@@ -94,7 +104,7 @@ echo "ranks 1 startup_s 50 step_s 1 save_s 1" >"$work/cut/checkpoints/times"
 exits 78 "a refusal in between" cut train.time_limit=10s
 is "is another start's and takes none back" grep -q 'step 6 tries 1' "$work/cut/checkpoints/restart"
 CARAT_FAULT=phase.load:0:1:stop "$carat" train "$work/job.yaml" run.dir="$work/cut" train.steps=20 >"$work/out" 2>&1 &
-for _ in $(seq 200); do grep -q '^State:.*stopped' /proc/$!/status && break; sleep 0.05; done
+is "a start that stands still" within grep -q '^State:.*stopped' /proc/$!/status
 kill -USR1 $!; kill -CONT $!; wait $!
 is "asked to end while it starts: 75" [ $? = 75 ]
 is "one step is gained" [ "$(newest cut)" = "$work/cut/checkpoints/step-000000007.h5" ]
