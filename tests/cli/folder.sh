@@ -137,7 +137,7 @@ is "the folder is as it was" [ "$before" = "$(bytes)" ]
 exits 137 "the run itself sets it aside" env CARAT_FAULT=store.read:0:1:kill "$carat" train "$work/job.yaml" run.dir="$work/read"
 is "under another name" [ -e "$damaged.damaged" ]
 is "latest names another" grep -qx step-000000004.h5 "$work/read/checkpoints/latest"
-echo "$(basename "$damaged")" >"$work/read/checkpoints/latest"
+basename "$damaged" >"$work/read/checkpoints/latest"
 ok "weights from it, whatever latest says" train 1 from-aside model.init="$work/read" train.steps=1
 ok "the run goes on" train 1 read
 
