@@ -10,13 +10,14 @@
 
 #include "par/comm.h"
 
-/* Until a job has said its own limit. */
+/* Where nobody has said another limit. */
 enum { WATCHDOG_FIRST_S = 120 };
 
 /* Watches this process from here on, or by this limit from here on: base_s seconds without a mark,
- * or 10 times what a phase usually takes (0: not at all). Without room for shared memory or a
+ * or 10 times what a phase usually takes (0: not at all). key (a literal, or NULL) is what sets that
+ * limit. Without room for shared memory or a
  * thread it does without. No FAILED is written yet. Collective. */
-void watchdog_begin(const struct comm *c, double base_s);
+void watchdog_begin(const struct comm *c, double base_s, const char *key);
 /* Has FAILED written in the run's folder from here on, which the job must hold: in another's it
  * would speak of the other's run. Local. */
 void watchdog_keep_record(const char *run_dir);
@@ -31,6 +32,7 @@ struct watchdog_report {
     int phase;
     long step;
     double still_s, limit_s;
+    const char *key;    /* NULL: nothing sets the limit */
     const char *behind; /* "rank 1 (compute of step 3)"; "": none that this rank sees */
     bool sees_all;      /* it sees all ranks */
 };

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/plain.h"
 #include "base/str.h"
+#include "base/watch.h"
 #include "cmd/cmd.h"
 #include "cmd/opts.h"
 #include "conf/config_file.h"
@@ -13,6 +14,7 @@
 #include "par/pin.h"
 #include "train/evaluate.h"
 #include "train/text_bytes.h"
+#include "train/watchdog.h"
 #include "train/weights.h"
 
 #include <math.h>
@@ -29,6 +31,7 @@ struct request {
     enum split split;
     enum boundary boundary;
     int64_t samples, seq_len, micro, threads;
+    double watchdog_s;
     bool json;
 };
 
@@ -253,6 +256,7 @@ static int run(struct request *r, const struct comm *c)
     TRY(pin_ranks(&pin, c, (int)r->threads, true));
     TRY(weights_load(&s.w, c, r->from));
     int rc = agree(c, prepare(&s, r));
+    watch_phase(PHASE_VALIDATE);
     if (rc == OK)
         rc = measure(&s, r, c);
     release(&s);
@@ -264,6 +268,8 @@ static int check_request(struct request *r)
     if (strcmp(r->split_name, "train") != 0 && strcmp(r->split_name, "valid") != 0)
         return ERR(E_USAGE, "--split is valid or train, not \"%s\"", r->split_name);
     r->split = strcmp(r->split_name, "train") == 0 ? SPLIT_TRAIN : SPLIT_VALID;
+    if (!(r->watchdog_s >= 0 && r->watchdog_s <= 1e9))
+        return ERR(E_USAGE, "--watchdog is %g; it is seconds, 0: never", r->watchdog_s);
     const struct {
         const char *name;
         int64_t v, least;
@@ -280,8 +286,12 @@ static int check_request(struct request *r)
 
 int cmd_eval(int argc, char **argv)
 {
-    struct request r = {
-        .split_name = "valid", .samples = -1, .seq_len = -1, .micro = -1, .threads = -1};
+    struct request r = {.split_name = "valid",
+                        .samples = -1,
+                        .seq_len = -1,
+                        .micro = -1,
+                        .threads = -1,
+                        .watchdog_s = WATCHDOG_FIRST_S};
     bool help = false;
     const struct opt table[] = {
         {"split", 0, OPT_STR, &r.split_name, "NAME", "valid (default) or train"},
@@ -289,6 +299,8 @@ int cmd_eval(int argc, char **argv)
         {"seq-len", 0, OPT_INT, &r.seq_len, "T", "tokens a sample"},
         {"micro", 0, OPT_INT, &r.micro, "B", "samples at a time on a rank"},
         {"threads", 0, OPT_INT, &r.threads, "N", "threads a rank"},
+        {"watchdog", 0, OPT_F64, &r.watchdog_s, "S",
+         "seconds without progress after which a rank that hangs ends all (default 120; 0: never)"},
         {"json", 0, OPT_FLAG, &r.json, NULL, "the figures as JSON on standard output"},
         {"help", 'h', OPT_FLAG, &help, NULL, "this text"},
     };
@@ -314,7 +326,11 @@ int cmd_eval(int argc, char **argv)
     log_to_stderr(r.json);
     struct comm c;
     TRY(comm_init(&c, &argc, &argv));
+    watchdog_begin(&c, r.watchdog_s, "--watchdog");
+    watch_phase(PHASE_LOAD);
     int rc = run(&r, &c);
+    watch_phase(PHASE_CLOSE);
+    watchdog_end();
     comm_end(&c);
     return rc;
 }

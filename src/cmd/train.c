@@ -42,7 +42,7 @@ int cmd_train(int argc, char **argv)
     static struct job j;
     stop_install();
     TRY(comm_init(&c, &argc, &argv));
-    watchdog_begin(&c, WATCHDOG_FIRST_S);
+    watchdog_begin(&c, WATCHDOG_FIRST_S, NULL);
     watch_phase(PHASE_JOB);
     int rc = agree(&c, job_load(&j, argc, argv));
     if (rc == OK && !j.print_only)

@@ -351,7 +351,7 @@ static int init(struct trainer *t, const struct config *conf, const struct model
     t->start = start;
     t->saved_step = -1;
     t->train_store.fd = t->valid_store.fd = -1;
-    watchdog_begin(comm, conf->run.watchdog_s);
+    watchdog_begin(comm, conf->run.watchdog_s, "run.watchdog");
     watch_phase(PHASE_START);
     int rc = build(t);
     if (rc != OK) {

@@ -44,6 +44,7 @@ static struct {
     pthread_mutex_t lock; /* of what follows */
     bool has_thread;
     double base_s; /* 0: off */
+    const char *key;
     char run_dir[4096];
     int rank, size;
     char host[64];
@@ -72,10 +73,11 @@ void watchdog_text(const struct watchdog_report *r, char *text, size_t n)
     const struct phase_kind *p = &PHASES[r->phase];
     snprintf(text, n,
              "rank %d on %s has made no progress for %.0f s (limit %.0f s) in phase %s (%s) of "
-             "step %ld: %s%s; look at that node, then run the same command again, with a greater "
-             "run.watchdog if nothing hung",
+             "step %ld: %s%s; look at that node, then run the same command again%s%s%s",
              r->rank, r->host, r->still_s, r->limit_s, phase_name((enum phase)r->phase), p->help,
-             r->step, cause_of(r), p->waits ? r->behind : "");
+             r->step, cause_of(r), p->waits ? r->behind : "",
+             r->key != NULL ? ", with a greater " : "", r->key != NULL ? r->key : "",
+             r->key != NULL ? " if nothing hung" : "");
 }
 
 static void say(const char *text)
@@ -183,6 +185,7 @@ static _Noreturn void end(double limit_s)
                                 .step = (long)atomic_load(&me->mark->step),
                                 .still_s = me->seen.still_s,
                                 .limit_s = limit_s,
+                                .key = dog.key,
                                 .behind = behind,
                                 .sees_all = dog.n == dog.size};
     watchdog_text(&r, last_words, sizeof last_words);
@@ -300,11 +303,12 @@ static void share(const struct comm *c)
     pthread_mutex_unlock(&dog.lock);
 }
 
-void watchdog_begin(const struct comm *c, double base_s)
+void watchdog_begin(const struct comm *c, double base_s, const char *key)
 {
     watchdog_end();
     pthread_mutex_lock(&dog.lock);
     dog.base_s = base_s;
+    dog.key = key;
     dog.rank = c->rank;
     dog.size = c->size;
     snprintf(dog.host, sizeof dog.host, "%s", c->host);

@@ -80,6 +80,14 @@ ok "its event" "$carat" inspect "$work/run" --events
 says 'step 20, attempt 0, straggler: warn' "it is recorded"
 says_not 'rank [02] on' "the others are not told of"
 
+# So does an evaluation, without a word in the run's folder.
+exits 69 "stopped in eval" env CARAT_FAULT=phase.validate:1:1:stop timeout -k 5 60 mpirun -n 2 "$carat" eval \
+    "$work/run" --watchdog 2
+says 'made no progress .* in phase validate .* with a greater --watchdog if nothing hung' "stopped in eval: who and where"
+one_message "stopped in eval"
+ok "stopped in eval: no FAILED" test ! -e "$work/run/FAILED"
+exits 64 "no such watchdog" "$carat" eval "$work/run" --watchdog -1
+
 # Not watched: the launcher's limit is what ends it.
 exits 137 "run.watchdog=0" env CARAT_FAULT=phase.compute:0:2:hang timeout -s KILL 3 "$carat" train \
     "$work/job.yaml" run.dir="$work/off" run.watchdog=0
