@@ -120,8 +120,8 @@ void metrics_free(struct metrics *m);
  * step -1: none is. Local. */
 int metrics_durable(const char *run_dir, int64_t *step, int64_t *attempt);
 
-/* The rows of a run in the order of their writing, as they come: of all attempts and segments, those
- * of a branch that was left among them, also while a job writes them. Local. */
+/* The rows of a run in the order of their writing, as they come: of all attempts and segments,
+ * those of a branch that was left among them, also while a job writes them. Local. */
 struct metrics_tail;
 enum tail { TAIL_NONE, TAIL_ROW, TAIL_AMENDED };
 /* from: the first attempt of interest. E_MEM. */

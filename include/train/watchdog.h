@@ -14,9 +14,9 @@
 enum { WATCHDOG_FIRST_S = 120 };
 
 /* Watches this process from here on, or by this limit from here on: base_s seconds without a mark,
- * or 10 times what a phase usually takes (0: not at all). key (a literal, or NULL) is what sets that
- * limit. Without room for shared memory or a
- * thread it does without. No FAILED is written yet. Collective. */
+ * or 10 times what a phase usually takes (0: not at all). key (a literal, or NULL) is what sets
+ * that limit. Without room for shared memory or a thread it does without. No FAILED is written yet.
+ * Collective. */
 void watchdog_begin(const struct comm *c, double base_s, const char *key);
 /* Has FAILED written in the run's folder from here on, which the job must hold: in another's it
  * would speak of the other's run. Local. */
