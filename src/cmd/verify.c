@@ -301,7 +301,8 @@ static int verify_names(struct tally *t, const char *folder, const char *inside)
     rc = agree_bcast(t->c, 0, rc, &n, sizeof n);
     for (int i = 0; rc == OK && i < n; i++) {
         char path[FS_PATH_MAX] = "";
-        if (t->c->rank == 0 && snprintf(path, sizeof path, "%s", names.gl_pathv[i]) >= FS_PATH_MAX)
+        if (names.gl_pathv != NULL &&
+            snprintf(path, sizeof path, "%s", names.gl_pathv[i]) >= FS_PATH_MAX)
             rc = ERR(E_IO, "%s: too long a name", names.gl_pathv[i]);
         rc = agree_bcast(t->c, 0, rc, path, sizeof path);
         if (rc == OK)
