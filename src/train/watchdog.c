@@ -286,7 +286,7 @@ static void share(const struct comm *c)
     struct window *page = NULL;
     int rc = window_new(&page, c, sizeof(struct watch_mark), "marks of progress");
     rc = agree(c, rc != OK ? rc : mem_alloc(&peer, (size_t)n, sizeof *peer, "marks of progress"));
-    if (rc != OK) {
+    if (rc != OK || peer == NULL) {
         err_clear();
         mem_free(peer);
         window_free(page);
