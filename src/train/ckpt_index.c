@@ -183,7 +183,8 @@ static int check_names(const struct ckpt_index *x)
     TRY(mem_alloc(&sorted, x->n, sizeof *sorted, "names in a checkpoint"));
     for (size_t i = 0; i < x->n; i++)
         sorted[i] = &x->dataset[i];
-    qsort(sorted, x->n, sizeof *sorted, by_name);
+    if (x->n > 0)
+        qsort(sorted, x->n, sizeof *sorted, by_name);
     for (size_t i = 1; rc == OK && i < x->n; i++)
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
             rc = ERR(E_DATA, "/sums: %s is there twice", sorted[i]->name);

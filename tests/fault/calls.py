@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 import shutil
 
-import folders
 import judge
 from case import KILLED, Case, suffer
 
@@ -38,7 +37,7 @@ def at_call(place, ranks, spec, codes):
 
 
 def numbers(run):
-    """How many calls of each class each rank made in a run that was only watched."""
+    """How many calls of each class each rank made in a run that was only watched, by its log."""
     most = {}
     with open(f"{run}.calls") as f:
         for line in f:
@@ -66,45 +65,6 @@ def call_rows(place):
                 for number in range(1, most + 1 if kind in classes else 0):
                     spec = f"{kind}:{rank}:{number}:{action}"
                     yield Case(row, f"{n} {spec}", at_call(place, n, spec, codes))
-
-
-# ---- reading what is there ----
-
-RESUMED = ("train.steps=5", "checkpoint.every=1", "checkpoint.keep=3")
-
-
-def stopped(place, run):
-    """A run with two checkpoints and one step to go."""
-    shutil.copytree(place.reference(RESUMED)[0], run)
-    os.unlink(folders.newest(run))
-
-
-def at_read(place, ranks, spec):
-    def do(folder):
-        run, log = f"{folder}/run", f"{folder}/log"
-        stopped(place, run)
-        done = place.run(place.train(ranks, run, RESUMED), log, place.shim_env(run, spec))
-        judge.check_ended(done, IO_CODES)
-        judge.insist("passed over" not in done.text, "what could not be read is passed over")
-        judge.check_kept(place, run, log, place.reference(RESUMED))
-        judge.check_going_on(place, ranks, run, log, place.reference(RESUMED), RESUMED)
-        return 1
-    return do
-
-
-def read_rows(place):
-    for ranks in (1, 2):
-        run = f"{place.work}/reads{ranks}"
-        stopped(place, run)
-        done = place.run(place.train(ranks, run, RESUMED), f"{run}.log", place.shim_env(run))
-        if done.code != 0:
-            raise SystemExit(f"the job does not go on under the shim:\n{done.text}")
-        for (rank, kind), most in numbers(run):
-            reads = kind == "read" and rank == ranks - 1  # root does what it does alone
-            for number in range(1, most + 1 if reads else 0):
-                spec = f"{kind}:{rank}:{number}:{'EIO+' if number % 2 else 'EIO'}"
-                yield Case("read error (EIO) at resume", f"{ranks} {spec}",
-                           at_read(place, ranks, spec))
 
 
 # ---- no memory ----
@@ -183,7 +143,6 @@ def disk_rows(place):
 
 def all_rows(place, only):
     yield from call_rows(place)
-    yield from read_rows(place)
     if only == "" or "mem" in only:  # counting takes a while
         yield from memory_rows(place)
     yield from disk_rows(place)
