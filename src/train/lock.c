@@ -250,7 +250,10 @@ static int take_inside(struct run_lock *lock, const struct guard *g, const struc
     if (stat(lock->path, &st) != 0)
         return errno == ENOENT ? write_lock(lock, g, me)
                                : ERR(E_IO, "%s: %s", lock->path, strerror(errno));
-    c.readable = read_holder(lock->path, &c.old) == OK;
+    int rc = read_holder(lock->path, &c.old);
+    if (rc != OK && rc != E_DATA) /* a disk that fails says nothing of who holds it */
+        return rc;
+    c.readable = rc == OK;
     err_clear();
     c.silent_s = seconds(g->mine.st_mtim) - seconds(st.st_mtim);
     c.silent_s = c.silent_s > 0 ? c.silent_s : 0;

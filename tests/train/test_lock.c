@@ -161,6 +161,16 @@ START_TEST(a_torn_lock_is_replaced_in_time)
 }
 END_TEST
 
+/* A socket cannot be opened. */
+START_TEST(a_lock_that_cannot_be_read_is_not_taken_over)
+{
+    ck_assert_int_eq(mknod(in_folder("lock"), S_IFSOCK | 0600, 0), 0);
+    silent_for(610);
+    ck_assert_int_eq(try_to_take(), E_IO);
+    ck_assert_ptr_nonnull(strstr(err_message(), "cannot open"));
+}
+END_TEST
+
 START_TEST(a_dead_process_of_this_host_is_replaced)
 {
     struct holder h;
@@ -413,6 +423,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_silent_holder_is_replaced);
     tcase_add_test(t, silence_says_nothing_of_who_never_spoke);
     tcase_add_test(t, a_torn_lock_is_replaced_in_time);
+    tcase_add_test(t, a_lock_that_cannot_be_read_is_not_taken_over);
     tcase_add_test(t, a_dead_process_of_this_host_is_replaced);
     tcase_add_test(t, a_number_counts_where_it_was_given);
     tcase_add_test(t, a_requeued_job_replaces_its_earlier_start);
