@@ -100,6 +100,11 @@ bool metrics_is_sealed(const double *row, int width)
     return row[width - 1] == (double)crc32c(0, row, sizeof *row * (size_t)(width - 1));
 }
 
+bool metrics_is_count(double v)
+{
+    return v >= 0 && v < 9007199254740992.0; /* 2^53: above it counts are not exact */
+}
+
 bool metrics_is_empty(const double *row, int width)
 {
     for (int i = 0; i < width; i++)

@@ -60,10 +60,14 @@ static inline int64_t segment_beside_at(const struct segment *s, enum side side,
 /* Puts the CRC of row[0 … width-2] into its last place; tells whether it fits what is before it. */
 void metrics_seal(double *row, int width);
 bool metrics_is_sealed(const double *row, int width);
+/* Whether a number of a file can be one of steps or attempts. */
+bool metrics_is_count(double v);
 /* Never written. */
 bool metrics_is_empty(const double *row, int width);
 
-/* The row of /step as its columns. */
+/* Whether a row of /step is whole, with a step and an attempt. */
+bool metrics_is_row(const struct segment *s, const double *v);
+/* Its columns. */
 void metrics_take_columns(double row[M_N], const struct segment *s, const double *v);
 
 /* A thread that syncs a file from time to time, so that no step waits for a disk; it touches

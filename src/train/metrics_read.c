@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 enum { MERGE_BYTES = 8 << 20, READ_ROWS = 1024 };
-static const double MOST_STEPS = 9007199254740992.0; /* 2^53: above it counts are not exact */
 
 /* ---- reading ---- */
 
@@ -36,11 +35,10 @@ static int append_row(struct history *h, int64_t *cap, const struct history_row 
 
 /* A sum that fits may be forged: steps and attempts are counts, and others turn them into whole
  * numbers. */
-static bool is_row(const struct segment *s, const double *v)
+bool metrics_is_row(const struct segment *s, const double *v)
 {
-    double step = v[s->column[M_STEP]], attempt = v[s->column[M_ATTEMPT]];
-    return metrics_is_sealed(v, s->step_width) && step >= 0 && step < MOST_STEPS && attempt >= 0 &&
-           attempt < MOST_STEPS;
+    return metrics_is_sealed(v, s->step_width) && metrics_is_count(v[s->column[M_STEP]]) &&
+           metrics_is_count(v[s->column[M_ATTEMPT]]);
 }
 
 /* By the places that the file's columns have. */
@@ -57,7 +55,7 @@ static int take_rows(struct history *h, int64_t *cap, int64_t segment, int64_t f
     for (int64_t i = 0; i < n; i++, v += s->step_width) {
         if (metrics_is_empty(v, s->step_width))
             continue;
-        if (!is_row(s, v)) {
+        if (!metrics_is_row(s, v)) {
             h->n_bad++;
             continue;
         }
@@ -137,7 +135,7 @@ static bool other_path(const struct segment *a, const struct segment *b)
  * path is of a branch that was left. */
 static double last_counted(const struct history *h, size_t segment)
 {
-    double last = MOST_STEPS;
+    double last = INFINITY;
     for (size_t i = segment + 1; i < h->n_segments; i++)
         if (other_path(&h->segment[segment], &h->segment[i]))
             last = fmin(last, (double)h->segment[i].after);
@@ -273,7 +271,7 @@ static int check_row(const struct checker *k, int64_t at)
         TRY(check_beside(k, (enum side)i, at));
     if (metrics_is_empty(k->step, width))
         return OK;
-    if (!is_row(k->s, k->step)) {
+    if (!metrics_is_row(k->s, k->step)) {
         k->found->n_bad++;
         return OK;
     }

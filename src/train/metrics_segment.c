@@ -258,7 +258,8 @@ bool segment_durable(const struct segment *s, int fd, int64_t *step, int64_t *at
 {
     double row[DURABLE_WIDTH];
     if (s->durable_at < 0 || fs_pread(fd, row, sizeof row, s->durable_at, s->path) != OK ||
-        !metrics_is_sealed(row, DURABLE_WIDTH))
+        !metrics_is_sealed(row, DURABLE_WIDTH) || !metrics_is_count(row[0]) ||
+        !metrics_is_count(row[1]))
         return false;
     *step = (int64_t)row[0];
     *attempt = (int64_t)row[1];

@@ -98,7 +98,7 @@ static int read_row(struct metrics_tail *t, int64_t at, double row[M_N], bool *w
     const struct segment *s = &t->segment;
     TRY(fs_pread(t->fd, t->buf, (size_t)s->step_width * sizeof *t->buf, segment_step_at(s, at),
                  s->path));
-    *whole = metrics_is_sealed(t->buf, s->step_width) && !metrics_is_empty(t->buf, s->step_width);
+    *whole = metrics_is_row(s, t->buf);
     if (*whole)
         metrics_take_columns(row, s, t->buf);
     return OK;

@@ -148,6 +148,20 @@ void fuzz_read_checkpoint(const char *path, size_t n, unsigned way)
 
 /* ---- metrics ---- */
 
+static void follow(const char *run, size_t file_bytes)
+{
+    struct metrics_tail *t;
+    double row[M_N];
+    enum tail what;
+    size_t n = 0;
+    MUST(metrics_tail_new(&t, run, 0) == OK);
+    while (metrics_tail_next(t, row, &what) == OK && what != TAIL_NONE) {
+        MUST(row[M_STEP] >= 0 && row[M_STEP] < 0x1p53);
+        MUST(n++ <= file_bytes / sizeof(double));
+    }
+    metrics_tail_free(t);
+}
+
 static void look_at_run(const char *run, size_t file_bytes)
 {
     double *rows;
@@ -160,6 +174,7 @@ static void look_at_run(const char *run, size_t file_bytes)
         mem_free(rows);
     if (metrics_read_ranks(run, &ranks) == OK)
         mem_free(ranks.mean);
+    follow(run, file_bytes);
 }
 
 void fuzz_read_segment(const char *path, size_t n, unsigned way)

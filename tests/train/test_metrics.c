@@ -868,6 +868,70 @@ START_TEST(rows_are_followed_as_they_come)
 }
 END_TEST
 
+/* Root changes a number of a row and has its sum fit. */
+static void forge(const char *run, const char *name, const struct h5x_array *a, int64_t at,
+                  int place, double value)
+{
+    int width = (int)a->dims[1];
+    size_t n = (size_t)width * sizeof(double);
+    char path[FS_PATH_MAX];
+    double row[64];
+    barrier();
+    if (ck_world.rank == 0) {
+        ck_assert_int_le(width, 64);
+        ck_assert_int_lt(snprintf(path, sizeof path, "%s/metrics/%s", run, name), FS_PATH_MAX);
+        int fd = open(path, O_RDWR);
+        ck_assert_int_eq(fs_pread(fd, row, n, a->offset + at * (int64_t)n, path), OK);
+        row[place] = value;
+        metrics_seal(row, width);
+        ck_assert_int_eq(fs_pwrite(fd, row, n, a->offset + at * (int64_t)n, path), OK);
+        close(fd);
+    }
+    barrier();
+}
+
+/* Of a file of a run. */
+static struct h5x_array layout_of(const char *run, const char *name, const char *dataset)
+{
+    struct h5x_array a;
+    char path[FS_PATH_MAX];
+    hid_t f;
+    ck_assert_int_lt(snprintf(path, sizeof path, "%s/metrics/%s", run, name), FS_PATH_MAX);
+    ck_assert_int_eq(h5x_open(&f, path, false), OK);
+    ck_assert_int_eq(h5x_describe(f, dataset, &a), OK);
+    h5x_close(&f);
+    return a;
+}
+
+/* Their sums fit, and no step has such a number. */
+START_TEST(forged_rows_are_none)
+{
+    static const double values[] = {NAN, -1, 1e300, INFINITY};
+    const char *run = run_path("forged");
+    struct metrics_tail *t;
+    ck_all(&ck_world, write_steps(&ck_world, run, 0, 1, 3) == OK);
+    ck_all(&ck_world, write_steps(&ck_world, run, 1, 4, 4) == OK);
+    const struct h5x_array step = layout_of(run, "seg-0000-0000.h5", "/step");
+    const struct h5x_array durable = layout_of(run, "seg-0001-0000.h5", "/durable");
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        forge(run, "seg-0000-0000.h5", &step, 1, i % 2 == 0 ? M_STEP : M_ATTEMPT, values[i]);
+        forge(run, "seg-0001-0000.h5", &durable, 0, 0, values[i]);
+        struct rows r = read_back(run);
+        ck_assert_int_eq(r.n, 3);
+        ck_assert_int_eq(r.n_bad, 1);
+        mem_free(r.v);
+        ck_assert_int_eq(metrics_tail_new(&t, run, 0), OK);
+        expect(t, TAIL_ROW, 1, 0);
+        expect(t, TAIL_ROW, 3, 0);
+        expect(t, TAIL_ROW, 4, 1);
+        metrics_tail_free(t);
+        ck_assert(durable_is(run, 3, 0));
+        forge(run, "seg-0000-0000.h5", &step, 1, M_STEP, 2);
+        forge(run, "seg-0000-0000.h5", &step, 1, M_ATTEMPT, 0);
+    }
+}
+END_TEST
+
 /* ---- killed ---- */
 
 /* Writes steps for ever; root tells each one that all ranks have written. */
@@ -1000,6 +1064,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_failed_sync_is_an_error_for_good);
     tcase_add_test(t, a_file_may_end_while_it_is_synced);
     tcase_add_test(t, rows_are_followed_as_they_come);
+    tcase_add_test(t, forged_rows_are_none);
     tcase_add_test(t, a_killed_writer_loses_nothing);
 }
 
