@@ -7,6 +7,7 @@
 #define CARAT_TRAIN_CUT_H
 
 #include "train/lock.h"
+#include "train/slice.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -16,10 +17,9 @@ struct cut_terms {
     const char *run_dir;         /* borrowed */
     const struct run_lock *lock; /* borrowed: nothing is written once it is lost */
     int ranks;
-    double limit_s; /* of the process; 0: none */
-    double begun_s; /* clock at the start of the process */
-    double init_s;  /* clock at the start of the trainer: what a slice has to itself */
-    double save_s;  /* a save, as far as is known; else 0 */
+    struct slice slice;
+    double init_s; /* clock at the start of the trainer: what a slice has to itself */
+    double save_s; /* a save, as far as is known; else 0 */
 };
 
 struct cut_watch {

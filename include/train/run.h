@@ -4,6 +4,7 @@
 
 #include "par/comm.h"
 #include "train/lock.h"
+#include "train/stop.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,10 @@ bool run_write_failed(const char *run_dir, const struct comm *c, long step, int 
 /* The same in any thread: takes no recorded error. */
 bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
                         const char *message);
+
+/* Writes STOPPED (JSON: step, cause): the run was saved before its last step, and why. run_claim
+ * removes it. What cannot be written is only not told. Root. */
+void run_write_stopped(const char *run_dir, long step, enum stop_cause cause);
 
 /* From here on fatal() in this process writes FAILED too, and is silent where there is one; step
  * (borrowed) is read then. run_dir NULL: no longer. Local, all ranks. */

@@ -6,6 +6,20 @@
 
 #include <stdbool.h>
 
+/* What a process has. */
+struct slice {
+    double begun_s; /* clock at its start */
+    double limit_s; /* from then on; 0: none */
+    bool of_job;    /* the limit is when Slurm ends the job, not train.time_limit */
+};
+
+/* asked_s: train.time_limit, 0: none. */
+struct slice slice_of(double begun_s, double asked_s);
+/* The same, or what the Slurm job that this process belongs to has left, whichever is less:
+ * job_end is the value of SLURM_JOB_END_TIME (seconds since 1970), which newer versions of Slurm
+ * set and slurm/train.sbatch sets for older ones. NULL, no number, or past: no job. */
+struct slice slice_of_job(double begun_s, double asked_s, const char *job_end);
+
 /* Seconds. */
 struct slice_times {
     double startup_s; /* from the start of the trainer to its first step */
@@ -21,10 +35,10 @@ double slice_least_s(const struct slice_times *t);
  * of a tenth of the limit, at most a minute: Slurm may be so early. */
 bool slice_is_up(double left_s, double limit_s, double save_s, double next_s);
 
-/* E_CONFIG with the numbers when the last slice's times on as many ranks do not fit into limit_s
- * (0: no limit), or it had not come to a step when such a limit's time was up. OK when they are not
- * known. Root. Local. */
-int slice_check(const char *run_dir, double limit_s, int ranks);
+/* E_CONFIG with the numbers when the last slice's times on as many ranks do not fit into s, or it
+ * had not come to a step when such a limit's time was up. OK when they are not known. Root. Local.
+ */
+int slice_check(const char *run_dir, const struct slice *s, int ranks);
 /* Seconds of the last save that a run in this folder measured, on any number of ranks; 0: none. An
  * attempt goes by them until it has saved itself. Root. Local. */
 double slice_save_s(const char *run_dir);

@@ -25,6 +25,7 @@
 #include "train/save.h"
 #include "train/slice.h"
 #include "train/state.h"
+#include "train/stop.h"
 #include "train/stragglers.h"
 
 /* Where a run stands; what a checkpoint keeps of it. */
@@ -140,10 +141,11 @@ struct trainer {
     struct run_lock lock;
     struct metrics *metrics;
     struct stragglers stragglers;
-    double begun_s;                /* clock at the start of the process */
     double init_s;                 /* clock at the start of this trainer */
-    struct slice_times slice;      /* of this start */
+    struct slice slice;            /* root's on all ranks, where there is a run folder */
+    struct slice_times times;      /* of this start */
     struct cut_watch cut;          /* until this start has gained a step */
+    enum stop_cause stop_cause;    /* root's, once a step has ended the run before its time */
     int64_t first_step;            /* where the loop began */
     bool loaded;                   /* a checkpoint, whole and into place */
     double save_s;                 /* the last save's seconds, all of them, of this attempt or an
@@ -161,10 +163,10 @@ struct trainer {
 };
 
 /* Opens the data, builds the model, takes the run folder, and starts from random weights, from
- * model.init, or from the run's newest whole checkpoint. Prints what is resumed and why.
- * Collective. On error everything is released. */
+ * model.init, or from the run's newest whole checkpoint. Prints what is resumed and why. Of the
+ * slices, which clocks differ in, root's counts. Collective. On error everything is released. */
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
-                 const struct comm *comm, double begun_s);
+                 const struct comm *comm, struct slice slice);
 /* The same without a run folder (START_ANEW, START_NEWEST): reads at most, so that a live run is
  * not disturbed; such a trainer has no metrics and cannot save. E_DATA where START_NEWEST finds no
  * checkpoint. Collective. */

@@ -200,7 +200,6 @@ static struct config steps_config(const struct config *conf, const struct bench_
     c.schedule.warmup = (struct amount){0, UNIT_NONE};
     c.batch.ramp[0] = '\0'; /* steps of batch.global */
     c.train.length = (struct amount){1e9, UNIT_STEPS};
-    c.train.time_limit_s = 0;
     monitor_quiet(&c);
     return c;
 }
@@ -246,7 +245,7 @@ int bench_steps(struct bench_steps *out, const struct config *conf, const struct
     struct config steps = steps_config(conf, f);
     TRY(describe(out, conf, spec, c));
     forget_peak();
-    TRY(trainer_init(&t, &steps, spec, c, clock_now_s()));
+    TRY(trainer_init(&t, &steps, spec, c, slice_of(clock_now_s(), 0)));
     out->crowded = t.pin.worst == PLACE_CROWDED;
     int rc = measure(out, &t, r);
     trainer_release(&t);

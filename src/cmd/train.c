@@ -10,11 +10,14 @@
 #include "train/stop.h"
 #include "train/watchdog.h"
 #include <stdbool.h>
+#include <stdlib.h>
 
 static int run(const struct job *j, const struct comm *c, double begun_s)
 {
     static struct trainer t;
-    TRY(trainer_init(&t, &j->conf, &j->spec, c, begun_s));
+    const struct slice slice =
+        slice_of_job(begun_s, j->conf.train.time_limit_s, getenv("SLURM_JOB_END_TIME"));
+    TRY(trainer_init(&t, &j->conf, &j->spec, c, slice));
     int rc = train_loop(&t);
     if (rc != OK)
         trainer_failed(&t, rc);
@@ -32,8 +35,9 @@ int cmd_train(int argc, char **argv)
     if (help) {
         opts_help(stdout, "carat train JOB [key=value …]",
                   "Trains a job, or resumes the run in its folder when that holds a checkpoint. "
-                  "SIGUSR1, SIGTERM, a file `stop` in the run folder or train.time_limit: saves "
-                  "and exits 75; run the same command to go on, on any number of ranks. A file "
+                  "SIGUSR1, SIGTERM, a file `stop` in the run folder, train.time_limit or the end "
+                  "of the Slurm job: saves and exits 75; run the same command to go on, on any "
+                  "number of ranks. A file "
                   "`save` asks for a checkpoint.",
                   table, N, "mpirun -n 2 carat train jobs/quickstart.yaml train.steps=200");
         return OK;

@@ -184,7 +184,8 @@ static int train(struct running *r)
 {
     struct trainer *t = r->trainer;
     const struct watcher watch = {.ctx = r, .wants_loss = wants_loss, .has_seen = has_seen};
-    TRY(trainer_init(t, &r->conf, &r->spec, r->setup->comm, r->setup->begun_s));
+    const struct slice slice = slice_of(r->setup->begun_s, r->conf.train.time_limit_s);
+    TRY(trainer_init(t, &r->conf, &r->spec, r->setup->comm, slice));
     r->at = trial_place(t);
     int rc = look_back(r);
     t->watcher = &watch;

@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "train/restart.h"
-#include "train/slice.h"
 #include "train/stop.h"
 
 #include <errno.h>
@@ -12,13 +11,14 @@ static const double LOOK_S = 0.05;
 
 static bool is_up(const struct cut_terms *c, double since_s)
 {
-    return slice_is_up(c->limit_s - (clock_now_s() - since_s), c->limit_s, c->save_s, 0);
+    double limit_s = c->slice.limit_s;
+    return slice_is_up(limit_s - (clock_now_s() - since_s), limit_s, c->save_s, 0);
 }
 
 /* Again and again, for the start may not have been counted yet. */
 static void look(const struct cut_terms *c, bool *noted)
 {
-    if (is_up(c, c->begun_s) || stop_signal() != 0)
+    if (is_up(c, c->slice.begun_s) || stop_signal() != 0)
         restart_forgive(c->run_dir);
     if (*noted || !is_up(c, c->init_s))
         return;

@@ -129,12 +129,12 @@ static int sample(struct trainer *t)
  * measured, without which none can be kept in time. */
 static void note_times(struct trainer *t)
 {
-    if (t->slice.step_s == 0 || save_is_unmeasured(t))
+    if (t->times.step_s == 0 || save_is_unmeasured(t))
         return;
     cut_watch_end(&t->cut);
-    t->slice.save_s = t->save_s;
-    if (t->comm->rank == 0 && t->conf->train.time_limit_s > 0)
-        slice_note(t->conf->run.dir, &t->slice, t->comm->size);
+    t->times.save_s = t->save_s;
+    if (t->comm->rank == 0 && t->slice.limit_s > 0)
+        slice_note(t->conf->run.dir, &t->times, t->comm->size);
 }
 
 static int save(struct trainer *t)
@@ -147,9 +147,9 @@ static int save(struct trainer *t)
 /* The first step is done and all that followed it: this start came to something. */
 static void count_first(struct trainer *t, double step_s)
 {
-    if (t->slice.step_s > 0)
+    if (t->times.step_s > 0)
         return;
-    t->slice.step_s = step_s;
+    t->times.step_s = step_s;
     note_times(t);
     if (t->lock.held)
         restart_clear(t->conf->run.dir);
@@ -329,7 +329,7 @@ int train_loop(struct trainer *t)
     if (t->saved_step < 0 && monitor_may_go_back(t->conf))
         TRY(trainer_save(t));
     t->first_step = t->at.step;
-    t->slice.startup_s = clock_now_s() - t->init_s;
+    t->times.startup_s = clock_now_s() - t->init_s;
     int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;
@@ -343,6 +343,8 @@ int train_loop(struct trainer *t)
     drop_requests(t);
     if (t->lock.held)
         restart_clear(t->conf->run.dir);
+    if (t->lock.held && rc == E_STOPPED)
+        run_write_stopped(t->conf->run.dir, (long)t->at.step, t->stop_cause);
     progress_end(t, rc);
     return rc;
 }

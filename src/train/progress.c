@@ -225,6 +225,10 @@ static void end_curve(const char *run_dir)
 
 void progress_end(const struct trainer *t, int rc)
 {
+    static const char *const stopped[] = {
+        [STOP_SIGNAL] = "by a signal: run the same command again to go on",
+        [STOP_FILE] = "by the file stop: run the same command again to go on",
+        [STOP_TIME] = "the time is up: run the same command again to go on"};
     const char *dir = t->conf->run.dir;
     if (t->comm->rank != 0)
         return;
@@ -232,7 +236,7 @@ void progress_end(const struct trainer *t, int rc)
     char took[32];
     log_info("%s %s of training; %s", rc == OK ? "done           " : "stopped        ",
              fmt_duration(took, sizeof took, t->at.train_s),
-             rc == OK ? "the run is complete" : "run the same command again to go on");
+             rc == OK ? "the run is complete" : stopped[t->stop_cause]);
     log_info("files           %s/checkpoints, %s/metrics.h5, %s/log.txt", dir, dir, dir);
     log_info("next            carat generate %s --prompt \"...\"", dir);
     log_info("                carat eval %s", dir);

@@ -45,14 +45,19 @@ static int clean(const char *run_dir)
     return OK;
 }
 
+/* Of how an attempt ended. */
+static const char *const RECORDS[] = {"FAILED", "STOPPED"};
+
 static int claim_as_root(const char *run_dir, struct run_lock *lock)
 {
     char path[FS_PATH_MAX];
     TRY(make_part(run_dir, "checkpoints"));
     TRY(make_part(run_dir, "metrics"));
     TRY(run_lock_take(lock, run_dir));
-    TRY(fs_join(path, run_dir, "FAILED"));
-    unlink(path);
+    for (size_t i = 0; i < sizeof RECORDS / sizeof *RECORDS; i++) {
+        TRY(fs_join(path, run_dir, RECORDS[i]));
+        unlink(path);
+    }
     return clean(run_dir);
 }
 
@@ -112,15 +117,26 @@ static const char *whose(const char *message, int *rank, char host[64])
     return message + n;
 }
 
-bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
-                        const char *message)
+/* False when there is one already. */
+static bool write_record(const char *run_dir, const char *name, const struct str *text)
 {
-    char path[FS_PATH_MAX], stamp[32];
-    if (snprintf(path, sizeof path, "%s/FAILED", run_dir) >= (int)sizeof path)
+    char path[FS_PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", run_dir, name) >= (int)sizeof path)
         return false;
     int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
     if (fd < 0)
         return errno != EEXIST;
+    /* Half a record would be none; on a full disk the exit code must do. */
+    if (write(fd, text->s, text->len) != (ssize_t)text->len)
+        unlink(path);
+    close(fd);
+    return true;
+}
+
+bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
+                        const char *message)
+{
+    char stamp[32];
     struct str out = {0};
     str_addf(&out, "{\"time\": \"%s\", \"rank\": %d, \"host\": ", clock_stamp(stamp, sizeof stamp),
              rank);
@@ -128,12 +144,21 @@ bool run_record_failure(const char *run_dir, int rank, const char *host, long st
     str_addf(&out, ", \"step\": %ld, \"code\": %d, \"message\": ", step, code);
     add_json_text(&out, message);
     str_add(&out, "}\n");
-    /* Half a record would be none; on a full disk the exit code must do. */
-    if (write(fd, out.s, out.len) != (ssize_t)out.len)
-        unlink(path);
-    close(fd);
+    bool first = write_record(run_dir, "FAILED", &out);
     str_release(&out);
-    return true;
+    return first;
+}
+
+void run_write_stopped(const char *run_dir, long step, enum stop_cause cause)
+{
+    static const char *const names[] = {
+        [STOP_SIGNAL] = "signal", [STOP_FILE] = "file", [STOP_TIME] = "time"};
+    char stamp[32];
+    struct str out = {0};
+    str_addf(&out, "{\"time\": \"%s\", \"step\": %ld, \"cause\": \"%s\"}\n",
+             clock_stamp(stamp, sizeof stamp), step, names[cause]);
+    write_record(run_dir, "STOPPED", &out);
+    str_release(&out);
 }
 
 bool run_write_failed(const char *run_dir, const struct comm *c, long step, int code)

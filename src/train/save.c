@@ -207,7 +207,7 @@ static int forgive_few(struct trainer *t, int rc)
 
 bool save_is_unmeasured(const struct trainer *t)
 {
-    return t->conf->train.time_limit_s > 0 && t->save_s == 0;
+    return t->slice.limit_s > 0 && t->save_s == 0;
 }
 
 int save_at_step(struct trainer *t, bool busy, bool due)

@@ -1,13 +1,37 @@
 #include "train/slice.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 static const double MARGIN_MOST_S = 60, MARGIN_PART = 0.1;
+
+struct slice slice_of(double begun_s, double asked_s)
+{
+    return (struct slice){.begun_s = begun_s, .limit_s = asked_s};
+}
+
+struct slice slice_of_job(double begun_s, double asked_s, const char *job_end)
+{
+    struct slice s = slice_of(begun_s, asked_s);
+    char *rest;
+    double end_s = job_end != NULL ? strtod(job_end, &rest) : 0;
+    double left_s = end_s - (double)time(NULL);
+    if (job_end == NULL || rest == job_end || *rest != '\0' || !isfinite(end_s) || left_s <= 0)
+        return s;
+    double limit_s = left_s + (clock_now_s() - begun_s);
+    if (asked_s > 0 && asked_s <= limit_s)
+        return s;
+    s.limit_s = limit_s;
+    s.of_job = true;
+    return s;
+}
 
 double slice_least_s(const struct slice_times *t)
 {
@@ -51,34 +75,37 @@ double slice_save_s(const char *run_dir)
     return 0;
 }
 
-static int refuse(const struct slice_times *t, double limit_s, const char *path)
+static int refuse(const struct slice_times *t, const struct slice *s, const char *path)
 {
+    const char *what = s->of_job ? "the time left to this Slurm job," : "train.time_limit";
+    const char *comma = s->of_job ? "," : "";
+    const char *remedy = s->of_job ? "submit it with more --time" : "raise the limit";
     if (t->step_s > 0)
-        return ERR(
-            E_CONFIG,
-            "train.time_limit %.3g s is too short to gain a step: the last start took %.3g s "
-            "to its first step, %.3g s for that step and %.3g s a save, so at least %.3g s "
-            "are needed (start-up + step + 2 saves); raise the limit, or remove %s if the "
-            "job is faster now",
-            limit_s, t->startup_s, t->step_s, t->save_s, slice_least_s(t), path);
+        return ERR(E_CONFIG,
+                   "%s %.3g s%s is too short to gain a step: the last start took %.3g s "
+                   "to its first step, %.3g s for that step and %.3g s a save, so at least %.3g s "
+                   "are needed (start-up + step + 2 saves); %s, or remove %s if the "
+                   "job is faster now",
+                   what, s->limit_s, comma, t->startup_s, t->step_s, t->save_s, slice_least_s(t),
+                   remedy, path);
     return ERR(E_CONFIG,
-               "train.time_limit %.3g s is too short to gain a step: after %.3g s the last start "
-               "was not through its first step and a save, and then it was time to end; raise the "
-               "limit, or remove %s if the job is faster now",
-               limit_s, t->startup_s, path);
+               "%s %.3g s%s is too short to gain a step: after %.3g s the last start "
+               "was not through its first step and a save, and then it was time to end; %s, or "
+               "remove %s if the job is faster now",
+               what, s->limit_s, comma, t->startup_s, remedy, path);
 }
 
-int slice_check(const char *run_dir, double limit_s, int ranks)
+int slice_check(const char *run_dir, const struct slice *s, int ranks)
 {
     char path[FS_PATH_MAX];
     struct slice_times t;
     int ranks_then;
     TRY(times_path(path, run_dir));
-    if (limit_s <= 0 || !read_times(path, &t, &ranks_then) || ranks_then != ranks)
+    if (s->limit_s <= 0 || !read_times(path, &t, &ranks_then) || ranks_then != ranks)
         return OK;
-    bool fits = t.step_s > 0 ? slice_least_s(&t) <= limit_s
-                             : !slice_is_up(limit_s - t.startup_s, limit_s, t.save_s, 0);
-    return fits ? OK : refuse(&t, limit_s, path);
+    bool fits = t.step_s > 0 ? slice_least_s(&t) <= s->limit_s
+                             : !slice_is_up(s->limit_s - t.startup_s, s->limit_s, t.save_s, 0);
+    return fits ? OK : refuse(&t, s, path);
 }
 
 void slice_note(const char *run_dir, const struct slice_times *t, int ranks)

@@ -155,18 +155,23 @@ static bool is_asked(const struct trainer *t, const char *what)
  * after this step, and a step like this one. */
 static bool time_is_up(const struct trainer *t, double step_s)
 {
-    const struct config *c = t->conf;
-    bool validates = c->validate.every > 0 && (t->at.step + 1) % c->validate.every == 0;
-    double limit_s = c->train.time_limit_s, left_s = limit_s - (clock_now_s() - t->begun_s);
+    int64_t every = t->conf->validate.every;
+    bool validates = every > 0 && (t->at.step + 1) % every == 0;
+    double limit_s = t->slice.limit_s, left_s = limit_s - (clock_now_s() - t->slice.begun_s);
     return slice_is_up(left_s, limit_s, t->save_s, step_s + (validates ? t->pace.valid_s : 0));
 }
 
 /* Root alone looks at files and clocks, so that there is one opinion. */
-static bool wants_stop(const struct trainer *t, double step_s)
+static bool wants_stop(struct trainer *t, double step_s)
 {
     if (stop_signal() != 0)
         return true;
-    return t->comm->rank == 0 && (is_asked(t, "stop") || time_is_up(t, step_s));
+    if (t->comm->rank != 0)
+        return false;
+    bool asked = is_asked(t, "stop"), up = time_is_up(t, step_s);
+    if (asked || up)
+        t->stop_cause = asked ? STOP_FILE : STOP_TIME;
+    return asked || up;
 }
 
 /* What AdaScale goes by in the steps that follow. */

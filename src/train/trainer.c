@@ -232,8 +232,7 @@ static void look_for_a_cut(struct trainer *t)
     const struct cut_terms terms = {.run_dir = t->conf->run.dir,
                                     .lock = &t->lock,
                                     .ranks = t->comm->size,
-                                    .limit_s = t->conf->train.time_limit_s,
-                                    .begun_s = t->begun_s,
+                                    .slice = t->slice,
                                     .init_s = t->init_s,
                                     .save_s = t->save_s};
     cut_watch_begin(&t->cut, &terms);
@@ -243,13 +242,14 @@ static void look_for_a_cut(struct trainer *t)
 static int take_folder(struct trainer *t)
 {
     const char *dir = t->conf->run.dir;
+    int rc = OK;
     TRY(run_claim(t->comm, dir, &t->lock));
     run_note_fatal(dir, t->comm, &t->at.step);
     watchdog_keep_record(dir);
-    int rc = OK;
+    TRY(agree_bcast(t->comm, 0, OK, &t->slice, sizeof t->slice));
     if (t->comm->rank == 0) {
         rc = ckpt_clean_temporaries(dir);
-        rc = rc != OK ? rc : slice_check(dir, t->conf->train.time_limit_s, t->comm->size);
+        rc = rc != OK ? rc : slice_check(dir, &t->slice, t->comm->size);
         t->save_s = slice_save_s(dir);
     }
     TRY(agree_bcast(t->comm, 0, rc, &t->save_s, sizeof t->save_s));
@@ -340,13 +340,13 @@ static int build(struct trainer *t)
 }
 
 static int init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
-                const struct comm *comm, double begun_s, enum trainer_start start)
+                const struct comm *comm, struct slice slice, enum trainer_start start)
 {
     memset(t, 0, sizeof *t);
     t->conf = conf;
     t->spec = *spec;
     t->comm = comm;
-    t->begun_s = begun_s;
+    t->slice = slice;
     t->init_s = clock_now_s();
     t->start = start;
     t->saved_step = -1;
@@ -362,15 +362,15 @@ static int init(struct trainer *t, const struct config *conf, const struct model
 }
 
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
-                 const struct comm *comm, double begun_s)
+                 const struct comm *comm, struct slice slice)
 {
-    return init(t, conf, spec, comm, begun_s, START_RUN);
+    return init(t, conf, spec, comm, slice, START_RUN);
 }
 
 int trainer_init_apart(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                        const struct comm *comm, enum trainer_start start)
 {
-    return init(t, conf, spec, comm, clock_now_s(), start);
+    return init(t, conf, spec, comm, slice_of(clock_now_s(), conf->train.time_limit_s), start);
 }
 
 /* What carat says in good order is no fault of the checkpoint that it started from, unless that

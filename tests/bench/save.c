@@ -201,7 +201,7 @@ static void bench_shape(int i)
              folder, folder, shapes[i].lines);
     must(conf_load_text(&conf, &origins, text, "bench"));
     must(shape_with_data(&spec, &conf));
-    must(trainer_init(&t, &conf, &spec, &world, clock_now_s()));
+    must(trainer_init(&t, &conf, &spec, &world, slice_of(clock_now_s(), 0)));
     print("%s, %d ranks\n", shapes[i].name, world.size);
     measure(&t);
     trainer_release(&t);

@@ -152,7 +152,7 @@ static void measure_noise(void)
     if (column("noise_trace") < 0)
         return;
     log_quiet(true);
-    must(trainer_init(&t, &c, &model, &place.alone, clock_now_s()));
+    must(trainer_init(&t, &c, &model, &place.alone, slice_of(clock_now_s(), 0)));
     must(train_loop(&t));
     trainer_release(&t);
     log_close();

@@ -149,6 +149,20 @@ says 'time_limit 0.001 s is too short .* first step, .* save, so at least' "with
 is "FAILED says so" grep -q '"code": 78' "$work/time/FAILED"
 ok "without a limit it goes on" train 1 time
 
+# Slurm's job ends at a known time. Whatever else asks for an end, the folder tells what did.
+long() { train 1 soon train.steps=1000000 checkpoint.every=1000000 "$@"; }
+cause() { grep -q "\"cause\": \"$1\"" "$work/soon/STOPPED"; }
+SLURM_JOB_END_TIME=$(($(date +%s) + 4)) exits 75 "a job that ends soon" long
+says 'stopped .*the time is up' "why"
+is "STOPPED says so" cause time
+echo "ranks 1 startup_s 50 step_s 1 save_s 1" >"$work/soon/checkpoints/times"
+SLURM_JOB_END_TIME=$(($(date +%s) + 10)) exits 78 "a job that ends too soon" long
+says 'the time left to this Slurm job, [0-9.]+ s, is too short .* 50 s to its first step.*; submit it with more --time' "with the numbers"
+is "STOPPED was the last start's" missing "$work/soon/STOPPED"
+SLURM_JOB_END_TIME=$(($(date +%s) + 10)) exits 75 "a shorter limit of its own counts" long train.time_limit=0.001s run.dir="$work/short"
+SLURM_JOB_END_TIME=1000000000 ok "a job that has ended is another's" train 1 past checkpoint.every=0
+is "and sets no limit" [ "$(find "$work/past/checkpoints" -name 'step-*.h5' | wc -l)" = 1 ]
+
 # What a save takes is known before the limit comes, however rarely one is due.
 has() { [ -e "$work/$1/checkpoints/step-$(printf %09d "$2").h5" ]; }
 measured() { sed -n 's/.* save_s //p' "$work/$1/checkpoints/times"; }

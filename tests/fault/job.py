@@ -84,7 +84,7 @@ class Place:
     def _environment(self):
         """What killed ranks leave in shared memory and in TMPDIR goes with the folders. Ranks of
         several runs at once must not be bound to the same processors."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("FAULT_", "CARAT_FAULT"))}
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("FAULT_", "CARAT_FAULT", "SLURM_"))}
         env.update(TMPDIR=f"{self.work}/tmp", OMPI_MCA_hwloc_base_binding_policy="none",
                    OMPI_MCA_btl_vader_backing_directory=self.memory,
                    OMPI_MCA_osc_sm_backing_directory=self.memory, OMP_NUM_THREADS="1",

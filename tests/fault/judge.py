@@ -83,7 +83,7 @@ def check_kept(place, run, log, reference):
 
 def leftovers(run, allowed=""):
     """What no finished run has in its folder."""
-    odd = re.compile(r"\.tmp|\.stale|locktest|^lock$|^FAILED$|\.damaged|^stop$|^save$")
+    odd = re.compile(r"\.tmp|\.stale|locktest|^lock$|^FAILED$|^STOPPED$|\.damaged|^stop$|^save$")
     return [name for _, _, names in os.walk(run) for name in names
             if odd.search(name) and not (allowed and re.search(allowed, name))]
 

@@ -96,7 +96,7 @@ static void train(struct outcome *o, const struct comm *c, const struct trial *w
     tiny_config(&conf, &spec, w->extra);
     if (w->fault != NULL) /* it strikes once: computed again, the step would be sound */
         strcpy(conf.monitor.repeat, "off");
-    o->rc = trainer_init(&t, &conf, &spec, c, 0);
+    o->rc = trainer_init(&t, &conf, &spec, c, slice_of(0, 0));
     ck_assert_msg(o->rc == OK, "%s", err_message());
     arm(c, w);
     if (monitor_may_go_back(&conf))
@@ -252,7 +252,7 @@ START_TEST(no_reader_shows_the_branch_that_was_left)
 {
     static struct trainer t;
     tiny_config(&conf, &spec, "batch.micro: 2\nmonitor.spike: back\n");
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     ck_all(&ck_world, trainer_save(&t) == OK);
     report_steps(&t, 3);
     check_rows(conf.run.dir, 3, 0);
@@ -279,7 +279,7 @@ static int report_slow_rank(bool robbed)
     char lock[FS_PATH_MAX];
     tiny_config(&conf, &spec, "batch.micro: 2\n");
     ck_assert_int_eq(fs_join(lock, conf.run.dir, "lock"), OK);
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     for (int i = 1; i <= STRAGGLER_STEPS; i++) {
         ck_all(&ck_world, trainer_step(&t, &r) == OK);
         r.time[R_COMPUTE_S] = ck_world.rank == ck_world.size - 1 ? 1 : 0.1;
@@ -322,7 +322,7 @@ START_TEST(the_update_is_what_changed)
     struct step_result r;
     double change[4] = {0}, size[4] = {0}, squares = 0, all = 0, whole = 0;
     tiny_config(&conf, &spec, "batch.micro: 2\n");
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     size_t n = t.tensors->n_elems;
     ck_all(&ck_world, trainer_step(&t, &r) == OK);
     float *before = malloc(n * sizeof *before);
@@ -406,7 +406,7 @@ START_TEST(the_noise_is_that_of_the_micro_batches)
     struct step_result r;
     double trace, signal;
     tiny_config(&conf, &spec, "batch.micro: 2\n");
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     noise_of_first_step(&t, &s);
     MPI_Barrier(ck_world.world);
     ck_all(&ck_world, trainer_step(&t, &r) == OK);

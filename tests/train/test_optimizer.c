@@ -55,7 +55,7 @@ static uint32_t train(const struct comm *c, int64_t until, bool save)
 {
     struct trainer t;
     struct step_result r;
-    ck_all(c, trainer_init(&t, &conf, &spec, c, 0) == OK);
+    ck_all(c, trainer_init(&t, &conf, &spec, c, slice_of(0, 0)) == OK);
     while (t.at.step < until)
         ck_all(c, trainer_step(&t, &r) == OK && r.finite);
     uint32_t bits = bits_of(&t);
@@ -132,7 +132,7 @@ static void compare_memory(const char *name)
     struct budget b;
     size_t before = mem_bytes();
     configure(name, "run", "");
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     double held = (double)(mem_bytes() - before), planned = 0;
     ck_assert_int_eq(budget_of(&b, &conf, &spec, &ck_world.team), OK);
     for (int i = 0; i < b.n; i++) {

@@ -86,7 +86,7 @@ static void train(struct outcome *o, const char *extra, double rate, const char 
     memset(o, 0, sizeof *o);
     tiny_config(&conf, &spec, extra);
     conf.optimizer.lr = rate > 0 ? rate : conf.optimizer.lr;
-    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     arm(fault, micro);
     while (o->rc == OK && t->at.step < STEPS) {
         o->rc = trainer_step(t, &r);
@@ -254,7 +254,7 @@ START_TEST(no_two_results_that_agree_end_the_run)
     struct sums s = {0};
     char name[64];
     tiny_config(&conf, &spec, JOB);
-    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     ck_all(&ck_world, trainer_step(t, &r) == OK);
     uint32_t before = crc32c(0, t->params, t->tensors->n_elems * sizeof(float));
     spoilt_rank = ck_world.size / 2;

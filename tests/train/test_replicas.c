@@ -65,7 +65,7 @@ END_TEST
 static void begin(struct trainer *t, const struct comm *c, const char *extra)
 {
     tiny_config(&conf, &spec, extra);
-    ck_all(&ck_world, trainer_init(t, &conf, &spec, c, 0) == OK);
+    ck_all(&ck_world, trainer_init(t, &conf, &spec, c, slice_of(0, 0)) == OK);
 }
 
 static void finish(struct trainer *t)

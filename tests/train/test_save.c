@@ -24,7 +24,8 @@ END_TEST
 static void begin(struct trainer *t, const char *lines)
 {
     tiny_config(&conf, &spec, lines);
-    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world,
+           trainer_init(t, &conf, &spec, &ck_world, slice_of(0, conf.train.time_limit_s)) == OK);
 }
 
 static void leave_folder(void)

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -49,19 +50,50 @@ START_TEST(the_end_leaves_room_for_a_save)
 }
 END_TEST
 
+/* Of what was asked for and what the job has left the lesser counts. */
+START_TEST(the_job_ends_when_slurm_says)
+{
+    char end[32];
+    double begun_s = clock_now_s() - 20;
+    snprintf(end, sizeof end, "%lld", (long long)time(NULL) + 100);
+    struct slice s = slice_of_job(begun_s, 0, end);
+    ck_assert(s.of_job);
+    ck_assert_double_eq_tol(s.limit_s, 120, 2);
+    ck_assert_double_eq(s.begun_s, begun_s);
+    ck_assert(slice_of_job(begun_s, 500, end).of_job);
+    s = slice_of_job(begun_s, 50, end);
+    ck_assert(!s.of_job);
+    ck_assert_double_eq(s.limit_s, 50);
+    static const char *const none[] = {NULL, "", "soon", "12x", "1000000000", "-5", "inf", "nan"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        s = slice_of_job(begun_s, 50, none[i]);
+        ck_assert_msg(!s.of_job && s.limit_s == 50, "row %zu", i);
+        ck_assert_msg(slice_of_job(begun_s, 0, none[i]).limit_s == 0, "row %zu", i);
+    }
+}
+END_TEST
+
+static int check(double limit_s, bool of_job, int ranks)
+{
+    const struct slice s = {.limit_s = limit_s, .of_job = of_job};
+    return slice_check(folder, &s, ranks);
+}
+
 START_TEST(too_short_a_slice_is_refused)
 {
     const struct slice_times t = {.startup_s = 30, .step_s = 8, .save_s = 4};
     ck_assert_double_eq(slice_least_s(&t), 46);
-    ck_assert_int_eq(slice_check(folder, 10, 2), OK); /* nothing is known */
+    ck_assert_int_eq(check(10, false, 2), OK); /* nothing is known */
     slice_note(folder, &t, 2);
-    ck_assert_int_eq(slice_check(folder, 46, 2), OK);
-    ck_assert_int_eq(slice_check(folder, 0, 2), OK);
-    ck_assert_int_eq(slice_check(folder, 45, 4), OK); /* other ranks are as fast as they are */
-    ck_assert_int_eq(slice_check(folder, 45, 2), E_CONFIG);
+    ck_assert_int_eq(check(46, false, 2), OK);
+    ck_assert_int_eq(check(0, false, 2), OK);
+    ck_assert_int_eq(check(45, false, 4), OK); /* other ranks are as fast as they are */
+    ck_assert_int_eq(check(45, false, 2), E_CONFIG);
     ck_assert_ptr_nonnull(strstr(err_message(), "train.time_limit 45 s"));
     ck_assert_ptr_nonnull(strstr(err_message(), "30 s to its first step, 8 s for that step and 4 s "
                                                 "a save, so at least 46 s"));
+    ck_assert_int_eq(check(45, true, 2), E_CONFIG);
+    ck_assert_ptr_nonnull(strstr(err_message(), "the time left to this Slurm job, 45 s, is too"));
 }
 END_TEST
 
@@ -69,9 +101,9 @@ START_TEST(a_slice_that_came_to_no_step_is_refused)
 {
     const struct slice_times t = {.startup_s = 38, .save_s = 1};
     slice_note(folder, &t, 2);
-    ck_assert_int_eq(slice_check(folder, 45, 2), OK); /* 7 s left for 2 saves and 4.5 */
-    ck_assert_int_eq(slice_check(folder, 40, 4), OK);
-    ck_assert_int_eq(slice_check(folder, 40, 2), E_CONFIG); /* 2 s left for 2 saves and 4 */
+    ck_assert_int_eq(check(45, false, 2), OK); /* 7 s left for 2 saves and 4.5 */
+    ck_assert_int_eq(check(40, false, 4), OK);
+    ck_assert_int_eq(check(40, false, 2), E_CONFIG); /* 2 s left for 2 saves and 4 */
     ck_assert_ptr_nonnull(strstr(err_message(), "after 38 s the last start was not through"));
 }
 END_TEST
@@ -130,8 +162,7 @@ static struct cut_terms terms_of(double limit_s)
     return (struct cut_terms){.run_dir = folder,
                               .lock = &lock,
                               .ranks = 2,
-                              .limit_s = limit_s,
-                              .begun_s = now,
+                              .slice = slice_of(now, limit_s),
                               .init_s = now,
                               .save_s = 0.125};
 }
@@ -141,9 +172,9 @@ START_TEST(a_start_out_of_time_is_told_from_a_crash)
     struct cut_watch w;
     const struct cut_terms terms = terms_of(0.5);
     cut_watch_begin(&w, &terms);
-    for (int i = 0; i < 1000 && slice_check(folder, 0.5, 2) == OK; i++)
+    for (int i = 0; i < 1000 && check(0.5, false, 2) == OK; i++)
         usleep(10000);
-    ck_assert_int_eq(slice_check(folder, 0.5, 2), E_CONFIG);
+    ck_assert_int_eq(check(0.5, false, 2), E_CONFIG);
     ck_assert_double_eq(slice_save_s(folder), 0.125); /* what was known stays so */
     ck_assert_int_eq(restart_begin(folder, 7), OK);   /* late as it is */
     for (int i = 0; i < 1000 && restart_tries(folder, 7) > 0; i++)
@@ -165,7 +196,7 @@ START_TEST(a_start_in_time_stays_counted)
         cut_watch_end(&w);
     }
     ck_assert_int_eq(restart_tries(folder, 7), 1);
-    ck_assert_int_eq(slice_check(folder, 0.1, 2), OK);
+    ck_assert_int_eq(check(0.1, false, 2), OK);
 }
 END_TEST
 
@@ -173,6 +204,7 @@ static void add(TCase *t)
 {
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, the_end_leaves_room_for_a_save);
+    tcase_add_test(t, the_job_ends_when_slurm_says);
     tcase_add_test(t, too_short_a_slice_is_refused);
     tcase_add_test(t, a_slice_that_came_to_no_step_is_refused);
     tcase_add_test(t, a_save_is_known_to_later_slices);

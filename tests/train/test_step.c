@@ -47,7 +47,7 @@ static void configure(const char *extra)
 static void begin(struct trainer *t, const char *extra)
 {
     configure(extra);
-    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
 }
 
 static void finish(struct trainer *t)
@@ -187,7 +187,7 @@ static uint32_t weights_after(const struct comm *c, const char *extra)
     struct trainer t;
     struct step_result r;
     configure(extra);
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, slice_of(0, 0)) == OK);
     for (int i = 0; i < 2; i++)
         ck_all(&ck_world, trainer_step(&t, &r) == OK);
     uint32_t sum = crc32c(0, t.params, t.tensors->n_elems * sizeof(float));
@@ -270,7 +270,7 @@ static uint32_t weights_of_ramp(const struct comm *c, int half, int n)
     if (half > 0) {
         ck_all(&ck_world, trainer_save(&t) == OK);
         trainer_release(&t);
-        ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, 0) == OK);
+        ck_all(&ck_world, trainer_init(&t, &conf, &spec, c, slice_of(0, 0)) == OK);
     }
     for (int i = half; i < n; i++)
         ck_all(&ck_world, trainer_step(&t, &r) == OK);
@@ -301,7 +301,7 @@ START_TEST(a_changed_batch_counts_from_what_is_done)
     configure("batch.micro: 1\nbatch.ramp: \"0:5 32 samples:10\"\n");
     conf.batch.global = 10;
     conf.train.length = (struct amount){70 * 20, UNIT_TOKENS};
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     ck_assert_int_eq(t.n_steps, 4 + 1 + 4); /* 28, 33, 43, 53, 63, 73 */
     while (t.at.step < t.n_steps)
         ck_all(&ck_world, trainer_step(&t, &r) == OK);
@@ -331,7 +331,7 @@ START_TEST(adascale_goes_on_where_it_was)
     int64_t n_steps = t.n_steps;
     ck_all(&ck_world, trainer_save(&t) == OK);
     trainer_release(&t);
-    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, 0) == OK);
+    ck_all(&ck_world, trainer_init(&t, &conf, &spec, &ck_world, slice_of(0, 0)) == OK);
     ck_assert_mem_eq(&t.gain, &before, sizeof before);
     ck_assert_int_eq(t.n_steps, n_steps);
     ck_all(&ck_world, trainer_step(&t, &r) == OK);
