@@ -14,6 +14,7 @@ struct patient_node {
     int ranks;
     struct machine machine;
     struct place place; /* of the rank that is placed worst */
+    double name_s;      /* to look the node's own name up */
 };
 
 /* Everything that a warning can rest on, beside the environment's variables. */

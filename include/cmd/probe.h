@@ -37,6 +37,9 @@ const char *probe_fs_type(const char *path, char *buf, size_t n, bool *network);
  * about `seconds`. E_MEM. */
 int probe_gemm_flops(double *flops, int threads, double seconds);
 
+/* Seconds to look this host's own name up, found or not, as MPI does in each start. */
+double probe_name_s(void);
+
 /* Whether a program is found on PATH. */
 bool probe_program(const char *name);
 

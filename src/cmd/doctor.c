@@ -17,6 +17,7 @@ struct view {
     int node;
     struct machine machine;
     struct place place;
+    double name_s;
 };
 
 static const char *bytes_of(const json_t *node, const char *key, char *buf, size_t n)
@@ -93,6 +94,7 @@ static void gather_nodes(struct patient_node *nodes, const struct view *v, int n
             memcpy(to->host, v[i].host, sizeof to->host);
             to->machine = v[i].machine;
             to->place = v[i].place;
+            to->name_s = v[i].name_s;
         } else if (v[i].place.kind > to->place.kind) {
             to->place = v[i].place;
         }
@@ -137,6 +139,7 @@ static int run(const struct comm *c, int threads, bool json)
     mine.node = c->node;
     snprintf(mine.host, sizeof mine.host, "%s", c->host);
     probe_machine(&mine.machine);
+    mine.name_s = probe_name_s();
     TRY(pin_ranks(&pin, c, threads, true));
     mine.place = pin.place;
     int rc = OK;

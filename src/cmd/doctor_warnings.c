@@ -10,6 +10,7 @@
 static const double SHM_BYTES_A_RANK = 64 << 20; /* what messages in shared memory may take */
 static const double SHM_OF_MEMORY = 0.25;        /* tmpfs gives half when nothing is said */
 static const double LOW_DISK_BYTES = 2e9;
+static const double LONG_LOOKUP_S = 1; /* a name server that does not answer takes 5 */
 static const double SLOW_PRODUCTS = 0.65; /* of the peak; an undisturbed fitting kernel has 0.8 */
 static const double THREADS_PAY = 0.65;   /* of the speed-up that as many ranks would have */
 static const double LEAST_SPIN = 3e3, MOST_SPIN = 1e5; /* rounds; measured around carat's 10000 */
@@ -218,6 +219,14 @@ static bool clock_is_low(struct question *q)
     return true;
 }
 
+static bool name_is_unknown(struct question *q)
+{
+    if (q->n->name_s < LONG_LOOKUP_S)
+        return false;
+    str_addf(&q->detail, "%.1f s", q->n->name_s);
+    return true;
+}
+
 static bool nodes_differ(struct question *q)
 {
     return strcmp(q->n->machine.blas, q->p->node->machine.blas) != 0 ||
@@ -301,6 +310,8 @@ static const struct row {
      "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled (as root)"},
     {NODES, clock_is_low, "the processors are kept at a low clock rate",
      "cpupower frequency-set -g performance (as root)"},
+    {NODES, name_is_unknown, "to look this node's own name up takes long, and every start does",
+     "add its name to /etc/hosts, behind 127.0.1.1"},
     {NODES, nodes_differ, "nodes differ in processor or BLAS kernel: not the same bits",
      "ask for nodes of one kind (sbatch --constraint)"},
     {PROGRAM, disk_is_full, "this folder's file system is nearly full",

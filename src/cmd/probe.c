@@ -9,6 +9,7 @@
 #include "kern/gemm.h"
 
 #include <linux/mempolicy.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,17 @@ void probe_machine(struct machine *m)
     m->memory_bytes = probe_memory_bytes();
     m->free_bytes = meminfo_bytes("MemAvailable");
     m->shm_free_bytes = (double)fs_free_bytes("/dev/shm");
+}
+
+double probe_name_s(void)
+{
+    char name[256] = "";
+    struct addrinfo *found = NULL;
+    double begin = clock_now_s();
+    gethostname(name, sizeof name - 1);
+    if (getaddrinfo(name, NULL, NULL, &found) == 0)
+        freeaddrinfo(found);
+    return clock_now_s() - begin;
 }
 
 const char *probe_fs_type(const char *path, char *buf, size_t n, bool *network)

@@ -225,6 +225,9 @@ START_TEST(memory)
     expect("parameters and its ranks' gradients", "remount,size=");
     node[0].machine.shm_free_bytes = -1;
     expect_none();
+    node[1].name_s = 5;
+    expect("n2: to look this node's own name up takes long, and every start does (5.0 s)",
+           "/etc/hosts");
     copy(node[1].machine.huge_pages, "never");
     expect("n2: huge pages are off", "echo madvise");
     copy(node[0].machine.governor, "powersave");
