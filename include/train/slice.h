@@ -9,16 +9,19 @@
 /* What a process has. */
 struct slice {
     double begun_s; /* clock at its start */
-    double limit_s; /* from then on; 0: none */
+    double asked_s; /* train.time_limit; 0: none */
+    double limit_s; /* from its start; 0: none */
     bool of_job;    /* the limit is when Slurm ends the job, not train.time_limit */
 };
 
-/* asked_s: train.time_limit, 0: none. */
 struct slice slice_of(double begun_s, double asked_s);
-/* The same, or what the Slurm job that this process belongs to has left, whichever is less:
- * job_end is the value of SLURM_JOB_END_TIME (seconds since 1970), which newer versions of Slurm
- * set and slurm/train.sbatch sets for older ones. NULL, no number, or past: no job. */
-struct slice slice_of_job(double begun_s, double asked_s, const char *job_end);
+/* The same, or until the Slurm job ends that this process belongs to, whichever is sooner: as
+ * SLURM_JOB_END_TIME (seconds since 1970) says, which newer versions set, or else squeue. Asks
+ * Slurm: at most 10 s. Local. */
+struct slice slice_of_job(double begun_s, double asked_s);
+/* The end of a job can be put off. Asks squeue anew, where the limit is the job's; true when it is
+ * later now. At most 10 s. Local. */
+bool slice_is_longer(struct slice *s);
 
 /* Seconds. */
 struct slice_times {

@@ -10,13 +10,12 @@
 #include "train/stop.h"
 #include "train/watchdog.h"
 #include <stdbool.h>
-#include <stdlib.h>
 
 static int run(const struct job *j, const struct comm *c, double begun_s)
 {
     static struct trainer t;
-    const struct slice slice =
-        slice_of_job(begun_s, j->conf.train.time_limit_s, getenv("SLURM_JOB_END_TIME"));
+    double asked_s = j->conf.train.time_limit_s;
+    struct slice slice = c->rank == 0 ? slice_of_job(begun_s, asked_s) : slice_of(begun_s, asked_s);
     TRY(trainer_init(&t, &j->conf, &j->spec, c, slice));
     int rc = train_loop(&t);
     if (rc != OK)

@@ -105,8 +105,8 @@ const struct conf_key CONF_KEYS[] = {
     AMOUNT("train.epochs", train.length, 1e-6, 1e9, "epochs", "", "epochs", PATH,
            "Length of the run in passes over the training split."),
     DURATION("train.time_limit", train.time_limit_s, 1e9, "0", SAFE,
-             "Save and stop (exit 75) before this much wall time has passed, or the Slurm job "
-             "ends (SLURM_JOB_END_TIME); 0: the latter alone."),
+             "Save and stop (exit 75) before this much wall time has passed; 0: none. carat train "
+             "goes by the end of its Slurm job as well."),
     INT("train.log_every", train.log_every, 1, WHOLE, "1", "steps", SAFE,
         "A line of the log every so many steps."),
 

@@ -340,6 +340,8 @@ int train_loop(struct trainer *t)
     TRY(closed);
     if (rc == E_DIVERGED) /* said again: closing may have had words of its own */
         return *t->monitor.text != '\0' ? ERR(rc, "%s", t->monitor.text) : rc;
+    if (rc == E_STOPPED && t->comm->rank == 0 && run_asked(t->conf->run.dir, "stop"))
+        t->stop_cause = STOP_FILE; /* for good, whatever else wanted it too */
     drop_requests(t);
     if (t->lock.held)
         restart_clear(t->conf->run.dir);

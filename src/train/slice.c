@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "train/slurm_job.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,26 +13,52 @@
 #include <time.h>
 
 static const double MARGIN_MOST_S = 60, MARGIN_PART = 0.1;
+static const double SLACK_S = 2; /* that ends of jobs are not worth: they come in whole seconds, and
+                                    one start is quicker than another */
 
 struct slice slice_of(double begun_s, double asked_s)
 {
-    return (struct slice){.begun_s = begun_s, .limit_s = asked_s};
+    return (struct slice){.begun_s = begun_s, .asked_s = asked_s, .limit_s = asked_s};
 }
 
-struct slice slice_of_job(double begun_s, double asked_s, const char *job_end)
+/* False for what is past, or no time at all: that is of no job that this process is in. */
+static bool end_with_job(struct slice *s, double end_s)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    double left_s = end_s - (double)now.tv_sec - 1e-9 * (double)now.tv_nsec;
+    double limit_s = left_s + clock_now_s() - s->begun_s;
+    if (!isfinite(end_s) || left_s <= 0)
+        return false;
+    s->of_job = s->asked_s <= 0 || s->asked_s > limit_s;
+    s->limit_s = s->of_job ? limit_s : s->asked_s;
+    return true;
+}
+
+static double job_end_s(void)
+{
+    const char *told = getenv("SLURM_JOB_END_TIME"), *job = getenv("SLURM_JOB_ID");
+    return told != NULL ? strtod(told, NULL) : job != NULL ? slurm_job_end_s(job) : 0;
+}
+
+struct slice slice_of_job(double begun_s, double asked_s)
 {
     struct slice s = slice_of(begun_s, asked_s);
-    char *rest;
-    double end_s = job_end != NULL ? strtod(job_end, &rest) : 0;
-    double left_s = end_s - (double)time(NULL);
-    if (job_end == NULL || rest == job_end || *rest != '\0' || !isfinite(end_s) || left_s <= 0)
-        return s;
-    double limit_s = left_s + (clock_now_s() - begun_s);
-    if (asked_s > 0 && asked_s <= limit_s)
-        return s;
-    s.limit_s = limit_s;
-    s.of_job = true;
+    end_with_job(&s, job_end_s());
     return s;
+}
+
+bool slice_is_longer(struct slice *s)
+{
+    const char *job = getenv("SLURM_JOB_ID");
+    struct slice longer = slice_of(s->begun_s, s->asked_s);
+    if (!s->of_job || job == NULL || !end_with_job(&longer, slurm_job_end_s(job)) ||
+        longer.limit_s < s->limit_s + SLACK_S)
+        return false;
+    log_info("time limit      Slurm gives the job more time: %.0f s for this run",
+             longer.limit_s - s->limit_s);
+    *s = longer;
+    return true;
 }
 
 double slice_least_s(const struct slice_times *t)
@@ -103,8 +131,9 @@ int slice_check(const char *run_dir, const struct slice *s, int ranks)
     TRY(times_path(path, run_dir));
     if (s->limit_s <= 0 || !read_times(path, &t, &ranks_then) || ranks_then != ranks)
         return OK;
+    double left_s = s->limit_s - t.startup_s - (s->of_job ? SLACK_S : 0);
     bool fits = t.step_s > 0 ? slice_least_s(&t) <= s->limit_s
-                             : !slice_is_up(s->limit_s - t.startup_s, s->limit_s, t.save_s, 0);
+                             : !slice_is_up(left_s, s->limit_s, t.save_s, 0);
     return fits ? OK : refuse(&t, s, path);
 }
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -44,13 +45,16 @@ static bool all_ended(const char *answer)
     return n_lines > 0;
 }
 
-/* squeue with its standard output at the pipe's end `to` and nothing to say on ours. */
+/* squeue, telling state and end, with its standard output at the pipe's end `to` and nothing to say
+ * on ours. */
 static bool start(pid_t *pid, const char *job, int to)
 {
-    char name[] = "squeue", header[] = "-h", states[] = "-t", all[] = "all", of[] = "-j",
-         format[] = "-o", state[] = "%T", number[64];
+    char name[] = "env", seconds[] = "SLURM_TIME_FORMAT=%s", squeue[] = "squeue", header[] = "-h",
+         states[] = "-t", all[] = "all", of[] = "-j", format[] = "-o", state[] = "%T %e",
+         number[64];
     snprintf(number, sizeof number, "%s", job);
-    char *const args[] = {name, header, states, all, of, number, format, state, NULL};
+    char *const args[] = {name, seconds, squeue, header, states, all,
+                          of,   number,  format, state,  NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -81,11 +85,12 @@ static bool read_answer(int from, char answer[ANSWER_MAX])
     }
 }
 
+/* False also for a text that is no job's number. */
 static bool ask(const char *job, char answer[ANSWER_MAX])
 {
     int ends[2], status = -1;
     pid_t pid;
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    if (!is_number(job) || pipe2(ends, O_CLOEXEC) != 0)
         return false;
     bool started = start(&pid, job, ends[1]);
     close(ends[1]);
@@ -100,5 +105,14 @@ static bool ask(const char *job, char answer[ANSWER_MAX])
 bool slurm_job_has_ended(const char *job)
 {
     char answer[ANSWER_MAX] = "";
-    return is_number(job) && ask(job, answer) && all_ended(answer);
+    return ask(job, answer) && all_ended(answer);
+}
+
+double slurm_job_end_s(const char *job)
+{
+    char answer[ANSWER_MAX] = "";
+    double end_s = 0;
+    if (!ask(job, answer) || sscanf(answer, "RUNNING %lf", &end_s) != 1 || !isfinite(end_s))
+        return 0;
+    return end_s;
 }

@@ -153,12 +153,17 @@ static bool is_asked(const struct trainer *t, const char *what)
 
 /* Whether there is no time for what comes until the next occasion to save: a validation that is due
  * after this step, and a step like this one. */
-static bool time_is_up(const struct trainer *t, double step_s)
+static bool time_is_up(struct trainer *t, double step_s)
 {
     int64_t every = t->conf->validate.every;
     bool validates = every > 0 && (t->at.step + 1) % every == 0;
-    double limit_s = t->slice.limit_s, left_s = limit_s - (clock_now_s() - t->slice.begun_s);
-    return slice_is_up(left_s, limit_s, t->save_s, step_s + (validates ? t->pace.valid_s : 0));
+    double next_s = step_s + (validates ? t->pace.valid_s : 0);
+    do {
+        double left_s = t->slice.limit_s - (clock_now_s() - t->slice.begun_s);
+        if (!slice_is_up(left_s, t->slice.limit_s, t->save_s, next_s))
+            return false;
+    } while (slice_is_longer(&t->slice));
+    return true;
 }
 
 /* Root alone looks at files and clocks, so that there is one opinion. */

@@ -152,16 +152,52 @@ ok "without a limit it goes on" train 1 time
 # Slurm's job ends at a known time. Whatever else asks for an end, the folder tells what did.
 long() { train 1 soon train.steps=1000000 checkpoint.every=1000000 "$@"; }
 cause() { grep -q "\"cause\": \"$1\"" "$work/soon/STOPPED"; }
-SLURM_JOB_END_TIME=$(($(date +%s) + 4)) exits 75 "a job that ends soon" long
+in_s() { echo $(($(date +%s) + $1)); }
+times() { echo "ranks 1 startup_s $1 step_s 1 save_s $2" >"$work/soon/checkpoints/times"; }
+ok "a run" train 1 soon train.steps=1
+times 1 290
+SLURM_JOB_END_TIME=$(in_s 600) exits 75 "a job that ends soon" long
 says 'stopped .*the time is up' "why"
 is "STOPPED says so" cause time
-echo "ranks 1 startup_s 50 step_s 1 save_s 1" >"$work/soon/checkpoints/times"
-SLURM_JOB_END_TIME=$(($(date +%s) + 10)) exits 78 "a job that ends too soon" long
-says 'the time left to this Slurm job, [0-9.]+ s, is too short .* 50 s to its first step.*; submit it with more --time' "with the numbers"
+times 500 1
+SLURM_JOB_END_TIME=$(in_s 100) exits 78 "a job that ends too soon" long
+says 'the time left to this Slurm job, [0-9.]+ s, is too short .* 500 s to its first step.*; submit it with more --time' "with the numbers"
 is "STOPPED was the last start's" missing "$work/soon/STOPPED"
-SLURM_JOB_END_TIME=$(($(date +%s) + 10)) exits 75 "a shorter limit of its own counts" long train.time_limit=0.001s run.dir="$work/short"
+SLURM_JOB_END_TIME=$(in_s 600) exits 78 "a shorter limit of its own counts" long train.time_limit=400s
+says 'train.time_limit 400 s is too short' "and is named"
 SLURM_JOB_END_TIME=1000000000 ok "a job that has ended is another's" train 1 past checkpoint.every=0
 is "and sets no limit" [ "$(find "$work/past/checkpoints" -name 'step-*.h5' | wc -l)" = 1 ]
+
+# Where Slurm does not say so by itself it is asked, and once more when the time is up.
+mkdir "$work/slurm"
+cat >"$work/slurm/squeue" <<'END'
+#!/bin/sh
+[ "$*" = "-h -t all -j 7 -o %T %e" ] && [ "$SLURM_TIME_FORMAT" = %s ] || exit 1
+n=$(cat "$ASKED" 2>/dev/null || echo 0)
+echo $((n + 1)) >"$ASKED"
+[ "$n" = 0 ] && echo "RUNNING $FIRST" || echo "RUNNING $LATER"
+END
+chmod +x "$work/slurm/squeue"
+asking() { # FIRST LATER: the ends that squeue tells
+    rm -f "$work/asked"
+    exits "$1" "$2" env PATH="$work/slurm:$PATH" SLURM_JOB_ID=7 ASKED="$work/asked" FIRST="$3" LATER="$4" \
+        "$carat" train "$work/job.yaml" run.dir="$work/soon" train.steps=1000000 checkpoint.every=1000000
+}
+times 1 290
+asking 75 "a job whose end squeue tells" "$(in_s 600)" "$(in_s 600)"
+is "asked twice" grep -qx 2 "$work/asked"
+times 1 290
+asking 75 "a job whose end is put off" "$(in_s 600)" "$(in_s 645)"
+says 'Slurm gives the job more time: 4[4-6] s for this run' "says so"
+is "asked until the time is up" grep -qxE '[3-9]' "$work/asked"
+times 1 290
+asking 75 "a job that Slurm no longer knows when its time is up" "$(in_s 600)" N/A
+is "ends" cause time
+CARAT_FAULT=phase.load:0:1:stop "$carat" train "$work/job.yaml" run.dir="$work/soon" train.steps=1000000 >"$work/out" 2>&1 &
+is "a start that stands still" within grep -q '^State:.*stopped' /proc/$!/status
+touch "$work/soon/stop"
+kill -USR1 $!; kill -CONT $!; wait $!
+is "who asks for an end by the file as well" cause file
 
 # What a save takes is known before the limit comes, however rarely one is due.
 has() { [ -e "$work/$1/checkpoints/step-$(printf %09d "$2").h5" ]; }

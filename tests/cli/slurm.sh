@@ -86,11 +86,14 @@ END
 cat >"$work/cluster/scontrol" <<'END'
 #!/bin/bash
 [ "$1" != requeue ] || echo "requeued $2"
-[ "$1" != show ] || echo "JobId=7 EndTime=$END Deadline=N/A PreemptTime=None"
 END
 cat >"$work/cluster/carat" <<'END'
 #!/bin/bash
-[ "$1" = train ] || { echo "$RUN"; exit; }
+case $1 in
+slurm) echo "$RUN"; exit ;;
+search) mkdir -p "$RUN/trials/000001/run" && cd "$RUN/trials/000001" || exit
+    touch reached-0001; echo "{\"cause\": \"$ACT\"}" >run/STOPPED; exit 75 ;;
+esac
 cd "$RUN/checkpoints" || exit
 saves() { rm -f "$1"; touch "$1"; }
 act() {
@@ -100,14 +103,13 @@ act() {
     again | late) mv step-000000200.h5 step-000000200.h5.damaged; saves step-000000200.h5 ;;
     further) saves step-1000000000.h5 ;;
     masked)  saves step-000000300.h5; kill -TERM $$ ;;
+    both)    saves step-000000300.h5; echo '{"cause": "file"}' >"$RUN/STOPPED" ;;
     esac
     exit 75
 }
-echo "ends ${SLURM_JOB_END_TIME:-some day}"
 case $ACT in
-time) cd "$RUN/checkpoints"; saves step-000000300.h5; echo '{"cause": "time"}' >"$RUN/STOPPED"; exit 75 ;;
+time | file | signal) saves step-000000300.h5; echo "{\"cause\": \"$ACT\"}" >"$RUN/STOPPED"; exit 75 ;;
 late) touch "$RUN/ready"; sleep 1 ;; # it does not listen yet
-file) cd "$RUN/checkpoints"; saves step-000000300.h5; echo '{"cause": "file"}' >"$RUN/STOPPED"; exit 75 ;;
 esac
 trap act USR1
 touch "$RUN/lock" "$RUN/ready"
@@ -119,14 +121,14 @@ at_step_200() {
     touch "$work/run/checkpoints/step-000000"{100,200}.h5
     echo step-000000200.h5 >"$work/run/checkpoints/latest"
 }
-script() { # ACT: becomes the script
-    exec env PATH="$work/cluster:$PATH" CARAT=carat ACT="$1" RUN="$work/run" END="${END:-Unknown}" \
-        SLURM_JOB_ID=7 bash slurm/train.sbatch "$work/job.yaml" >"$work/out" 2>&1
+script() { # ACT SCRIPT [ARGUMENTS...]: becomes the script
+    exec env PATH="$work/cluster:$PATH" CARAT=carat ACT="$1" RUN="$work/run" \
+        SLURM_JOB_ID=7 bash "${@:2}" "$work/job.yaml" >"$work/out" 2>&1
 }
 cut() { # ACT: a slice of a run at step 200, which gets the signal before its limit
     local pid i
     at_step_200
-    script "$1" &
+    script "$1" slurm/train.sbatch &
     pid=$!
     for ((i = 0; i < 200; i++)); do [ -e "$work/run/ready" ] && break; sleep 0.05; done
     kill -USR1 $pid; wait $pid
@@ -141,14 +143,13 @@ cut aside;   ok 'cut, one set aside, nothing saved' decides 'no step was gained 
 cut further; ok 'cut at a step of ten digits' decides 'saved at step 1000000000: to be queued again' 1
 cut late;    ok 'told to end before it listens' decides 'saved at step 200: to be queued again' 1
 cut masked;  ok 'cut, exit code lost' decides 'saved at step 300: to be queued again' 1
-at_step_200
-(END=2031-02-03T04:05:06; script time)
-ok 'carat is told when the job ends' has "ends $(date -d 2031-02-03T04:05:06 +%s)"
-ok 'ended by carat before that' decides 'saved at step 300: to be queued again' 1
-at_step_200
-(script file)
-ok 'a job without end' has 'ends some day'
-ok 'stopped by hand' decides 'stopped as asked at step 300' 0
+cut both;    ok 'cut while it is stopped by hand' decides 'stopped as asked at step 300' 0
+by_itself() { at_step_200; (script "$@"); } # ACT SCRIPT...: without a signal to the script
+by_itself time slurm/train.sbatch;   ok 'ended in time by carat' decides 'saved at step 300: to be queued again' 1
+by_itself file slurm/train.sbatch;   ok 'stopped by hand' decides 'stopped as asked at step 300' 0
+by_itself signal slurm/train.sbatch; ok 'a signal to the ranks' decides 'stopped as asked at step 300' 0
+by_itself time slurm/study.sbatch search;   ok 'a worker that ends in time' decides 'saved: to be queued again' 1
+by_itself signal slurm/study.sbatch search; ok 'a signal to the worker' decides 'stopped as asked' 0
 
 # ---- studies: an array of workers ----
 

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,26 +51,75 @@ START_TEST(the_end_leaves_room_for_a_save)
 }
 END_TEST
 
+static void end_in(double s)
+{
+    char end[32];
+    snprintf(end, sizeof end, "%lld", (long long)time(NULL) + (long long)s);
+    setenv("SLURM_JOB_END_TIME", end, 1);
+}
+
 /* Of what was asked for and what the job has left the lesser counts. */
 START_TEST(the_job_ends_when_slurm_says)
 {
-    char end[32];
     double begun_s = clock_now_s() - 20;
-    snprintf(end, sizeof end, "%lld", (long long)time(NULL) + 100);
-    struct slice s = slice_of_job(begun_s, 0, end);
+    end_in(100);
+    struct slice s = slice_of_job(begun_s, 0);
     ck_assert(s.of_job);
     ck_assert_double_eq_tol(s.limit_s, 120, 2);
     ck_assert_double_eq(s.begun_s, begun_s);
-    ck_assert(slice_of_job(begun_s, 500, end).of_job);
-    s = slice_of_job(begun_s, 50, end);
+    ck_assert(slice_of_job(begun_s, 500).of_job);
+    s = slice_of_job(begun_s, 50);
     ck_assert(!s.of_job);
     ck_assert_double_eq(s.limit_s, 50);
-    static const char *const none[] = {NULL, "", "soon", "12x", "1000000000", "-5", "inf", "nan"};
+    static const char *const none[] = {"", "soon", "1000000000", "-5", "inf", "nan"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
-        s = slice_of_job(begun_s, 50, none[i]);
+        setenv("SLURM_JOB_END_TIME", none[i], 1);
+        s = slice_of_job(begun_s, 50);
         ck_assert_msg(!s.of_job && s.limit_s == 50, "row %zu", i);
-        ck_assert_msg(slice_of_job(begun_s, 0, none[i]).limit_s == 0, "row %zu", i);
+        ck_assert_msg(slice_of_job(begun_s, 0).limit_s == 0, "row %zu", i);
     }
+    unsetenv("SLURM_JOB_END_TIME");
+    ck_assert(!slice_of_job(begun_s, 50).of_job);
+}
+END_TEST
+
+/* A squeue that says so. */
+static void squeue_says(const char *state, double s)
+{
+    char path[FS_PATH_MAX], text[256];
+    int n = snprintf(text, sizeof text, "#!/bin/sh\necho %s %lld\n", state,
+                     (long long)time(NULL) + (long long)s);
+    ck_assert_int_eq(fs_join(path, folder, "squeue"), OK);
+    ck_assert_int_eq(fs_write_file(path, text, (size_t)n), OK);
+    ck_assert_int_eq(chmod(path, 0755), 0);
+}
+
+START_TEST(an_end_can_be_put_off)
+{
+    char path[FS_PATH_MAX + 64];
+    double now = clock_now_s();
+    snprintf(path, sizeof path, "%s:%s", folder, getenv("PATH"));
+    setenv("PATH", path, 1);
+    setenv("SLURM_JOB_ID", "7", 1);
+    squeue_says("RUNNING", 100);
+    struct slice s = slice_of_job(now, 0), own = slice_of_job(now, 50);
+    ck_assert(s.of_job && !own.of_job);
+    ck_assert_double_eq_tol(s.limit_s, 100, 2);
+    ck_assert(!slice_is_longer(&s)); /* the same end */
+    squeue_says("RUNNING", 300);
+    ck_assert(!slice_is_longer(&own));
+    ck_assert(slice_is_longer(&s));
+    ck_assert_double_eq_tol(s.limit_s, 300, 2);
+    squeue_says("PENDING", 900);
+    ck_assert(!slice_is_longer(&s));
+    squeue_says("RUNNING", 100);
+    ck_assert(!slice_is_longer(&s)); /* sooner is not later */
+    s = slice_of_job(now, 200);
+    squeue_says("RUNNING", 300);
+    ck_assert(slice_is_longer(&s)); /* then train.time_limit is the limit */
+    ck_assert(!s.of_job && s.limit_s == 200);
+    unsetenv("SLURM_JOB_ID");
+    ck_assert(!slice_of_job(now, 0).of_job);
 }
 END_TEST
 
@@ -205,6 +255,7 @@ static void add(TCase *t)
     tcase_add_checked_fixture(t, make_folder, remove_folder);
     tcase_add_test(t, the_end_leaves_room_for_a_save);
     tcase_add_test(t, the_job_ends_when_slurm_says);
+    tcase_add_test(t, an_end_can_be_put_off);
     tcase_add_test(t, too_short_a_slice_is_refused);
     tcase_add_test(t, a_slice_that_came_to_no_step_is_refused);
     tcase_add_test(t, a_save_is_known_to_later_slices);
