@@ -10,7 +10,7 @@
 static const double SHM_BYTES_A_RANK = 64 << 20; /* what messages in shared memory may take */
 static const double SHM_OF_MEMORY = 0.25;        /* tmpfs gives half when nothing is said */
 static const double LOW_DISK_BYTES = 2e9;
-static const double LONG_LOOKUP_S = 1; /* a name server that does not answer takes 5 */
+static const double LONG_LOOKUP_S = 1;    /* a name server that does not answer takes 5 */
 static const double SLOW_PRODUCTS = 0.65; /* of the peak; an undisturbed fitting kernel has 0.8 */
 static const double THREADS_PAY = 0.65;   /* of the speed-up that as many ranks would have */
 static const double LEAST_SPIN = 3e3, MOST_SPIN = 1e5; /* rounds; measured around carat's 10000 */
