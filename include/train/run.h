@@ -30,8 +30,8 @@ bool run_write_failed(const char *run_dir, const struct comm *c, long step, int 
 bool run_record_failure(const char *run_dir, int rank, const char *host, long step, int code,
                         const char *message);
 
-/* Writes STOPPED (JSON: step, cause): the run was saved before its last step, and why. run_claim
- * removes it. What cannot be written is only not told. Root. */
+/* Writes STOPPED (JSON: step, cause, the Slurm job): the run was saved before its last step, and
+ * why. run_claim removes it. What cannot be written is only not told. Root. */
 void run_write_stopped(const char *run_dir, long step, enum stop_cause cause);
 
 /* From here on fatal() in this process writes FAILED too, and is silent where there is one; step

@@ -16,11 +16,11 @@ struct slice {
 
 struct slice slice_of(double begun_s, double asked_s);
 /* The same, or until the Slurm job ends that this process belongs to, whichever is sooner: as
- * SLURM_JOB_END_TIME (seconds since 1970) says, which newer versions set, or else squeue. Asks
- * Slurm: at most 10 s. Local. */
+ * squeue says or, where it does not in 10 s, SLURM_JOB_END_TIME (seconds since 1970), which newer
+ * versions set. Local. */
 struct slice slice_of_job(double begun_s, double asked_s);
 /* The end of a job can be put off. Asks squeue anew, where the limit is the job's; true when it is
- * later now. At most 10 s. Local. */
+ * later now. At most 2 s. Local. */
 bool slice_is_longer(struct slice *s);
 
 /* Seconds. */

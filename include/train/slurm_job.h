@@ -8,8 +8,9 @@
  * there is no squeue, when it fails, takes more than 10 s or no longer knows the job, and when the
  * text is no number. No shell is involved. Waits for squeue. Local. */
 bool slurm_job_has_ended(const char *job);
-/* When squeue says that a running job will end, in seconds since 1970; 0 when it tells no such time
- * or, likewise, nothing. Local. */
-double slurm_job_end_s(const char *job);
+/* When the running job that this process belongs to will end, by squeue: seconds since 1970,
+ * INFINITY when it has no limit, 0 when that is not known: there is no job or, likewise, no answer
+ * in so many seconds. Of an array it is this task's, of a heterogeneous job the soonest. Local. */
+double slurm_job_end_s(double patience_s);
 
 #endif

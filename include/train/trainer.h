@@ -142,7 +142,7 @@ struct trainer {
     struct metrics *metrics;
     struct stragglers stragglers;
     double init_s;                 /* clock at the start of this trainer */
-    struct slice slice;            /* root's on all ranks, where there is a run folder */
+    struct slice slice;            /* root's counts */
     struct slice_times times;      /* of this start */
     struct cut_watch cut;          /* until this start has gained a step */
     enum stop_cause stop_cause;    /* root's, once a step has ended the run before its time */
@@ -163,8 +163,9 @@ struct trainer {
 };
 
 /* Opens the data, builds the model, takes the run folder, and starts from random weights, from
- * model.init, or from the run's newest whole checkpoint. Prints what is resumed and why. Of the
- * slices, which clocks differ in, root's counts. Collective. On error everything is released. */
+ * model.init, or from the run's newest whole checkpoint. Prints what is resumed and why. Whether
+ * the slice has a limit must be the same on all ranks. Collective. On error everything is released.
+ */
 int trainer_init(struct trainer *t, const struct config *conf, const struct model_spec *spec,
                  const struct comm *comm, struct slice slice);
 /* The same without a run folder (START_ANEW, START_NEWEST): reads at most, so that a live run is

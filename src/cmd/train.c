@@ -16,6 +16,7 @@ static int run(const struct job *j, const struct comm *c, double begun_s)
     static struct trainer t;
     double asked_s = j->conf.train.time_limit_s;
     struct slice slice = c->rank == 0 ? slice_of_job(begun_s, asked_s) : slice_of(begun_s, asked_s);
+    TRY(agree_bcast(c, 0, OK, &slice, sizeof slice));
     TRY(trainer_init(&t, &j->conf, &j->spec, c, slice));
     int rc = train_loop(&t);
     if (rc != OK)

@@ -107,6 +107,9 @@ void progress_banner(const struct trainer *t)
     banner_place(t);
     log_info("run             %s, steps %lld to %lld", c->run.dir, (long long)t->at.step,
              (long long)t->n_steps);
+    if (t->slice.limit_s > 0)
+        log_info("time limit      %s, by %s", fmt_duration(a, sizeof a, t->slice.limit_s),
+                 t->slice.of_job ? "the end of the Slurm job" : "train.time_limit");
 }
 
 /* What is left, for people: "?" while nothing is known. */

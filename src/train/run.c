@@ -153,10 +153,12 @@ void run_write_stopped(const char *run_dir, long step, enum stop_cause cause)
 {
     static const char *const names[] = {
         [STOP_SIGNAL] = "signal", [STOP_FILE] = "file", [STOP_TIME] = "time"};
+    const char *job = getenv("SLURM_JOB_ID");
     char stamp[32];
     struct str out = {0};
-    str_addf(&out, "{\"time\": \"%s\", \"step\": %ld, \"cause\": \"%s\"}\n",
-             clock_stamp(stamp, sizeof stamp), step, names[cause]);
+    str_addf(&out, "{\"time\": \"%s\", \"job\": ", clock_stamp(stamp, sizeof stamp));
+    add_json_text(&out, job != NULL ? job : "");
+    str_addf(&out, ", \"step\": %ld, \"cause\": \"%s\"}\n", step, names[cause]);
     write_record(run_dir, "STOPPED", &out);
     str_release(&out);
 }

@@ -13,8 +13,11 @@
 #include <time.h>
 
 static const double MARGIN_MOST_S = 60, MARGIN_PART = 0.1;
-static const double SLACK_S = 2; /* that ends of jobs are not worth: they come in whole seconds, and
-                                    one start is quicker than another */
+static const double PATIENCE_S = 10, PATIENCE_AGAIN_S = 2; /* the second while all ranks wait */
+static const double LEAST_MORE_S = 2;                      /* ends come in whole seconds */
+/* One start of a job is quicker than another, and what was too short once should not be tried
+ * again for that. */
+static const double SLACK_LEAST_S = 2, SLACK_PART = 0.1;
 
 struct slice slice_of(double begun_s, double asked_s)
 {
@@ -35,25 +38,23 @@ static bool end_with_job(struct slice *s, double end_s)
     return true;
 }
 
-static double job_end_s(void)
-{
-    const char *told = getenv("SLURM_JOB_END_TIME"), *job = getenv("SLURM_JOB_ID");
-    return told != NULL ? strtod(told, NULL) : job != NULL ? slurm_job_end_s(job) : 0;
-}
-
 struct slice slice_of_job(double begun_s, double asked_s)
 {
     struct slice s = slice_of(begun_s, asked_s);
-    end_with_job(&s, job_end_s());
+    const char *told = getenv("SLURM_JOB_END_TIME");
+    double end_s = slurm_job_end_s(PATIENCE_S);
+    if (end_s == 0 && told != NULL)
+        end_s = strtod(told, NULL);
+    end_with_job(&s, end_s);
     return s;
 }
 
 bool slice_is_longer(struct slice *s)
 {
-    const char *job = getenv("SLURM_JOB_ID");
     struct slice longer = slice_of(s->begun_s, s->asked_s);
-    if (!s->of_job || job == NULL || !end_with_job(&longer, slurm_job_end_s(job)) ||
-        longer.limit_s < s->limit_s + SLACK_S)
+    if (!s->of_job ||
+        !end_with_job(&longer, fmin(slurm_job_end_s(PATIENCE_AGAIN_S), (double)time(NULL) + 1e9)) ||
+        longer.limit_s < s->limit_s + LEAST_MORE_S)
         return false;
     log_info("time limit      Slurm gives the job more time: %.0f s for this run",
              longer.limit_s - s->limit_s);
@@ -131,7 +132,8 @@ int slice_check(const char *run_dir, const struct slice *s, int ranks)
     TRY(times_path(path, run_dir));
     if (s->limit_s <= 0 || !read_times(path, &t, &ranks_then) || ranks_then != ranks)
         return OK;
-    double left_s = s->limit_s - t.startup_s - (s->of_job ? SLACK_S : 0);
+    double slack_s = s->of_job ? fmax(SLACK_LEAST_S, SLACK_PART * t.startup_s) : 0;
+    double left_s = s->limit_s - t.startup_s - slack_s;
     bool fits = t.step_s > 0 ? slice_least_s(&t) <= s->limit_s
                              : !slice_is_up(left_s, s->limit_s, t.save_s, 0);
     return fits ? OK : refuse(&t, s, path);

@@ -8,11 +8,14 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 10000, ANSWER_MAX = 4096 };
+enum { ANSWER_MAX = 4096 };
+
+static const double PATIENCE_S = 10;
 
 static bool is_number(const char *job)
 {
@@ -66,10 +69,10 @@ static bool start(pid_t *pid, const char *job, int to)
 }
 
 /* All that comes until the other end closes; false when that takes too long or is too much. */
-static bool read_answer(int from, char answer[ANSWER_MAX])
+static bool read_answer(int from, char answer[ANSWER_MAX], double patience_s)
 {
     size_t n = 0;
-    double until = clock_now_s() + PATIENCE_MS / 1000.0;
+    double until = clock_now_s() + patience_s;
     for (;;) {
         struct pollfd p = {.fd = from, .events = POLLIN};
         int left = (int)((until - clock_now_s()) * 1000);
@@ -86,7 +89,7 @@ static bool read_answer(int from, char answer[ANSWER_MAX])
 }
 
 /* False also for a text that is no job's number. */
-static bool ask(const char *job, char answer[ANSWER_MAX])
+static bool ask(const char *job, char answer[ANSWER_MAX], double patience_s)
 {
     int ends[2], status = -1;
     pid_t pid;
@@ -94,7 +97,7 @@ static bool ask(const char *job, char answer[ANSWER_MAX])
         return false;
     bool started = start(&pid, job, ends[1]);
     close(ends[1]);
-    bool whole = started && read_answer(ends[0], answer);
+    bool whole = started && read_answer(ends[0], answer, patience_s);
     close(ends[0]);
     if (started && !whole)
         kill(pid, SIGKILL);
@@ -105,14 +108,34 @@ static bool ask(const char *job, char answer[ANSWER_MAX])
 bool slurm_job_has_ended(const char *job)
 {
     char answer[ANSWER_MAX] = "";
-    return ask(job, answer) && all_ended(answer);
+    return ask(job, answer, PATIENCE_S) && all_ended(answer);
 }
 
-double slurm_job_end_s(const char *job)
+/* The whole array has the number of one of its tasks. */
+static void name_own(char *out, size_t size)
 {
-    char answer[ANSWER_MAX] = "";
-    double end_s = 0;
-    if (!ask(job, answer) || sscanf(answer, "RUNNING %lf", &end_s) != 1 || !isfinite(end_s))
+    const char *job = getenv("SLURM_JOB_ID"), *array = getenv("SLURM_ARRAY_JOB_ID"),
+               *task = getenv("SLURM_ARRAY_TASK_ID");
+    if (array != NULL && task != NULL)
+        snprintf(out, size, "%s_%s", array, task);
+    else
+        snprintf(out, size, "%s", job != NULL ? job : "");
+}
+
+double slurm_job_end_s(double patience_s)
+{
+    char own[64], answer[ANSWER_MAX] = "", *rest = NULL;
+    double soonest_s = 0;
+    name_own(own, sizeof own);
+    if (!ask(own, answer, patience_s))
         return 0;
-    return end_s;
+    for (char *line = strtok_r(answer, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        double end_s = INFINITY; /* what is no number is no limit */
+        if (strncmp(line, "RUNNING ", 8) != 0)
+            continue;
+        sscanf(line + 8, "%lf", &end_s);
+        if (soonest_s == 0 || end_s < soonest_s)
+            soonest_s = end_s;
+    }
+    return isnan(soonest_s) ? 0 : soonest_s;
 }

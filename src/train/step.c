@@ -174,7 +174,7 @@ static bool wants_stop(struct trainer *t, double step_s)
     if (t->comm->rank != 0)
         return false;
     bool asked = is_asked(t, "stop"), up = time_is_up(t, step_s);
-    if (asked || up)
+    if ((asked || up) && t->stop_cause != STOP_FILE) /* a step that is repeated asks again */
         t->stop_cause = asked ? STOP_FILE : STOP_TIME;
     return asked || up;
 }

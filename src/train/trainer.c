@@ -246,7 +246,6 @@ static int take_folder(struct trainer *t)
     TRY(run_claim(t->comm, dir, &t->lock));
     run_note_fatal(dir, t->comm, &t->at.step);
     watchdog_keep_record(dir);
-    TRY(agree_bcast(t->comm, 0, OK, &t->slice, sizeof t->slice));
     if (t->comm->rank == 0) {
         rc = ckpt_clean_temporaries(dir);
         rc = rc != OK ? rc : slice_check(dir, &t->slice, t->comm->size);

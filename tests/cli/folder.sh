@@ -175,24 +175,26 @@ cat >"$work/slurm/squeue" <<'END'
 [ "$*" = "-h -t all -j 7 -o %T %e" ] && [ "$SLURM_TIME_FORMAT" = %s ] || exit 1
 n=$(cat "$ASKED" 2>/dev/null || echo 0)
 echo $((n + 1)) >"$ASKED"
-[ "$n" = 0 ] && echo "RUNNING $FIRST" || echo "RUNNING $LATER"
+[ "$n" = 0 ] && echo "RUNNING $FIRST" && exit
+[ -n "$LATER" ] && printf "$LATER"
 END
 chmod +x "$work/slurm/squeue"
-asking() { # FIRST LATER: the ends that squeue tells
+asking() { # CODE WHAT FIRST LATER: the end that squeue tells at first, then what it prints
     rm -f "$work/asked"
     exits "$1" "$2" env PATH="$work/slurm:$PATH" SLURM_JOB_ID=7 ASKED="$work/asked" FIRST="$3" LATER="$4" \
         "$carat" train "$work/job.yaml" run.dir="$work/soon" train.steps=1000000 checkpoint.every=1000000
 }
 times 1 290
-asking 75 "a job whose end squeue tells" "$(in_s 600)" "$(in_s 600)"
+asking 75 "a job whose end squeue tells" "$(in_s 600)" "RUNNING $(in_s 600)"
 is "asked twice" grep -qx 2 "$work/asked"
 times 1 290
-asking 75 "a job whose end is put off" "$(in_s 600)" "$(in_s 645)"
+asking 75 "a job whose end is put off" "$(in_s 600)" "PENDING $(in_s 900)\nRUNNING $(in_s 700)\nRUNNING $(in_s 645)"
 says 'Slurm gives the job more time: 4[4-6] s for this run' "says so"
 is "asked until the time is up" grep -qxE '[3-9]' "$work/asked"
 times 1 290
-asking 75 "a job that Slurm no longer knows when its time is up" "$(in_s 600)" N/A
+asking 75 "a job that Slurm no longer knows when its time is up" "$(in_s 600)" ''
 is "ends" cause time
+says '^time limit .* by the end of the Slurm job' "told at the start"
 CARAT_FAULT=phase.load:0:1:stop "$carat" train "$work/job.yaml" run.dir="$work/soon" train.steps=1000000 >"$work/out" 2>&1 &
 is "a start that stands still" within grep -q '^State:.*stopped' /proc/$!/status
 touch "$work/soon/stop"

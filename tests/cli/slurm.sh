@@ -92,7 +92,11 @@ cat >"$work/cluster/carat" <<'END'
 case $1 in
 slurm) echo "$RUN"; exit ;;
 search) mkdir -p "$RUN/trials/000001/run" && cd "$RUN/trials/000001" || exit
-    touch reached-0001; echo "{\"cause\": \"$ACT\"}" >run/STOPPED; exit 75 ;;
+    stopped() { echo "{\"job\": \"$1\", \"step\": 1, \"cause\": \"$2\"}" >"$3/STOPPED"; }
+    mkdir -p ../000002/run ../000003/run
+    stopped 7 time ../000002/run; touch -d '1 hour ago' ../000002/run/STOPPED # of an earlier start
+    stopped 8 time ../000003/run # of another worker
+    touch reached-0001; stopped 7 "$ACT" run; exit 75 ;;
 esac
 cd "$RUN/checkpoints" || exit
 saves() { rm -f "$1"; touch "$1"; }

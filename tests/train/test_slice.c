@@ -83,11 +83,11 @@ START_TEST(the_job_ends_when_slurm_says)
 }
 END_TEST
 
-/* A squeue that says so. */
+/* A squeue that says so of the job 5_2. */
 static void squeue_says(const char *state, double s)
 {
     char path[FS_PATH_MAX], text[256];
-    int n = snprintf(text, sizeof text, "#!/bin/sh\necho %s %lld\n", state,
+    int n = snprintf(text, sizeof text, "#!/bin/sh\n[ \"$5\" = 5_2 ] && echo %s %lld\n", state,
                      (long long)time(NULL) + (long long)s);
     ck_assert_int_eq(fs_join(path, folder, "squeue"), OK);
     ck_assert_int_eq(fs_write_file(path, text, (size_t)n), OK);
@@ -100,7 +100,9 @@ START_TEST(an_end_can_be_put_off)
     double now = clock_now_s();
     snprintf(path, sizeof path, "%s:%s", folder, getenv("PATH"));
     setenv("PATH", path, 1);
-    setenv("SLURM_JOB_ID", "7", 1);
+    setenv("SLURM_JOB_ID", "7", 1); /* the second task of an array */
+    setenv("SLURM_ARRAY_JOB_ID", "5", 1);
+    setenv("SLURM_ARRAY_TASK_ID", "2", 1);
     squeue_says("RUNNING", 100);
     struct slice s = slice_of_job(now, 0), own = slice_of_job(now, 50);
     ck_assert(s.of_job && !own.of_job);
@@ -118,6 +120,17 @@ START_TEST(an_end_can_be_put_off)
     squeue_says("RUNNING", 300);
     ck_assert(slice_is_longer(&s)); /* then train.time_limit is the limit */
     ck_assert(!s.of_job && s.limit_s == 200);
+    s = slice_of_job(now, 0);
+    squeue_says("RUNNING NONE", 0);
+    ck_assert(slice_is_longer(&s)); /* it has no limit any more */
+    ck_assert_double_gt(s.limit_s, 1e8);
+    ck_assert(!slice_of_job(now, 0).of_job);
+    squeue_says("COMPLETING", 100);
+    end_in(50); /* where squeue tells nothing */
+    s = slice_of_job(now, 0);
+    ck_assert(s.of_job);
+    ck_assert_double_eq_tol(s.limit_s, 50, 2);
+    unsetenv("SLURM_JOB_END_TIME");
     unsetenv("SLURM_JOB_ID");
     ck_assert(!slice_of_job(now, 0).of_job);
 }
@@ -155,6 +168,8 @@ START_TEST(a_slice_that_came_to_no_step_is_refused)
     ck_assert_int_eq(check(40, false, 4), OK);
     ck_assert_int_eq(check(40, false, 2), E_CONFIG); /* 2 s left for 2 saves and 4 */
     ck_assert_ptr_nonnull(strstr(err_message(), "after 38 s the last start was not through"));
+    ck_assert_int_eq(check(45, true, 2), E_CONFIG); /* a job's start may be slower next time */
+    ck_assert_int_eq(check(50, true, 2), OK);
 }
 END_TEST
 
