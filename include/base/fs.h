@@ -36,6 +36,9 @@ int fs_read_file(const char *path, size_t max, char **out, size_t *n);
 int fs_temp_name(char *temp, const char *path);
 /* Writes a temporary name beside path, fsyncs, renames over path, fsyncs the folder. */
 int fs_write_file(const char *path, const void *data, size_t n);
+/* The same, if `may` (NULL: yes) is OK once the bytes are on the disk; its error otherwise. */
+int fs_write_file_if(const char *path, const void *data, size_t n, int (*may)(void *ctx),
+                     void *ctx);
 /* Another name for a file that is never changed, or a copy where file systems cannot do that; what
  * is there under that name stays. */
 int fs_share(const char *from, const char *to);

@@ -142,9 +142,12 @@ struct ckpt_keep {
     int64_t newest; /* so many, never under two */
     int64_t every;  /* and those of multiples of this step; 0: none */
     int64_t before; /* and the newest of a step below this; 0: none */
+    /* Asked before every file that is removed or replaced: its error ends the rest. NULL: yes. */
+    int (*may_publish)(void *ctx);
+    void *may_publish_ctx;
 };
 /* Deletes what is not to stay of those up to step `newest`, then writes `latest`; where that fails
- * there is a warning and no more. Root alone does the work. Collective. E_IO. */
+ * there is a warning and no more. Root alone does the work. Collective. E_IO, may_publish's. */
 int ckpt_retain(const struct comm *c, const char *run_dir, int64_t newest,
                 const struct ckpt_keep *keep);
 /* Removes what saves that were killed left behind. For the holder of the run's lock, at the start,

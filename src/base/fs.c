@@ -321,9 +321,16 @@ int fs_temp_name(char *temp, const char *path)
 
 int fs_write_file(const char *path, const void *data, size_t n)
 {
+    return fs_write_file_if(path, data, n, NULL, NULL);
+}
+
+int fs_write_file_if(const char *path, const void *data, size_t n, int (*may)(void *ctx), void *ctx)
+{
     char temp[FS_PATH_MAX];
     TRY(fs_temp_name(temp, path));
     int rc = write_synced(temp, data, n);
+    if (rc == OK && may != NULL)
+        rc = may(ctx);
     if (rc == OK)
         rc = fs_rename(temp, path);
     if (rc != OK)

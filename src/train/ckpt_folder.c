@@ -134,22 +134,25 @@ static size_t latest_line(char line[LATEST_MAX], int64_t step)
     return (size_t)snprintf(line, LATEST_MAX, "step-%09lld.h5\n", (long long)step);
 }
 
-static int write_latest(const char *run_dir, int64_t newest)
+static int write_latest(const char *run_dir, int64_t newest, const struct ckpt_keep *keep)
 {
     char path[FS_PATH_MAX], line[LATEST_MAX];
     size_t n = latest_line(line, newest);
     TRY(latest_path(path, run_dir));
     if (fault_hit("ckpt.latest"))
         return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
-    return fs_write_file(path, line, n);
+    if (keep == NULL)
+        return fs_write_file(path, line, n);
+    return fs_write_file_if(path, line, n, keep->may_publish, keep->may_publish_ctx);
 }
 
-/* No run depends on it; the next save or start writes it anew. */
-static void renew_latest(const char *run_dir, int64_t newest)
+/* No run depends on it; the next save or start writes it anew. keep: by whose leave; NULL: nobody
+ * has to be asked. */
+static void renew_latest(const char *run_dir, int64_t newest, const struct ckpt_keep *keep)
 {
     struct err_kept before;
     err_keep(&before);
-    if (write_latest(run_dir, newest) != OK)
+    if (write_latest(run_dir, newest, keep) != OK)
         log_warn("the name of the newest checkpoint was not noted: %s", err_message());
     err_restore(&before);
 }
@@ -170,7 +173,7 @@ static bool latest_names(const char *run_dir, int64_t step)
 static void correct_latest(const char *run_dir, int64_t newest)
 {
     if (!latest_names(run_dir, newest))
-        renew_latest(run_dir, newest);
+        renew_latest(run_dir, newest, NULL);
 }
 
 /* ---- the newest that verifies ---- */
@@ -344,8 +347,10 @@ static int remove_old(const char *run_dir, int64_t newest, const struct ckpt_kee
         bool marked = keep->every > 0 && step[i] % keep->every == 0;
         bool spare = !spared && step[i] < keep->before;
         spared = spared || spare;
-        if (held++ >= most && !marked && !spare)
-            rc = remove_step(run_dir, step[i]);
+        if (held++ < most || marked || spare)
+            continue;
+        rc = keep->may_publish != NULL ? keep->may_publish(keep->may_publish_ctx) : OK;
+        rc = rc != OK ? rc : remove_step(run_dir, step[i]);
     }
     mem_free(step);
     return rc;
@@ -359,7 +364,7 @@ static int retain_as_root(const char *run_dir, int64_t newest, const struct ckpt
     if (!fs_exists(path))
         return ERR(E_BUG, "%s: missing; no older checkpoint is removed", path);
     int rc = remove_old(run_dir, newest, keep); /* first: a full disk has room for no name */
-    renew_latest(run_dir, newest);
+    renew_latest(run_dir, newest, keep);
     return rc;
 }
 

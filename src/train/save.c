@@ -137,7 +137,7 @@ static int published(struct trainer *t)
 {
     const struct saving *s = &t->saving;
     const struct ckpt_keep keep = {t->conf->checkpoint.keep, t->conf->checkpoint.keep_every,
-                                   monitor_trouble_since(t)};
+                                   monitor_trouble_since(t), may_publish, t};
     t->saved_step = s->step;
     TRY(trainer_may_write(t));
     return ckpt_retain(t->comm, t->conf->run.dir, s->step, &keep);

@@ -79,13 +79,18 @@ ok 'a refused job' env REFUSE=1 PATH="$work:$PATH" bash -c '"$0" slurm "$1" --su
 mkdir -p "$work/cluster"
 cat >"$work/cluster/srun" <<'END'
 #!/bin/bash
-[ "$1" != --mpi=list ] || { echo pmix; exit; }
+[ "$1" != --mpi=list ] || { echo "${OFFERS:-pmix}"; exit; }
 while [[ $1 = --* ]]; do shift; done
 exec "$@"
 END
 cat >"$work/cluster/scontrol" <<'END'
 #!/bin/bash
 [ "$1" != requeue ] || echo "requeued $2"
+END
+cat >"$work/cluster/mpirun" <<'END'
+#!/bin/bash
+sleep 0 & # nobody waits for this rank
+exec sleep 60
 END
 cat >"$work/cluster/carat" <<'END'
 #!/bin/bash
@@ -148,6 +153,10 @@ cut further; ok 'cut at a step of ten digits' decides 'saved at step 1000000000:
 cut late;    ok 'told to end before it listens' decides 'saved at step 200: to be queued again' 1
 cut masked;  ok 'cut, exit code lost' decides 'saved at step 300: to be queued again' 1
 cut both;    ok 'cut while it is stopped by hand' decides 'stopped as asked at step 300' 0
+at_step_200
+sed 's/sleep 10$/sleep 0.1/' slurm/train.sbatch >"$work/hasty.sbatch"
+(OFFERS=none script none "$work/hasty.sbatch")
+ok 'mpirun hangs when its ranks are gone' grep -q 'slurm job 7: failed with exit code 137' "$work/out"
 by_itself() { at_step_200; (script "$@"); } # ACT SCRIPT...: without a signal to the script
 by_itself time slurm/train.sbatch;   ok 'ended in time by carat' decides 'saved at step 300: to be queued again' 1
 by_itself file slurm/train.sbatch;   ok 'stopped by hand' decides 'stopped as asked at step 300' 0

@@ -879,7 +879,7 @@ static bool has_step(const char *run, int64_t step)
 
 static int retain(const char *run, int64_t newest, int64_t n, int64_t every, int64_t before)
 {
-    const struct ckpt_keep keep = {n, every, before};
+    const struct ckpt_keep keep = {.newest = n, .every = every, .before = before};
     return ckpt_retain(&ck_world, run, newest, &keep);
 }
 
@@ -921,6 +921,13 @@ START_TEST(retention_keeps_what_it_should)
     ck_all(&ck_world, retain(run, 800, 2, 0, 0) == OK);
     barrier();
     ck_all(&ck_world, latest_is(run, 800));
+    /* Who has lost the folder meanwhile removes and replaces nothing. */
+    char why[] = "another job took it";
+    const struct ckpt_keep lost = {.newest = 2, .may_publish = refuse, .may_publish_ctx = why};
+    save_step(run, 900);
+    ck_all(&ck_world, ckpt_retain(&ck_world, run, 900, &lost) == E_IO);
+    barrier();
+    ck_all(&ck_world, has_step(run, 700) && latest_is(run, 800));
 }
 END_TEST
 
