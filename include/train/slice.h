@@ -23,9 +23,13 @@ struct slice slice_of_job(double begun_s, double asked_s);
  * later now. At most 2 s. Local. */
 bool slice_is_longer(struct slice *s);
 
+/* The clock from which a slice counts its start-up: from the trainer's start, init_s, or, as Slurm
+ * ends a job whatever its start has waited for, from the process's. */
+double slice_since_s(const struct slice *s, double init_s);
+
 /* Seconds. */
 struct slice_times {
-    double startup_s; /* from the start of the trainer to its first step */
+    double startup_s; /* from slice_since_s to the first step */
     double step_s;    /* the first step, which is the slowest as a rule; 0: it was not done yet, and
                          startup_s is for how long it was not */
     double save_s;    /* a save; 0: none was measured */

@@ -391,6 +391,8 @@ static int look_at_run(const struct request *r, json_t *o)
     add_text(o, "locked_by", line);
     first_line(line, sizeof line, r->path, "FAILED");
     add_text(o, "failed", line);
+    first_line(line, sizeof line, r->path, "STOPPED");
+    add_text(o, "stopped", line);
     TRY(add_last_row(r->path, o));
     TRY(add_events(r->path, o));
     return add_checkpoints(r->path, o);

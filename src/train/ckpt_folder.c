@@ -141,13 +141,10 @@ static int write_latest(const char *run_dir, int64_t newest, const struct ckpt_k
     TRY(latest_path(path, run_dir));
     if (fault_hit("ckpt.latest"))
         return ERR(E_IO, "%s: cannot write (fault ckpt.latest)", path);
-    if (keep == NULL)
-        return fs_write_file(path, line, n);
     return fs_write_file_if(path, line, n, keep->may_publish, keep->may_publish_ctx);
 }
 
-/* No run depends on it; the next save or start writes it anew. keep: by whose leave; NULL: nobody
- * has to be asked. */
+/* No run depends on it; the next save or start writes it anew. keep: by whose leave. */
 static void renew_latest(const char *run_dir, int64_t newest, const struct ckpt_keep *keep)
 {
     struct err_kept before;
@@ -173,7 +170,7 @@ static bool latest_names(const char *run_dir, int64_t step)
 static void correct_latest(const char *run_dir, int64_t newest)
 {
     if (!latest_names(run_dir, newest))
-        renew_latest(run_dir, newest, NULL);
+        renew_latest(run_dir, newest, &(const struct ckpt_keep){0});
 }
 
 /* ---- the newest that verifies ---- */

@@ -20,8 +20,7 @@ static void look(const struct cut_terms *c, bool *noted)
 {
     if (is_up(c, c->slice.begun_s) || stop_signal() != 0)
         restart_forgive(c->run_dir);
-    /* Slurm ends a job whatever its start has waited for. */
-    double since_s = c->slice.of_job ? c->slice.begun_s : c->init_s;
+    double since_s = slice_since_s(&c->slice, c->init_s);
     if (*noted || !is_up(c, since_s))
         return;
     const struct slice_times t = {.startup_s = clock_now_s() - since_s, .save_s = c->save_s};

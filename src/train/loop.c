@@ -329,7 +329,7 @@ int train_loop(struct trainer *t)
     if (t->saved_step < 0 && monitor_may_go_back(t->conf))
         TRY(trainer_save(t));
     t->first_step = t->at.step;
-    t->times.startup_s = clock_now_s() - (t->slice.of_job ? t->slice.begun_s : t->init_s);
+    t->times.startup_s = clock_now_s() - slice_since_s(&t->slice, t->init_s);
     int rc = end_of(t, run_steps(t));
     if (rc != OK && rc != E_STOPPED && rc != E_DIVERGED)
         return rc;

@@ -62,6 +62,11 @@ bool slice_is_longer(struct slice *s)
     return true;
 }
 
+double slice_since_s(const struct slice *s, double init_s)
+{
+    return s->of_job ? s->begun_s : init_s;
+}
+
 double slice_least_s(const struct slice_times *t)
 {
     return t->startup_s + t->step_s + 2 * t->save_s;

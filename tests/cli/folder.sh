@@ -159,6 +159,8 @@ times 1 290
 SLURM_JOB_END_TIME=$(in_s 600) exits 75 "a job that ends soon" long
 says 'stopped .*the time is up' "why"
 is "STOPPED says so" cause time
+ok "inspect tells" "$carat" inspect "$work/soon"
+says 'stopped .*"cause": "time"' "why it ended"
 times 500 1
 SLURM_JOB_END_TIME=$(in_s 100) exits 78 "a job that ends too soon" long
 says 'the time left to this Slurm job, [0-9.]+ s, is too short .* 500 s to its first step.*; submit it with more --time' "with the numbers"
